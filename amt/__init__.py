@@ -1,0 +1,1 @@
+"""Anticipatory Music Transformer: the music and the model. Knows nothing of HTTP."""

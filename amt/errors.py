@@ -1,0 +1,33 @@
+"""What can go wrong in the music and in the model.
+
+AMTError
+├── MidiError            the bytes cannot be read as MIDI
+│   └── NoNotesError     they can, but hold no note where one is needed
+├── SequenceError        a sequence cannot be decoded as asked
+├── CheckpointError      a model's files do not describe a model we can run
+└── ModelUnavailableError  a model cannot be loaded now; a later try may succeed
+"""
+
+
+class AMTError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+
+class MidiError(AMTError, ValueError):
+    """The bytes cannot be read as MIDI; the message says why."""
+
+
+class NoNotesError(MidiError):
+    """The MIDI can be read, but there is no note where at least one is needed."""
+
+
+class SequenceError(AMTError, ValueError):
+    """A sequence cannot be decoded as asked."""
+
+
+class CheckpointError(AMTError, ValueError):
+    """A checkpoint's files do not describe a model that this vocabulary and decoder can run."""
+
+
+class ModelUnavailableError(AMTError):
+    """A model cannot be loaded now; the message says why and what to do instead."""

@@ -1,0 +1,139 @@
+"""MIDI bytes to notes and back, in memory."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from operator import itemgetter
+from typing import Final
+
+import mido
+
+from amt import smf
+from amt.channels import DRUM_CHANNEL, assign_channels
+from amt.errors import MidiError
+from amt.events import Note
+from amt.instruments import instrument_name
+from amt.vocab import DRUMS, TICKS_PER_SECOND
+
+UNCLOSED_TICKS: Final = TICKS_PER_SECOND // 4
+"""What a note lasts that is never switched off, as in the reference."""
+
+MAX_FILE_SECONDS: Final = 24 * 3_600
+
+TICKS_PER_BEAT: Final = 500
+"""At 120 bpm one file tick is 1 ms, so that our tick of 10 ms is exactly 10."""
+
+_FILE_TICKS_PER_TICK: Final = TICKS_PER_BEAT * 1_000_000 // smf.DEFAULT_TEMPO // TICKS_PER_SECOND
+
+
+def read_notes(data: bytes) -> list[Note]:
+    """The notes of a MIDI file in file order: as switched on, tracks merged by time.
+
+    Type 2 files hold independent patterns; they follow one another. A note-off closes the oldest open note of its
+    channel, instrument and pitch. Onsets and durations are rounded to ticks of 10 ms.
+
+    Raises:
+        MidiError: the bytes are not a MIDI file, or it lasts longer than a day.
+    """
+    file = smf.read(data)
+    patterns = [[track] for track in file.tracks] if file.type == 2 else [file.tracks]
+    notes: list[Note] = []
+    seconds = 0.0
+    for tracks in patterns:
+        messages = sorted((message for track in tracks for message in track), key=itemgetter(0))
+        seconds = _read_pattern(file, messages, seconds, notes)
+    return notes
+
+
+def _read_pattern(file: smf.File, messages: list[smf.Message], seconds: float, notes: list[Note]) -> float:
+    """Append the notes of one pattern that starts at `seconds`; return when it ends."""
+    programs = [0] * 16
+    programs[DRUM_CHANNEL] = DRUMS
+    open_notes: defaultdict[tuple[int, int, int], deque[tuple[int, float]]] = defaultdict(deque)
+    tick_seconds = file.tick_seconds(smf.DEFAULT_TEMPO)
+    previous_tick = 0
+    for tick, kind, channel, data1, velocity in messages:
+        # Summed message by message, in floating point: the reference does so, and halves are rounded on the result.
+        seconds += (tick - previous_tick) * tick_seconds
+        previous_tick = tick
+        if kind == smf.NOTE_ON and velocity:
+            open_notes[channel, programs[channel], data1].append((len(notes), seconds))
+            onset = round(TICKS_PER_SECOND * seconds)
+            notes.append(Note(onset, UNCLOSED_TICKS, data1, programs[channel], velocity))
+        elif kind in (smf.NOTE_ON, smf.NOTE_OFF):
+            opened = open_notes[channel, programs[channel], data1]
+            if opened:
+                index, onset_seconds = opened.popleft()
+                duration = round(TICKS_PER_SECOND * (seconds - onset_seconds))
+                notes[index] = notes[index]._replace(duration=duration)
+        elif kind == smf.PROGRAM_CHANGE:
+            if channel != DRUM_CHANNEL:
+                programs[channel] = data1
+        elif kind == smf.TEMPO:
+            tick_seconds = file.tick_seconds(data1)
+    if seconds > MAX_FILE_SECONDS:
+        raise MidiError(f"the MIDI file lasts {seconds / 3600:.0f} hours: at most 24 are read")
+    return seconds
+
+
+def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
+    """A MIDI file of type 1 at 120 bpm: a tempo track, then one named track per instrument.
+
+    Drums are on channel 10. Any number of instruments can be written: see `assign_channels`.
+
+    Args:
+        notes: in any order.
+        length_ticks: the file ends here, or with its last note if that is later.
+    """
+    ordered = sorted(notes, key=itemgetter(0))
+    tracks: dict[int, list[tuple[int, mido.Message]]] = {note.instrument: [] for note in ordered}
+    for tick, instrument, message in _messages(ordered, list(tracks)):
+        tracks[instrument].append((tick, message))
+    end = max([length_ticks, *(note.onset + note.duration for note in ordered)])
+    file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
+    file.tracks.append(_track("Tempo", [(0, mido.MetaMessage("set_tempo", tempo=smf.DEFAULT_TEMPO))], end))
+    for instrument, messages in tracks.items():
+        file.tracks.append(_track(instrument_name(instrument), messages, end))
+    buffer = BytesIO()
+    file.save(file=buffer)
+    return buffer.getvalue()
+
+
+def _messages(ordered: list[Note], instruments: list[int]) -> Iterator[tuple[int, int, mido.Message]]:
+    """(tick, instrument, message) in the order in which a reader meets them: by time, then by track.
+
+    Wherever a channel has changed hands, its program is set anew, also for a note-off: a reader finds the note that
+    it ends by the channel's instrument.
+    """
+    channels = assign_channels(ordered)
+    programs: dict[int, int] = {}
+    for note, channel in zip(ordered, channels, strict=True):
+        if channel not in programs:
+            programs[channel] = note.instrument
+            yield 0, note.instrument, mido.Message("program_change", channel=channel, program=note.instrument % DRUMS)
+    # At one tick a track first ends what sounds and then begins; a note of no length ends after it has begun.
+    begin, end_sounding, end_at_once = 1, 0, 2
+    order = []
+    for index, note in enumerate(ordered):
+        track = instruments.index(note.instrument)
+        order.append((note.onset, track, begin, index))
+        order.append((note.onset + note.duration, track, end_sounding if note.duration else end_at_once, index))
+    for tick, _, phase, index in sorted(order):
+        note, channel = ordered[index], channels[index]
+        if programs[channel] != note.instrument:
+            programs[channel] = note.instrument
+            yield tick, note.instrument, mido.Message("program_change", channel=channel, program=note.instrument)
+        kind, velocity = ("note_on", note.velocity) if phase == begin else ("note_off", 64)
+        message = mido.Message(kind, channel=channel, note=note.pitch, velocity=velocity)
+        yield tick, note.instrument, message
+
+
+def _track(name: str, messages: list[tuple[int, mido.Message]], end: int) -> mido.MidiTrack:
+    """Messages at ticks from the start -> a track with times in file ticks from the message before."""
+    track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+    previous = 0
+    for tick, message in messages:
+        track.append(message.copy(time=(tick - previous) * _FILE_TICKS_PER_TICK))
+        previous = tick
+    track.append(mido.MetaMessage("end_of_track", time=(end - previous) * _FILE_TICKS_PER_TICK))
+    return track
