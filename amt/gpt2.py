@@ -1,0 +1,171 @@
+"""GPT-2 with a key/value cache that it writes in place, and an output matrix that is multiplied by the slot.
+
+The weights are those of a Hugging Face `GPT2LMHeadModel`, whose plain forward pass this one is held against in tests.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+from transformers import GPT2Config, GPT2LMHeadModel
+from transformers.activations import ACT2FN
+
+from amt.vocab import CONTEXT_TOKENS, Slot
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One block's weights; matrices have shape = (out, in)."""
+
+    norm1: tuple[Tensor, Tensor]
+    qkv: tuple[Tensor, Tensor]
+    attention_out: tuple[Tensor, Tensor]
+    norm2: tuple[Tensor, Tensor]
+    mlp_in: tuple[Tensor, Tensor]
+    mlp_out: tuple[Tensor, Tensor]
+
+
+class Cache:
+    """Keys and values of every layer; shape = (n_layers, 2, n_rows, n_heads, 1,024, head_width)."""
+
+    def __init__(self, model: "GPT2") -> None:
+        self._shape = (len(model.layers), 2, 0, model.n_heads, CONTEXT_TOKENS, model.head_width)
+        self.data = torch.empty(self._shape, dtype=model.dtype, device=model.device)
+
+    def reserve(self, n_rows: int) -> None:
+        """Make room for so many rows; what is there stays."""
+        have = self.data.shape[2]
+        if n_rows > have:
+            shape = list(self._shape)
+            shape[2] = max(n_rows, 2 * have)
+            grown = self.data.new_empty(shape)
+            grown[:, :, :have] = self.data
+            self.data = grown
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first `length` tokens of one row over another."""
+        self.data[:, :, target, :, :length] = self.data[:, :, source, :, :length]
+
+
+class GPT2:
+    """A decoder-only transformer that decodes rows of different lengths together."""
+
+    def __init__(self, model: GPT2LMHeadModel) -> None:
+        """Take over the weights of a loaded model, on its device and in its precision."""
+        config: GPT2Config = model.config
+        body = model.transformer
+        self.config = config
+        self.dtype, self.device = model.dtype, model.device
+        self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
+        model.requires_grad_(False)
+        self.token_embeddings, self.position_embeddings = body.wte.weight, body.wpe.weight
+        self.output = model.lm_head.weight
+        self.final_norm = (body.ln_f.weight, body.ln_f.bias)
+        self.layers = [
+            _Layer(
+                norm1=(block.ln_1.weight, block.ln_1.bias),
+                qkv=_transposed(block.attn.c_attn),
+                attention_out=_transposed(block.attn.c_proj),
+                norm2=(block.ln_2.weight, block.ln_2.bias),
+                mlp_in=_transposed(block.mlp.c_fc),
+                mlp_out=_transposed(block.mlp.c_proj),
+            )
+            for block in body.h
+        ]
+        # gelu_new spells out, in eight kernels, what gelu_pytorch_tanh does in one.
+        name = config.activation_function
+        self._activation = ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
+
+    def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
+        """Fill cache rows from position 0.
+
+        Args:
+            tokens: shape = (n_distinct, n_tokens); shorter ones padded at the end with anything.
+            cache: written in place.
+            rows: which cache rows to fill, shape = (n_rows,).
+            source: the row of `tokens` that each takes, shape = (n_rows,).
+        """
+        n_tokens = tokens.shape[1]
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            cache.data[layer, 0, rows, :, :n_tokens] = key[source]
+            cache.data[layer, 1, rows, :, :n_tokens] = value[source]
+            return self._attention(layer, query, key, value, causal=True)
+
+        self._run(self._embed(tokens, torch.arange(n_tokens, device=self.device)), len(self.layers), attend)
+
+    def decode(self, tokens: Tensor, lengths: list[int], cache: Cache) -> Tensor:
+        """Feed one token to each of the first rows of the cache.
+
+        Args:
+            tokens: shape = (n_rows,).
+            lengths: how many tokens of each row the cache holds; the new one goes behind them.
+            cache: written in place.
+
+        Returns:
+            final hidden states, shape = (n_rows, width).
+        """
+        n_rows, longest = len(lengths), max(lengths) + 1
+        positions = torch.tensor(lengths, device=self.device)
+        every_row = torch.arange(n_rows, device=self.device)
+        mask = None
+        if min(lengths) + 1 < longest:
+            mask = (torch.arange(longest, device=self.device) <= positions[:, None])[:, None, None]
+
+        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+            keys, values = cache.data[layer, :, :n_rows]
+            keys[every_row, :, positions] = key[:, :, 0]
+            values[every_row, :, positions] = value[:, :, 0]
+            return self._attention(layer, query, keys[:, :, :longest], values[:, :, :longest], mask)
+
+        hidden = self._run(self._embed(tokens[:, None], positions[:, None]), len(self.layers), attend)
+        return F.layer_norm(hidden[:, 0], (self.config.n_embd,), *self.final_norm, self.config.layer_norm_epsilon)
+
+    def hidden_states(self, tokens: Tensor, depth: int) -> Tensor:
+        """Hidden states after so many blocks, the last of them normalised; shape = (n_rows, n_tokens, width).
+
+        Depth 0 is the embeddings. The same as Hugging Face's `hidden_states[depth]`.
+        """
+        hidden = self._embed(tokens, torch.arange(tokens.shape[1], device=self.device))
+        hidden = self._run(hidden, depth, lambda *qkv: self._attention(*qkv, causal=True))
+        if depth == len(self.layers):
+            return F.layer_norm(hidden, (self.config.n_embd,), *self.final_norm, self.config.layer_norm_epsilon)
+        return hidden
+
+    def logits(self, hidden: Tensor, slot: Slot) -> Tensor:
+        """Float32 logits of one slot's tokens; shape = (n_rows, slot.size)."""
+        return F.linear(hidden, self.output[slot.slice]).float()
+
+    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        return F.embedding(tokens, self.token_embeddings) + F.embedding(positions, self.position_embeddings)
+
+    def _run(self, hidden: Tensor, depth: int, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        shape, epsilon = (self.config.n_embd,), self.config.layer_norm_epsilon
+        for index, layer in enumerate(self.layers[:depth]):
+            qkv = F.linear(F.layer_norm(hidden, shape, *layer.norm1, epsilon), *layer.qkv)
+            query, key, value = qkv.unflatten(2, (3, self.n_heads, self.head_width)).permute(2, 0, 3, 1, 4)
+            attended = attend(index, query, key, value).transpose(1, 2).flatten(2)
+            hidden = hidden + F.linear(attended, *layer.attention_out)
+            inner = self._activation(F.linear(F.layer_norm(hidden, shape, *layer.norm2, epsilon), *layer.mlp_in))
+            hidden = hidden + F.linear(inner, *layer.mlp_out)
+        return hidden
+
+    def _attention(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False
+    ) -> Tensor:
+        """Scaled dot-product attention, with the scale and precision that the config asks for."""
+        scale = 1 / math.sqrt(self.head_width) if self.config.scale_attn_weights else 1.0
+        if self.config.scale_attn_by_inverse_layer_idx:
+            scale /= layer + 1
+        if self.config.reorder_and_upcast_attn:
+            query, key, value = query.float(), key.float(), value.float()
+        attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
+        return attended.to(self.dtype)
+
+
+def _transposed(conv: torch.nn.Module) -> tuple[Tensor, Tensor]:
+    """Hugging Face keeps GPT-2's matrices as (in, out); a row per output is read faster one token at a time."""
+    return conv.weight.t().contiguous(), conv.bias

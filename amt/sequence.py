@@ -1,0 +1,180 @@
+"""One sequence in the making: its events, its window, and what may come next."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amt import events as ev
+from amt.errors import SequenceError
+from amt.vocab import (
+    ANTICIPATE,
+    ANTICIPATION_TICKS,
+    AUTOREGRESS,
+    CONTROL_OFFSET,
+    EVENT_TOKENS,
+    MAX_INSTRUMENTS,
+    MAX_ONSET_TICKS,
+    MAX_WINDOW_EVENTS,
+    N_INSTRUMENTS,
+    REST_INTERVAL_TICKS,
+)
+
+Triple = tuple[int, int, int]
+
+MAX_HISTORY_EVENTS = MAX_WINDOW_EVENTS - 2
+"""What a window holds before the next event: 339, as in the reference."""
+
+HOP_EVENTS = MAX_WINDOW_EVENTS // 4
+EXACT_HOP_EVENTS = 1
+
+_UNIFORM_BLOCK_EVENTS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What to decode.
+
+    Attributes:
+        end_ticks: no event is generated at or after this time.
+        start_ticks: nor before this one.
+        prompt: sorted events, without rests; those after `start_ticks` are not allowed.
+        controls: sorted controls, to be interleaved 5 s ahead of their onset.
+        top_p: the share of the probability that the nucleus keeps; 0 is greedy, 1 keeps everything.
+        seed: of the sequence's own random numbers.
+    """
+
+    end_ticks: int
+    start_ticks: int = 0
+    prompt: ev.Events = field(default_factory=ev.empty)
+    controls: ev.Events = field(default_factory=ev.empty)
+    top_p: float = 0.95
+    seed: int = 0
+
+
+class Sequence:
+    """A request's events so far, and the window of them that the model sees.
+
+    The window's onsets are relative to its earliest. `length` of its tokens are in the cache; the last token, which
+    is always `pending`, is fed in the next step.
+    """
+
+    def __init__(self, request: Request, hop_events: int = HOP_EVENTS) -> None:
+        """Raises SequenceError when the prompt or the controls do not fit the request."""
+        self.request = request
+        self.finished = False
+        self._hop_events = hop_events
+        self._rng = np.random.default_rng(request.seed)
+        self._uniforms = iter(())
+        prompt = request.prompt
+        if len(prompt) and int(prompt[-1, 0]) > request.start_ticks:
+            raise SequenceError("the prompt goes on past the start of what is to be decoded")
+        anticipated, waiting = ev.anticipate(ev.pad(prompt, request.start_ticks), request.controls)
+        self.mode = ANTICIPATE if len(request.controls) else AUTOREGRESS
+        self._current_ticks = int(anticipated[~ev.is_control(anticipated), 0].max(initial=0))
+        self._waiting: deque[Triple] = deque(map(tuple, waiting.tolist()))  # type: ignore[arg-type]
+        self._events: list[Triple] = list(map(tuple, anticipated.tolist()))  # type: ignore[arg-type]
+        self._onsets: list[int] = ev.onsets(anticipated).tolist()
+        self._codes = ev.instrument_codes(anticipated)
+        self._n_given = len(self._events)
+        self._start, self._offset = 0, 0
+        self.length, self.pending = 0, self.mode
+        self.needs_refill = bool(self._events)
+        self._slide()
+
+    @property
+    def generated(self) -> ev.Events:
+        """The events decoded so far: no rests, nothing that was given; shape = (n_events, 3)."""
+        events = ev.from_tokens([token for event in self._events[self._n_given :] for token in event])
+        return ev.unpad(events[~ev.is_control(events)])
+
+    @property
+    def n_events(self) -> int:
+        """How many events have been decoded so far, rests included."""
+        return len(self._events) - self._n_given
+
+    @property
+    def current_ticks(self) -> int:
+        """The music is decided up to here."""
+        return max(self.request.start_ticks, self._current_ticks)
+
+    @property
+    def earliest(self) -> int:
+        """The first legal onset token."""
+        return self.current_ticks - self._offset
+
+    @property
+    def allowed_instruments(self) -> NDArray[np.bool_] | None:
+        """The only instruments that may still sound, shape = (129,), or None when any may."""
+        if len(self._codes) < MAX_INSTRUMENTS:
+            return None
+        return np.isin(np.arange(N_INSTRUMENTS), list(self._codes))
+
+    def uniforms(self) -> tuple[float, float, float]:
+        """The next three random numbers from [0, 1), one a slot."""
+        for triple in self._uniforms:
+            return triple
+        block = self._rng.random((_UNIFORM_BLOCK_EVENTS, EVENT_TOKENS), dtype=np.float32)
+        self._uniforms = map(tuple, block.tolist())
+        return next(self._uniforms)
+
+    def given(self) -> Triple | None:
+        """The event that must come next, onset relative to the window, or None if the model decides."""
+        if self._waiting and self._current_ticks >= self._waiting_onset() - ANTICIPATION_TICKS:
+            onset, duration, note = self._waiting[0]
+            return onset - self._offset, duration, note
+        return None
+
+    def _waiting_onset(self) -> int:
+        return self._waiting[0][0] - CONTROL_OFFSET
+
+    def append(self, event: Triple) -> None:
+        """Take the event of a step, onset relative to the window; finish instead if it lies past the end."""
+        onset, duration, note = event
+        is_control = note >= CONTROL_OFFSET
+        ticks = onset + self._offset - CONTROL_OFFSET * is_control
+        if is_control:
+            self._waiting.popleft()
+        elif ticks >= self.request.end_ticks:
+            self.finished = True
+            return
+        else:
+            self._current_ticks = ticks
+        absolute = (onset + self._offset, duration, note)
+        self._events.append(absolute)
+        self._onsets.append(ticks)
+        self._codes |= ev.instrument_codes(np.array([absolute]))
+        self.length += EVENT_TOKENS
+        self.pending = note
+        self._slide()
+
+    def _slide(self) -> None:
+        """Drop the oldest events when the window is full, or too long for the next onset."""
+        start = self._start
+        excess = len(self._events) - start - MAX_HISTORY_EVENTS
+        if excess > 0:
+            start += -(-excess // self._hop_events) * self._hop_events
+        latest = max([self.current_ticks, *self._onsets[start:]])
+        if self._waiting:
+            latest = max(latest, min(self._waiting_onset(), self.current_ticks + ANTICIPATION_TICKS))
+        exact = self._hop_events == EXACT_HOP_EVENTS
+        room = 0 if exact else REST_INTERVAL_TICKS
+        if latest - min(self._onsets[start:], default=latest) >= MAX_ONSET_TICKS - room:
+            longest = MAX_ONSET_TICKS - 1 if exact else MAX_ONSET_TICKS * 3 // 4
+            while latest - min(self._onsets[start:], default=latest) > longest:
+                start += 1
+        offset = min(self._onsets[start:], default=0)
+        if (start, offset) != (self._start, self._offset):
+            self._start, self._offset = start, offset
+            self.needs_refill = True
+
+    def refill(self) -> list[int]:
+        """The window's tokens but for the last, which becomes pending."""
+        self.needs_refill = False
+        tokens = [self.mode]
+        for onset, duration, note in self._events[self._start :]:
+            tokens += onset - self._offset, duration, note
+        self.pending = tokens.pop()
+        self.length = len(tokens)
+        return tokens

@@ -1,0 +1,68 @@
+"""A folder of MIDI, as event arrays: one sub-folder per collection."""
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from amt import events as ev
+from amt import midi
+from amt.errors import MidiError
+
+MIN_NOTES = 24
+"""Shorter pieces teach little: a window would be mostly padding."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One file: its notes as sorted events, without rests."""
+
+    collection: str
+    name: str
+    events: ev.Events
+
+    @property
+    def held_out(self) -> bool:
+        """Whether the piece is kept from training.
+
+        About 5 % are by a hash of the file name. That rule alone keeps none of the smallest collection, so as many
+        again are by the same hash of the path.
+        """
+        names = (self.name, f"{self.collection}/{self.name}")
+        return any(hashlib.md5(name.encode()).digest()[0] < 13 for name in names)
+
+
+def _read(path: Path) -> Piece | None:
+    try:
+        notes = midi.read_notes(path.read_bytes())
+    except MidiError:
+        return None
+    if len(notes) < MIN_NOTES:
+        return None
+    events = ev.sort(ev.from_notes(notes))
+    return Piece(path.parent.name, path.name, ev.translate(events, -int(events[0, 0])))
+
+
+def load(folder: Path, cache: Path) -> list[Piece]:
+    """Every readable piece under the folder, from the cache file when there is one."""
+    if not cache.exists():
+        with ProcessPoolExecutor() as pool:
+            pieces = [piece for piece in pool.map(_read, sorted(folder.glob("*/*.mid")), chunksize=16) if piece]
+        np.savez_compressed(
+            cache,
+            collections=[piece.collection for piece in pieces],
+            names=[piece.name for piece in pieces],
+            lengths=[len(piece.events) for piece in pieces],
+            events=np.concatenate([piece.events for piece in pieces]).astype(np.int32),
+        )
+    return list(_from_cache(cache))
+
+
+def _from_cache(cache: Path) -> Iterator[Piece]:
+    with np.load(cache) as arrays:
+        parts = np.split(arrays["events"].astype(np.int64), np.cumsum(arrays["lengths"])[:-1])
+        for collection, name, events in zip(arrays["collections"], arrays["names"], parts, strict=True):
+            yield Piece(str(collection), str(name), events)

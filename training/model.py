@@ -1,0 +1,184 @@
+"""The network in training: a Hugging Face GPT-2 body under embeddings that know what their rows mean.
+
+Onsets, durations and pitches are numbers; 55,028 independent rows would have to discover that. While training, a row
+is a sum of parts that it shares with its neighbours (Fourier features of the value, an instrument, a pitch, an octave
+of an instrument) and a remainder of its own; a control is its event plus one vector per slot. The sum is an ordinary
+embedding matrix, and `export` writes it as one.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from amt.vocab import (
+    AUTOREGRESS,
+    CONTEXT_TOKENS,
+    CONTROL_OFFSET,
+    DRUMS,
+    DURATION,
+    EVENT_TOKENS,
+    N_INSTRUMENTS,
+    N_PITCHES,
+    NOTE,
+    ONSET,
+    SLOTS,
+    VOCAB_SIZE,
+)
+
+WIDTH = 256
+HEAD_WIDTH = 32
+OCTAVES = N_PITCHES // 12 + 1
+RARE_SHARE = 16
+"""One in so many of the rows that a batch can hardly need takes part in its softmax, weighted by as much."""
+
+
+def fourier_features(n: int, n_frequencies: int, shortest: float, longest: float) -> Tensor:
+    """Sines and cosines of 0..n-1 at periods in geometric progression; shape = (n, 2 * n_frequencies)."""
+    periods = torch.logspace(math.log10(shortest), math.log10(longest), n_frequencies)
+    angles = 2 * math.pi * torch.arange(n)[:, None] / periods
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+class Ordered(nn.Module):
+    """Embeddings of 0..n-1: a projection of Fourier features and a remainder; shape = (n, WIDTH)."""
+
+    features: Tensor
+
+    def __init__(self, n: int, n_frequencies: int, shortest: float, longest: float, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("features", fourier_features(n, n_frequencies, shortest, longest), persistent=False)
+        self.projection = nn.Parameter(torch.empty(2 * n_frequencies, WIDTH))
+        nn.init.orthogonal_(self.projection, gain=scale * math.sqrt(WIDTH / n_frequencies))
+        self.remainder = nn.Parameter(torch.zeros(n, WIDTH))
+
+    def forward(self) -> Tensor:
+        return self.features @ self.projection + self.remainder
+
+
+class Notes(nn.Module):
+    """Embeddings of the note slot: instrument, pitch, their octave, drum, and a remainder; shape = (16,513, WIDTH)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pitch = Ordered(N_PITCHES, 24, 3, 256, scale=0.03)
+        self.instrument = nn.Parameter(0.04 * torch.randn(N_INSTRUMENTS - 1, 1, WIDTH))
+        self.octave = nn.Parameter(0.01 * torch.randn(N_INSTRUMENTS - 1, OCTAVES, WIDTH))
+        self.drum = nn.Parameter(0.04 * torch.randn(N_PITCHES, WIDTH))
+        self.rest = nn.Parameter(0.04 * torch.randn(1, WIDTH))
+        self.remainder = nn.Parameter(torch.zeros(DRUMS * N_PITCHES, WIDTH))
+
+    def forward(self) -> Tensor:
+        octaves = self.octave.repeat_interleave(12, dim=1)[:, :N_PITCHES]
+        melodic = (self.instrument + octaves + self.pitch()).reshape(-1, WIDTH) + self.remainder
+        return torch.cat([melodic, self.drum, self.rest])
+
+
+class TrainingModel(nn.Module):
+    """GPT-2 with structured embeddings; its loss is per slot, over that slot's tokens only."""
+
+    common_notes: Tensor
+
+    def __init__(self, n_layers: int, common_notes: Tensor) -> None:
+        """`common_notes`: which rows of the note slot the training pieces use, shape = (16,513,)."""
+        super().__init__()
+        self.config = GPT2Config(
+            vocab_size=VOCAB_SIZE,
+            n_positions=CONTEXT_TOKENS,
+            n_embd=WIDTH,
+            n_layer=n_layers,
+            n_head=WIDTH // HEAD_WIDTH,
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+        self.onset = Ordered(ONSET.size, 56, 2.5, 40_000, scale=0.04)
+        self.duration = Ordered(DURATION.size, 40, 2.5, 4_000, scale=0.04)
+        self.note = Notes()
+        self.mode = nn.Parameter(0.02 * torch.randn(2, WIDTH))
+        self.control = nn.Parameter(0.04 * torch.randn(EVENT_TOKENS, WIDTH))
+        self.position = Ordered(CONTEXT_TOKENS, 16, 6, 4_096, scale=0.005)
+        self.slot = nn.Parameter(0.02 * torch.randn(EVENT_TOKENS, WIDTH))
+        body = GPT2LMHeadModel(self.config).transformer
+        del body.wte, body.wpe
+        self.blocks, self.final_norm = body.h, body.ln_f
+        self.register_buffer("common_notes", common_notes, persistent=False)
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """(the tied token matrix, shape = (55,028, WIDTH); the position matrix, shape = (1,024, WIDTH))."""
+        slots = [self.onset(), self.duration(), self.note()]
+        controls = [rows + self.control[index] for index, rows in enumerate(slots)]
+        return torch.cat([*slots, *controls, self.mode]), self._positions()
+
+    def _positions(self) -> Tensor:
+        # Position 0 is the mode token's; position p predicts slot p % 3.
+        slots = self.slot.repeat(CONTEXT_TOKENS // EVENT_TOKENS + 1, 1)[:CONTEXT_TOKENS]
+        return self.position() + slots
+
+    def forward(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> Tensor:
+        """Mean loss in nats of each slot; shape = (3,).
+
+        Args:
+            modes: mode tokens, shape = (batch,).
+            events: event and control tokens, zero where the window has ended, shape = (batch, n_events, 3).
+            targets: which events count, shape = (batch, n_events).
+            shifts: how many events further back in the context each window stands, shape = (batch,).
+        """
+        tables = [self.onset(), self.duration(), self.note()]
+        embedded = []
+        for index, (slot, table) in enumerate(zip(SLOTS, tables, strict=True)):
+            given = (events[..., index] >= CONTROL_OFFSET) & (events[..., 2] >= CONTROL_OFFSET)
+            rows = F.embedding(events[..., index] - slot.offset - CONTROL_OFFSET * given, table)
+            embedded.append(rows + given[..., None] * self.control[index])
+        tokens = torch.stack(embedded, dim=2).flatten(1, 2)
+        hidden = torch.cat([self.mode[modes - AUTOREGRESS][:, None], tokens[:, :-1]], dim=1)
+        steps = torch.arange(hidden.shape[1], device=hidden.device)
+        positions = steps + EVENT_TOKENS * shifts[:, None] * (steps > 0)
+        hidden = hidden + F.embedding(positions, self._positions())
+        for block in self.blocks:
+            hidden = block(hidden)
+            hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+        hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
+        wanted = events[targets]
+        wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
+        losses = [
+            self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)
+        ]
+        return torch.stack(losses)
+
+    def _loss(self, hidden: Tensor, table: Tensor, wanted: Tensor, slot: int) -> Tensor:
+        """Cross-entropy over a slot's rows: in training all near or common ones, and a weighted sample of the rest."""
+        if not self.training or SLOTS[slot] is DURATION:
+            return F.cross_entropy(hidden @ table.T, wanted)
+        if SLOTS[slot] is ONSET:
+            common = torch.arange(len(table), device=table.device) <= wanted.max()
+        else:
+            common = self.common_notes
+        rare = (~common).nonzero()[:, 0]
+        sampled = rare[torch.randint(RARE_SHARE, (1,)) :: RARE_SHARE]
+        rows = torch.cat([common.nonzero()[:, 0], sampled])
+        place = torch.empty_like(common, dtype=torch.int64).fill_(-1)
+        place[rows] = torch.arange(len(rows), device=rows.device)
+        bias = torch.zeros(len(rows), device=rows.device)
+        bias[len(rows) - len(sampled) :] = math.log(len(rare) / max(len(sampled), 1))
+        targets = place[wanted]
+        return F.cross_entropy(torch.addmm(bias, hidden, table[rows].T), targets)
+
+    @torch.no_grad()
+    def export(self) -> GPT2LMHeadModel:
+        """The same network as an ordinary GPT-2 with tied embeddings."""
+        model = GPT2LMHeadModel(self.config)
+        tokens, positions = self.embeddings()
+        model.transformer.wte.weight.copy_(tokens)
+        model.transformer.wpe.weight.copy_(positions)
+        model.transformer.h.load_state_dict(self.blocks.state_dict())
+        model.transformer.ln_f.load_state_dict(self.final_norm.state_dict())
+        return model.eval()
+
+
+assert NOTE.offset + NOTE.size == CONTROL_OFFSET
