@@ -39,6 +39,7 @@ class Engine:
         self._sequences.append(sequence)
         return sequence
 
+    @torch.inference_mode()
     def remove(self, sequence: Sequence) -> None:
         """Let a sequence leave; the last row moves into its place."""
         row = self._sequences.index(sequence)

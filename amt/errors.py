@@ -4,6 +4,7 @@ AMTError
 ├── MidiError            the bytes cannot be read as MIDI
 │   └── NoNotesError     they can, but hold no note where one is needed
 ├── SequenceError        a sequence cannot be decoded as asked
+├── LayerError           the model has no such layer
 ├── CheckpointError      a model's files do not describe a model we can run
 └── ModelUnavailableError  a model cannot be loaded now; a later try may succeed
 """
@@ -23,6 +24,10 @@ class NoNotesError(MidiError):
 
 class SequenceError(AMTError, ValueError):
     """A sequence cannot be decoded as asked."""
+
+
+class LayerError(AMTError, ValueError):
+    """The model has no such layer; the message gives the range."""
 
 
 class CheckpointError(AMTError, ValueError):

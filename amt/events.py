@@ -106,7 +106,8 @@ def clip(events: Events, start_ticks: int, end_ticks: int, *, clip_duration: boo
 
 def translate(events: Events, ticks: int) -> Events:
     """Every onset moved by so many ticks."""
-    return events + np.array([ticks, 0, 0])
+    moved: Events = events + np.array([ticks, 0, 0])
+    return moved
 
 
 def pad(events: Events, end_ticks: int | None = None) -> Events:
@@ -129,7 +130,8 @@ def pad(events: Events, end_ticks: int | None = None) -> Events:
 
 def rests_between(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many rests fill each gap from one onset to the next: one a second, none at the end itself."""
-    return np.maximum(ends - starts - 1, 0) // REST_INTERVAL_TICKS
+    n_rests: NDArray[np.int64] = np.maximum(ends - starts - 1, 0) // REST_INTERVAL_TICKS
+    return n_rests
 
 
 def padded_length(events: Events) -> int:
@@ -140,12 +142,14 @@ def padded_length(events: Events) -> int:
 
 def unpad(events: Events) -> Events:
     """The events without rests."""
-    return events[events[:, 2] != REST]
+    sounding: NDArray[np.bool_] = events[:, 2] != REST
+    return events[sounding]
 
 
 def as_controls(events: Events) -> Events:
     """The same triples in the control half of the vocabulary."""
-    return events + CONTROL_OFFSET
+    controls: Events = events + CONTROL_OFFSET
+    return controls
 
 
 def split_instruments(events: Events, instruments: Iterable[int]) -> tuple[Events, Events]:

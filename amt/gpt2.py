@@ -1,19 +1,31 @@
 """GPT-2 with a key/value cache that it writes in place, and an output matrix that is multiplied by the slot.
 
 The weights are those of a Hugging Face `GPT2LMHeadModel`, whose plain forward pass this one is held against in tests.
+Source: Radford et al. 2019; the configuration's flags mean what they mean in transformers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from transformers import GPT2Config, GPT2LMHeadModel
-from transformers.activations import ACT2FN
+from transformers import GPT2Config
 
+from amt.errors import CheckpointError
 from amt.vocab import CONTEXT_TOKENS, Slot
+
+_ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
+    "gelu": F.gelu,
+    "gelu_new": partial(F.gelu, approximate="tanh"),
+    "gelu_pytorch_tanh": partial(F.gelu, approximate="tanh"),
+    "relu": F.relu,
+    "silu": F.silu,
+    "tanh": torch.tanh,
+}
 
 
 @dataclass(frozen=True)
@@ -53,31 +65,47 @@ class Cache:
 class GPT2:
     """A decoder-only transformer that decodes rows of different lengths together."""
 
-    def __init__(self, model: GPT2LMHeadModel) -> None:
-        """Take over the weights of a loaded model, on its device and in its precision."""
-        config: GPT2Config = model.config
-        body = model.transformer
-        self.config = config
-        self.dtype, self.device = model.dtype, model.device
+    def __init__(
+        self, config: GPT2Config, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """Take weights by their names in Hugging Face's `GPT2Model`, and `lm_head.weight` if the output is not tied.
+
+        Raises:
+            CheckpointError: a weight is missing, or the activation function is unknown.
+        """
+
+        def load(name: str) -> Tensor:
+            if name not in weights:
+                raise CheckpointError(f"the weights lack {name}")
+            return weights[name].detach().to(device, dtype)
+
+        def pair(name: str) -> tuple[Tensor, Tensor]:
+            return load(f"{name}.weight"), load(f"{name}.bias")
+
+        def linear(name: str) -> tuple[Tensor, Tensor]:
+            # Kept as (in, out) in the file; a row per output is read faster one token at a time.
+            weight, bias = pair(name)
+            return weight.t().contiguous(), bias
+
+        if config.activation_function not in _ACTIVATIONS:
+            raise CheckpointError(f"unknown activation_function {config.activation_function}")
+        self.config, self.dtype, self.device = config, dtype, device
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
-        model.requires_grad_(False)
-        self.token_embeddings, self.position_embeddings = body.wte.weight, body.wpe.weight
-        self.output = model.lm_head.weight
-        self.final_norm = (body.ln_f.weight, body.ln_f.bias)
+        self._activation = _ACTIVATIONS[config.activation_function]
+        self._tokens, self._positions = load("wte.weight"), load("wpe.weight")
+        self._output = self._tokens if config.tie_word_embeddings else load("lm_head.weight")
+        self._final_norm = pair("ln_f")
         self.layers = [
             _Layer(
-                norm1=(block.ln_1.weight, block.ln_1.bias),
-                qkv=_transposed(block.attn.c_attn),
-                attention_out=_transposed(block.attn.c_proj),
-                norm2=(block.ln_2.weight, block.ln_2.bias),
-                mlp_in=_transposed(block.mlp.c_fc),
-                mlp_out=_transposed(block.mlp.c_proj),
+                norm1=pair(f"h.{index}.ln_1"),
+                qkv=linear(f"h.{index}.attn.c_attn"),
+                attention_out=linear(f"h.{index}.attn.c_proj"),
+                norm2=pair(f"h.{index}.ln_2"),
+                mlp_in=linear(f"h.{index}.mlp.c_fc"),
+                mlp_out=linear(f"h.{index}.mlp.c_proj"),
             )
-            for block in body.h
+            for index in range(config.n_layer)
         ]
-        # gelu_new spells out, in eight kernels, what gelu_pytorch_tanh does in one.
-        name = config.activation_function
-        self._activation = ACT2FN["gelu_pytorch_tanh" if name == "gelu_new" else name]
 
     def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
         """Fill cache rows from position 0.
@@ -122,7 +150,7 @@ class GPT2:
             return self._attention(layer, query, keys[:, :, :longest], values[:, :, :longest], mask)
 
         hidden = self._run(self._embed(tokens[:, None], positions[:, None]), len(self.layers), attend)
-        return F.layer_norm(hidden[:, 0], (self.config.n_embd,), *self.final_norm, self.config.layer_norm_epsilon)
+        return F.layer_norm(hidden[:, 0], (self.config.n_embd,), *self._final_norm, self.config.layer_norm_epsilon)
 
     def hidden_states(self, tokens: Tensor, depth: int) -> Tensor:
         """Hidden states after so many blocks, the last of them normalised; shape = (n_rows, n_tokens, width).
@@ -132,15 +160,15 @@ class GPT2:
         hidden = self._embed(tokens, torch.arange(tokens.shape[1], device=self.device))
         hidden = self._run(hidden, depth, lambda *qkv: self._attention(*qkv, causal=True))
         if depth == len(self.layers):
-            return F.layer_norm(hidden, (self.config.n_embd,), *self.final_norm, self.config.layer_norm_epsilon)
+            return F.layer_norm(hidden, (self.config.n_embd,), *self._final_norm, self.config.layer_norm_epsilon)
         return hidden
 
     def logits(self, hidden: Tensor, slot: Slot) -> Tensor:
         """Float32 logits of one slot's tokens; shape = (n_rows, slot.size)."""
-        return F.linear(hidden, self.output[slot.slice]).float()
+        return F.linear(hidden, self._output[slot.slice]).float()
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        return F.embedding(tokens, self.token_embeddings) + F.embedding(positions, self.position_embeddings)
+        return F.embedding(tokens, self._tokens) + F.embedding(positions, self._positions)
 
     def _run(self, hidden: Tensor, depth: int, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         shape, epsilon = (self.config.n_embd,), self.config.layer_norm_epsilon
@@ -164,8 +192,3 @@ class GPT2:
             query, key, value = query.float(), key.float(), value.float()
         attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
         return attended.to(self.dtype)
-
-
-def _transposed(conv: torch.nn.Module) -> tuple[Tensor, Tensor]:
-    """Hugging Face keeps GPT-2's matrices as (in, out); a row per output is read faster one token at a time."""
-    return conv.weight.t().contiguous(), conv.bias

@@ -3,10 +3,11 @@
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from io import BytesIO
+from itertools import accumulate
 from operator import itemgetter
 from typing import Final
 
-import mido
+import mido  # type: ignore[import-untyped]
 
 from amt import smf
 from amt.channels import DRUM_CHANNEL, assign_channels
@@ -24,6 +25,9 @@ TICKS_PER_BEAT: Final = 500
 """At 120 bpm one file tick is 1 ms, so that our tick of 10 ms is exactly 10."""
 
 _FILE_TICKS_PER_TICK: Final = TICKS_PER_BEAT * 1_000_000 // smf.DEFAULT_TEMPO // TICKS_PER_SECOND
+
+_SLACK: Final = (_FILE_TICKS_PER_TICK - 1) // 2
+"""By so many file ticks an onset or a duration can change and still be rounded to the same tick."""
 
 
 def read_notes(data: bytes) -> list[Note]:
@@ -86,10 +90,11 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
         length_ticks: the file ends here, or with its last note if that is later.
     """
     ordered = sorted(notes, key=itemgetter(0))
+    times = _file_times(ordered)
     tracks: dict[int, list[tuple[int, mido.Message]]] = {note.instrument: [] for note in ordered}
-    for tick, instrument, message in _messages(ordered, list(tracks)):
+    for tick, instrument, message in _messages(ordered, times, list(tracks)):
         tracks[instrument].append((tick, message))
-    end = max([length_ticks, *(note.onset + note.duration for note in ordered)])
+    end = max([length_ticks * _FILE_TICKS_PER_TICK, *(end for _, end in times)])
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
     file.tracks.append(_track("Tempo", [(0, mido.MetaMessage("set_tempo", tempo=smf.DEFAULT_TEMPO))], end))
     for instrument, messages in tracks.items():
@@ -99,8 +104,40 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def _messages(ordered: list[Note], instruments: list[int]) -> Iterator[tuple[int, int, mido.Message]]:
-    """(tick, instrument, message) in the order in which a reader meets them: by time, then by track.
+def _file_times(ordered: list[Note]) -> list[tuple[int, int]]:
+    """When each note begins and ends, in file ticks.
+
+    A reader ends the oldest note first, and drums have one channel only. Rounding can have made a hit end a tick
+    after a younger one of its pitch: such hits begin and end earlier, by less than what rounds to another tick.
+    """
+    scale = _FILE_TICKS_PER_TICK
+    times = [(note.onset * scale, (note.onset + note.duration) * scale) for note in ordered]
+    drums: defaultdict[int, list[int]] = defaultdict(list)
+    for index, note in enumerate(ordered):
+        if note.instrument == DRUMS:
+            drums[note.pitch].append(index)
+    for hits in drums.values():
+        ends = [times[index][1] for index in hits]
+        latest_so_far = accumulate(ends, max)
+        earliest_to_come = reversed(list(accumulate(reversed(ends), min)))
+        start = end = 0
+        for index, latest, earliest in zip(hits, latest_so_far, earliest_to_come, strict=True):
+            exact_start, exact_end = times[index]
+            length = exact_end - exact_start
+            slack = _SLACK if latest > earliest else 0
+            start = max(start, exact_start - slack)
+            end = max(end, exact_end - 2 * slack, start + max(length - _SLACK, 0))
+            start = max(start, end - length - _SLACK)
+            if start > exact_start + _SLACK:  # one sounds within the other, and no rounding explains it
+                start, end = exact_start, exact_end
+            times[index] = start, end
+    return times
+
+
+def _messages(
+    ordered: list[Note], times: list[tuple[int, int]], instruments: list[int]
+) -> Iterator[tuple[int, int, mido.Message]]:
+    """(file tick, instrument, message) in the order in which a reader meets them: by time, then by track.
 
     Wherever a channel has changed hands, its program is set anew, also for a note-off: a reader finds the note that
     it ends by the channel's instrument.
@@ -114,10 +151,10 @@ def _messages(ordered: list[Note], instruments: list[int]) -> Iterator[tuple[int
     # At one tick a track first ends what sounds and then begins; a note of no length ends after it has begun.
     begin, end_sounding, end_at_once = 1, 0, 2
     order = []
-    for index, note in enumerate(ordered):
+    for index, (note, (start, end)) in enumerate(zip(ordered, times, strict=True)):
         track = instruments.index(note.instrument)
-        order.append((note.onset, track, begin, index))
-        order.append((note.onset + note.duration, track, end_sounding if note.duration else end_at_once, index))
+        order.append((start, track, begin, index))
+        order.append((end, track, end_sounding if end > start else end_at_once, index))
     for tick, _, phase, index in sorted(order):
         note, channel = ordered[index], channels[index]
         if programs[channel] != note.instrument:
@@ -129,11 +166,11 @@ def _messages(ordered: list[Note], instruments: list[int]) -> Iterator[tuple[int
 
 
 def _track(name: str, messages: list[tuple[int, mido.Message]], end: int) -> mido.MidiTrack:
-    """Messages at ticks from the start -> a track with times in file ticks from the message before."""
+    """Messages at file ticks from the start -> a track with times from the message before."""
     track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
     previous = 0
     for tick, message in messages:
-        track.append(message.copy(time=(tick - previous) * _FILE_TICKS_PER_TICK))
+        track.append(message.copy(time=tick - previous))
         previous = tick
-    track.append(mido.MetaMessage("end_of_track", time=(end - previous) * _FILE_TICKS_PER_TICK))
+    track.append(mido.MetaMessage("end_of_track", time=end - previous))
     return track

@@ -84,15 +84,15 @@ class Sequence:
         self._slide()
 
     @property
-    def generated(self) -> ev.Events:
-        """The events decoded so far: no rests, nothing that was given; shape = (n_events, 3)."""
-        events = ev.from_tokens([token for event in self._events[self._n_given :] for token in event])
-        return ev.unpad(events[~ev.is_control(events)])
+    def decoded(self) -> list[Triple]:
+        """Everything since the prompt: events, rests and controls, onsets from the start of the piece."""
+        return self._events[self._n_given :]
 
     @property
-    def n_events(self) -> int:
-        """How many events have been decoded so far, rests included."""
-        return len(self._events) - self._n_given
+    def generated(self) -> ev.Events:
+        """The decoded events without rests and controls; shape = (n_events, 3)."""
+        events = ev.from_tokens([token for event in self.decoded for token in event])
+        return ev.unpad(events[~ev.is_control(events)])
 
     @property
     def current_ticks(self) -> int:

@@ -1,0 +1,524 @@
+"""A client for the service, for programs and for the command line. It needs nothing but httpx.
+
+    python client.py generate --length-seconds 10 --out out.mid
+
+AnticipatoryError
+├── ConnectionFailed     nothing answers at the address
+├── ConnectionLost       something did, but went away before its answer was complete
+├── RequestTimeout       the answer did not come in time
+├── UnexpectedAnswer     what answered is not this service
+└── ServiceError         the service answered with an error; has its `status` and `detail`
+    ├── InvalidRequest   4xx: the request must be changed
+    ├── Busy             429: too many requests are waiting, also after the last retry
+    ├── Unavailable      503: not ready, or the model cannot be had, also after the last retry
+    └── ServerFault      other 5xx: the service failed, or ran out of time
+"""
+# ruff: noqa: N818 (names of errors that read as what happened)
+
+import argparse
+import asyncio
+import base64
+import email.utils
+import errno
+import itertools
+import json
+import os
+import random
+import ssl
+import sys
+import threading
+import time
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+
+import httpx
+
+DEFAULT_URL: Final = "http://localhost:2011"
+TIMEOUT_SECONDS: Final = 330.0
+"""The service itself gives up after 300 s, and its answer says why."""
+
+QUICK_TIMEOUT_SECONDS: Final = 10.0
+"""For what needs no computation: to connect, and /health."""
+
+FIRST_WAIT_SECONDS: Final = 0.5
+LONGEST_WAIT_SECONDS: Final = 30.0
+BUSY, UNAVAILABLE = 429, 503
+
+Result: TypeAlias = dict[str, Any]
+"""The service's answer as it came, and in each variation also `midi_bytes`."""
+
+Midi: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
+"""The bytes of a MIDI file, or the path of one."""
+
+Headers: TypeAlias = Mapping[str, str] | None
+"""Sent along as they are: `traceparent`, for instance."""
+
+T = TypeVar("T")
+
+
+class AnticipatoryError(Exception):
+    """Base of every error that this client raises on purpose; `str` of it is one line."""
+
+
+class ConnectionFailed(AnticipatoryError):
+    """Nothing answers at the address."""
+
+
+class ConnectionLost(AnticipatoryError):
+    """The connection broke before the answer was complete."""
+
+
+class RequestTimeout(AnticipatoryError):
+    """The answer did not come in time."""
+
+
+class UnexpectedAnswer(AnticipatoryError):
+    """What answered is not this service."""
+
+
+class ServiceError(AnticipatoryError):
+    """The service answered with an error. `detail` is as sent: text, or a list of problems."""
+
+    def __init__(self, status: int, detail: Any) -> None:
+        super().__init__(status, detail)
+        self.status = status
+        self.detail = detail
+
+    def __str__(self) -> str:
+        text = _detail_text(self.detail) or httpx.codes.get_reason_phrase(self.status) or "no reason given"
+        return f"{text} (HTTP {self.status})"
+
+
+class InvalidRequest(ServiceError):
+    """The request must be changed; `detail` says what is wrong with it."""
+
+
+class Busy(ServiceError):
+    """Too many requests are waiting."""
+
+
+class Unavailable(ServiceError):
+    """The service is not ready, or the model cannot be had."""
+
+
+class ServerFault(ServiceError):
+    """The service failed, or ran out of time."""
+
+
+def address(text: str) -> httpx.URL:
+    """The address of a service. Raises ValueError when it cannot be one."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"{text!r} is not an address: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"{text!r} is not an address such as {DEFAULT_URL}")
+    return url
+
+
+def retry_wait_seconds(attempt: int, retry_after: str | None = None) -> float:
+    """How long to wait after `attempt` retries: what `retry_after` asks for, else twice as long each time.
+
+    With jitter, so that clients that were turned away together do not come back together. `retry_after` is
+    the header's value: seconds or an HTTP date.
+    """
+    asked = _retry_after_seconds(retry_after)
+    if asked is None:
+        wait = FIRST_WAIT_SECONDS * 2.0 ** min(attempt, 10) * random.uniform(0.5, 1.0)
+    else:
+        wait = asked * random.uniform(1.0, 1.25)
+    return min(wait, LONGEST_WAIT_SECONDS)
+
+
+def _retry_after_seconds(value: str | None) -> float | None:
+    if value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+
+
+def _detail_text(detail: Any) -> str:
+    """An error's detail as one line. FastAPI's list becomes `field: message; field: message`."""
+    if isinstance(detail, list):
+        return "; ".join(_problem_text(problem) for problem in detail)
+    return " ".join((detail if isinstance(detail, str) else json.dumps(detail)).split())
+
+
+def _problem_text(problem: Any) -> str:
+    if not isinstance(problem, dict) or "msg" not in problem:
+        return _detail_text(json.dumps(problem))
+    field = ".".join(str(part) for part in problem.get("loc", ()) if part != "body")
+    message = _detail_text(problem["msg"])
+    return message if not field or message.startswith(f"{field} ") else f"{field}: {message}"
+
+
+def _read_result(response: httpx.Response) -> Result:
+    """A good answer, with `midi_bytes` added to its variations. Any other is raised as an error."""
+    if not response.is_success:
+        raise _service_error(response)
+    try:
+        result: Result = response.json()
+        for variation in result["variations"] if result["task"] != "embed" else ():
+            variation["midi_bytes"] = base64.b64decode(variation["midi_base64"], validate=True)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnexpectedAnswer(f"this is no answer of the service: {response.text[:80]!r}") from error
+    return result
+
+
+def _service_error(response: httpx.Response) -> AnticipatoryError:
+    status = response.status_code
+    if status < 400:
+        return UnexpectedAnswer(f"the service does not answer with HTTP {status}: is the address right?")
+    try:
+        detail = response.json()["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = response.text[:300]
+    error = {BUSY: Busy, UNAVAILABLE: Unavailable}.get(status)
+    return (error or (InvalidRequest if status < 500 else ServerFault))(status, detail)
+
+
+def _is_ok(health: httpx.Response) -> bool:
+    """/health answers in plain text: ok, or with 503 that it is not ready."""
+    return health.status_code == httpx.codes.OK and health.text.strip() == "ok"
+
+
+def _base64(midi: Midi) -> str:
+    data = Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else midi
+    return base64.b64encode(data).decode()
+
+
+class _BaseClient(ABC, Generic[T]):
+    """All but the sending. `T` is what a request returns: a result, or a coroutine that does."""
+
+    def __init__(
+        self,
+        base_url: httpx.URL | str = DEFAULT_URL,
+        *,
+        timeout: float = TIMEOUT_SECONDS,
+        max_retries: int = 3,
+    ) -> None:
+        """A client of the service at `base_url` (ValueError when that is no address).
+
+        It waits `timeout` seconds for an answer, and while the service is busy (429) or not ready (503) it
+        tries `max_retries` times more.
+        """
+        url = address(str(base_url))
+        self.base_url = str(url.copy_with(userinfo=b"")).rstrip("/")
+        self.timeout = timeout
+        self.max_retries = max_retries
+        self._quick_timeout = min(timeout, QUICK_TIMEOUT_SECONDS)
+        # Plain http needs no certificates, and to load them takes longer than the rest of a request.
+        verify = True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        self._open(base_url=url, timeout=httpx.Timeout(timeout, connect=self._quick_timeout), verify=verify)
+
+    def generate(
+        self,
+        length_seconds: float = 20.0,
+        *,
+        top_p: float = 0.95,
+        model_size: str | None = None,
+        num_variations: int = 1,
+        client_job_id: str | None = None,
+        headers: Headers = None,
+    ) -> T:
+        """Music from nothing."""
+        return self._request(
+            "generate",
+            headers,
+            length_seconds=length_seconds,
+            top_p=top_p,
+            model_size=model_size,
+            num_variations=num_variations,
+            client_job_id=client_job_id,
+        )
+
+    def continue_midi(
+        self,
+        midi: Midi,
+        prime_seconds: float = 5.0,
+        length_seconds: float = 20.0,
+        *,
+        top_p: float = 0.95,
+        model_size: str | None = None,
+        num_variations: int = 1,
+        client_job_id: str | None = None,
+        headers: Headers = None,
+    ) -> T:
+        """The first `prime_seconds` of a MIDI file, and `length_seconds` of new music after them."""
+        return self._request(
+            "continue",
+            headers,
+            midi_input=_base64(midi),
+            prime_seconds=prime_seconds,
+            length_seconds=length_seconds,
+            top_p=top_p,
+            model_size=model_size,
+            num_variations=num_variations,
+            client_job_id=client_job_id,
+        )
+
+    def embed(
+        self,
+        midi: Midi,
+        embed_layer: int = -3,
+        *,
+        model_size: str | None = None,
+        client_job_id: str | None = None,
+        headers: Headers = None,
+    ) -> T:
+        """One vector that describes a MIDI file."""
+        return self._request(
+            "embed",
+            headers,
+            midi_input=_base64(midi),
+            embed_layer=embed_layer,
+            model_size=model_size,
+            client_job_id=client_job_id,
+        )
+
+    def _request(self, task: str, headers: Headers, **fields: Any) -> T:
+        sent = {name: value for name, value in fields.items() if value is not None}
+        return self._predict({"task": task, **sent}, headers)
+
+    @abstractmethod
+    def _open(self, **options: Any) -> None:
+        """Make the httpx client."""
+
+    @abstractmethod
+    def _predict(self, body: Result, headers: Headers) -> T:
+        """Send a request, again while the service asks for patience, and read the answer."""
+
+    def _wait_seconds(self, response: httpx.Response, attempt: int) -> float | None:
+        """How long to wait before the request is sent again; None when it is not."""
+        if response.status_code not in (BUSY, UNAVAILABLE) or attempt >= self.max_retries:
+            return None
+        return retry_wait_seconds(attempt, response.headers.get("retry-after"))
+
+    @contextmanager
+    def _own_errors(self) -> Iterator[None]:
+        """Errors of httpx leave as ours."""
+        try:
+            yield
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            reason = _detail_text(str(error)) or "no connection in time"
+            start = "start the service with `uv run python server.py`"
+            raise ConnectionFailed(f"nothing answers at {self.base_url} ({reason}): {start}") from error
+        except httpx.TimeoutException as error:
+            raise RequestTimeout(f"no answer from {self.base_url} within {self.timeout:g} s") from error
+        except httpx.RequestError as error:
+            reason = _detail_text(str(error)) or type(error).__name__
+            raise ConnectionLost(f"the connection to {self.base_url} broke: {reason}") from error
+
+
+class AnticipatoryClient(_BaseClient[Result]):
+    """The client for ordinary code. A `with` block closes it; so does garbage collection."""
+
+    def _open(self, **options: Any) -> None:
+        self._http = httpx.Client(**options)
+        weakref.finalize(self, self._http.close)
+
+    def _predict(self, body: Result, headers: Headers) -> Result:
+        for attempt in itertools.count():
+            with self._own_errors():
+                response = self._http.post("/predict", json=body, headers=headers)
+            wait = self._wait_seconds(response, attempt)
+            if wait is None:
+                break
+            time.sleep(wait)
+        return _read_result(response)
+
+    def health(self) -> bool:
+        """Whether the service is there and ready."""
+        try:
+            return _is_ok(self._http.get("/health", timeout=self._quick_timeout))
+        except httpx.RequestError:
+            return False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result]]):
+    """The client for asyncio: the same methods, to be awaited. Use it in an `async with` block."""
+
+    def _open(self, **options: Any) -> None:
+        self._http = httpx.AsyncClient(**options)
+
+    async def _predict(self, body: Result, headers: Headers) -> Result:
+        for attempt in itertools.count():
+            with self._own_errors():
+                response = await self._http.post("/predict", json=body, headers=headers)
+            wait = self._wait_seconds(response, attempt)
+            if wait is None:
+                break
+            await asyncio.sleep(wait)
+        return _read_result(response)
+
+    async def health(self) -> bool:
+        """Whether the service is there and ready."""
+        try:
+            return _is_ok(await self._http.get("/health", timeout=self._quick_timeout))
+        except httpx.RequestError:
+            return False
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status: 1 when something went wrong, 2 for a wrong call."""
+    try:
+        _run(**vars(_parser().parse_args(arguments)))
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (
+        AnticipatoryError,
+        ValueError,
+    ) as error:  # ValueError: not a number, or not a text, that JSON knows
+        message = str(error)
+    except KeyboardInterrupt:
+        return 130
+    else:
+        return 0
+    sys.stderr.write(f"error: {message}\n")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    """What is not given is not passed on: the defaults are those of the methods."""
+    options = partial(argparse.ArgumentParser, add_help=False, argument_default=argparse.SUPPRESS)
+    service = options()
+    url = os.environ.get("ANTICIPATORY_URL") or DEFAULT_URL
+    url_help = f"where the service is (default: ANTICIPATORY_URL, or {DEFAULT_URL})"
+    service.add_argument("--base-url", type=address, default=url, metavar="URL", help=url_help)
+
+    request = options(parents=[service])
+    request.add_argument("--model-size", metavar="SIZE", help="tiny, small, medium or large")
+    request.add_argument("--client-job-id", metavar="ID", help="your own name for this job")
+
+    music = options(parents=[request])
+    music.add_argument("--length-seconds", type=float, metavar="S", help="new music, 1 to 120 (default: 20)")
+    music.add_argument("--top-p", type=float, metavar="P", help="0.1 tame to 1.0 wild (default: 0.95)")
+    music.add_argument("--num-variations", type=int, metavar="N", help="1 to 5 (default: 1)")
+    out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
+    music.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
+
+    parser = argparse.ArgumentParser(prog="client.py", description="Ask the service for music.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = partial(commands.add_parser, argument_default=argparse.SUPPRESS)
+    add("generate", parents=[music], help="make music from nothing")
+    each = add("continue", parents=[music], help="go on from a MIDI file")
+    each.add_argument("midi", type=Path, metavar="in.mid")
+    each.add_argument("--prime-seconds", type=float, metavar="S", help="what is kept, 1 to 60 (default: 5)")
+    each = add("embed", parents=[request], help="describe a MIDI file by a vector")
+    each.add_argument("midi", type=Path, metavar="in.mid")
+    each.add_argument("--embed-layer", type=int, metavar="N", help="the hidden state to take (default: -3)")
+    each.add_argument("--out", type=Path, metavar="FILE", help="the JSON file to write (default: to stdout)")
+    add("health", parents=[service], help="ask whether the service is ready")
+    return parser
+
+
+def _run(command: str, base_url: httpx.URL, out: Path | None = None, **fields: Any) -> None:
+    """Ask, write what comes to `out`, and sum it up in one line."""
+    if out and not out.parent.is_dir():  # minutes before it would have come to light
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out.parent))
+    started = time.monotonic()
+    with AnticipatoryClient(base_url) as client:
+        if command == "health":
+            if not client.health():
+                raise AnticipatoryError(f"{client.base_url} is not ready")
+            sys.stdout.write(f"{client.base_url}: ok\n")
+            return
+        requests: dict[str, Callable[..., Result]] = {
+            "generate": client.generate,
+            "continue": client.continue_midi,
+            "embed": client.embed,
+        }
+        with _spinner(command):
+            result = requests[command](**fields)
+    written = _write(result, out)
+    metadata = result["metadata"]
+    where = f"{metadata['model_size']} on {metadata.get('device', 'unknown device')}"
+    summary = f"{written}: {_contents(result)}, {where}, {time.monotonic() - started:.1f} s\n"
+    (sys.stdout if out else sys.stderr).write(summary)
+
+
+def _write(result: Result, out: Path | None) -> str:
+    """Write a result and return where to. A vector without a file goes to stdout, so that it can be piped."""
+    if out is None:
+        sys.stdout.write(json.dumps(result) + "\n")
+        return "stdout"
+    if result["task"] == "embed":
+        out.write_text(json.dumps(result) + "\n")
+        return str(out)
+    variations = result["variations"]
+    paths = [out]
+    if len(variations) > 1:
+        paths = [out.with_stem(f"{out.stem}-{number}") for number, _ in enumerate(variations, 1)]
+    for path, variation in zip(paths, variations, strict=True):
+        path.write_bytes(variation["midi_bytes"])
+    return ", ".join(map(str, paths))
+
+
+def _contents(result: Result) -> str:
+    if result["task"] == "embed":
+        tokens = f"{result['num_tokens']} of {result['original_tokens']} tokens"
+        return f"{result['embedding_dim']} numbers from {tokens}"
+    notes = ", ".join(str(variation["num_events"]) for variation in result["variations"])
+    unit = "note" if notes == "1" else "notes"
+    return f"{notes} {unit}, {result['variations'][0]['duration_seconds']:.1f} s"
+
+
+@contextmanager
+def _spinner(label: str) -> Iterator[None]:
+    """On a terminal, show that something is going on, and for how long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    done = threading.Event()
+    started = time.monotonic()
+
+    def turn() -> None:
+        for frame in itertools.cycle("|/-\\"):
+            sys.stderr.write(f"\r{frame} {label} {time.monotonic() - started:.0f} s")
+            sys.stderr.flush()
+            if done.wait(0.1):
+                break
+        sys.stderr.write("\r\x1b[K")  # back to the start of the line, and wipe it
+
+    thread = threading.Thread(target=turn, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""Size -> checkpoint -> a model ready to decode: loaded on first use, once, and kept."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
+from amt.errors import ModelUnavailableError
+from amt.gpt2 import GPT2
+
+logger = logging.getLogger("anticipatory")
+
+PROJECT: Final = Path(__file__).parent
+HUB_TIMEOUT_SECONDS: Final = 3.0
+"""How long the hub may take to answer at all, before a size is called unavailable."""
+
+_CHECKPOINT_FILES: Final = ["config.json", *WEIGHT_FILES]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model and what to call it in an answer."""
+
+    size: str
+    model_id: str
+    gpt2: GPT2
+
+
+class ModelStore:
+    """The models of the sizes on offer, on one device."""
+
+    def __init__(self, checkpoints: Mapping[str, str], device: str = "auto", dtype: str = "auto") -> None:
+        """`checkpoints`: size -> a folder, or a hub repository as `repo` or `repo@revision`.
+
+        Raises:
+            ValueError: the device is not there.
+        """
+        self._checkpoints = checkpoints
+        self._loaded: dict[str, LoadedModel] = {}
+        self.device = find_device(device)
+        self.dtype = find_dtype(dtype, self.device)
+
+    def is_loaded(self, size: str) -> bool:
+        """Whether `get` will answer at once."""
+        return size in self._loaded
+
+    def get(self, size: str) -> LoadedModel:
+        """The model of a size.
+
+        Raises:
+            ModelUnavailableError: it cannot be had or read now, or is not a model that we can run; a later call
+                tries again.
+        """
+        if size not in self._loaded:
+            self._loaded[size] = self._load(size)
+        return self._loaded[size]
+
+    def default_size(self, wanted: str) -> str:
+        """Load the size that `wanted` stands for: itself, or for auto small if it can be had now, else tiny.
+
+        A size that is wanted by name and cannot be loaded is only warned of; requests will try again.
+        """
+        size = "small" if wanted == "auto" else wanted
+        try:
+            self.get(size)
+        except ModelUnavailableError as error:
+            logger.warning("%s", error)
+            if wanted == "auto":
+                logger.warning("requests that name no model_size get tiny")
+                return self.default_size("tiny")
+        return size
+
+    def _load(self, size: str) -> LoadedModel:
+        source = self._checkpoints[size]
+        advice = f"set ANTICIPATORY_MODEL_{size.upper()} to a folder with the checkpoint"
+        if size != "tiny":
+            advice = f"use model_size tiny, or {advice}"
+        try:
+            folder = _find(source)
+            gpt2 = GPT2(read_config(folder), read_weights(folder), self.dtype, self.device)
+        except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelUnavailableError(f"size {size} cannot be loaded from {source} ({reason[0]}); {advice}") from error
+        logger.info("loaded size %s from %s on %s in %s", size, source, self.device, self.dtype)
+        return LoadedModel(size, source, gpt2)
+
+
+def find_device(name: str) -> torch.device:
+    """The device of that name; auto is CUDA (or ROCm), then Apple's MPS, then the CPU.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} is not available here: use auto, cpu, cuda, cuda:N or mps") from error
+    return device
+
+
+def find_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The precision of that name; auto is bfloat16 on a CUDA device that supports it, else float32."""
+    if name != "auto":
+        return getattr(torch, name)  # type: ignore[no-any-return]
+    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if bfloat16 else torch.float32
+
+
+def _find(source: str) -> Path:
+    """The folder with the checkpoint, fetched from the hub if need be."""
+    folder = PROJECT / Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if source.count("/") != 1 or source.startswith(("/", ".", "~")):
+        raise FileNotFoundError(f"there is no folder {source}")
+    repository, _, revision = source.partition("@")
+    arguments = {"repo_id": repository, "revision": revision or None, "allow_patterns": _CHECKPOINT_FILES}
+    try:
+        return _complete(snapshot_download(**arguments, local_files_only=True))
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        pass
+    try:
+        files = HfApi().model_info(repository, revision=revision or None, timeout=HUB_TIMEOUT_SECONDS).siblings or []
+    except HfHubHTTPError as error:
+        raise ConnectionError(f"the model hub refused it: {error.response.status_code}") from error
+    except Exception as error:
+        raise ConnectionError("the model hub cannot be reached") from error
+    safetensors = any(file.rfilename.endswith(".safetensors") for file in files)
+    return _complete(snapshot_download(**arguments, ignore_patterns=["*.bin"] if safetensors else None))
+
+
+def _complete(folder: str) -> Path:
+    """The folder, if it holds a configuration and weights."""
+    path = Path(folder)
+    if not (path / "config.json").exists() or not any(found for each in WEIGHT_FILES for found in path.glob(each)):
+        raise FileNotFoundError(f"the checkpoint in {path.name} is incomplete")
+    return path

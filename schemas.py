@@ -1,0 +1,302 @@
+"""What travels over the wire: one request, three responses, and their limits. Also the text of /docs."""
+
+import base64
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from annotated_types import Ge, GroupedMetadata, Le
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+Task = Literal["generate", "continue", "embed"]
+ModelSize = Literal["tiny", "small", "medium", "large"]
+
+EXAMPLE_MIDI: Final = "TVRoZAAAAAYAAAABAeBNVHJrAAAADQCQPFCDYIA8QAD/LwA="
+"""A MIDI file of one middle C that lasts half a second, written by hand:
+
+    4d546864 00000006 0000 0001 01e0    MThd, 6 bytes: type 0, 1 track, 480 ticks a quarter note (120 bpm)
+    4d54726b 0000000d                   MTrk, 13 bytes
+    00   90 3c 50                       at 0: note on, channel 1, pitch 60, velocity 80
+    8360 80 3c 40                       480 ticks later: note off
+    00   ff 2f 00                       end of track
+"""
+
+CLIENT_JOB_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,256}"
+
+
+@dataclass(frozen=True)
+class InRange(GroupedMetadata):
+    """A number from `minimum` to `maximum`, both allowed; whole when the bounds are integers.
+
+    pydantic's own `ge` and `le` put the bounds into the JSON schema, but their messages name only one of
+    them, and they let true and "2" pass as numbers. The check runs before them and names the range.
+    """
+
+    minimum: float
+    maximum: float
+
+    def __iter__(self) -> Iterator[object]:
+        yield Ge(self.minimum)
+        yield Le(self.maximum)
+        yield BeforeValidator(self._check)  # the last one named is the first one run
+
+    def _check(self, value: Any, info: ValidationInfo) -> Any:
+        whole = isinstance(self.minimum, int)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            must = "be a number in range"
+        elif not self.minimum <= value <= self.maximum:  # also when it is not a number (NaN)
+            must = "be in range"
+        elif whole and not float(value).is_integer():
+            must = "be a whole number in range"
+        else:
+            return value
+        raise PydanticCustomError(
+            "out_of_range",
+            "{field} must {must} {range}, got {got}",
+            {
+                "field": info.field_name,
+                "must": must,
+                "range": f"{self.minimum}..{self.maximum}",
+                "got": _shown(value),
+            },
+        )
+
+
+def _shown(value: Any) -> str:
+    """A value from JSON as it looks there, cut to a length for messages."""
+    names = {None: "null", True: "true", False: "false"}
+    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _decode_base64(text: str) -> bytes:
+    """White space is left out first: `base64` breaks its lines."""
+    return base64.b64decode("".join(text.split()), validate=True)
+
+
+def _check_client_job_id(value: str) -> str:
+    if not re.fullmatch(CLIENT_JOB_ID_PATTERN, value):
+        raise PydanticCustomError(
+            "invalid_client_job_id",
+            "client_job_id must be 1 to 256 letters, digits or any of . _ : - , got {got}",
+            {"got": _shown(value)},
+        )
+    return value
+
+
+ClientJobId: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_client_job_id),
+    WithJsonSchema({"type": "string", "pattern": f"^{CLIENT_JOB_ID_PATTERN}$"}),
+]
+
+
+class PredictRequest(BaseModel):
+    """What to do, and how.
+
+    A body may carry the fields of every task: those that its task does not use must be valid and are ignored.
+    Fields that are not listed here are refused.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "task": "generate",
+                    "length_seconds": 20.0,
+                    "top_p": 0.95,
+                    "num_variations": 1,
+                    "client_job_id": "optional-tracking-id",
+                },
+                {
+                    "task": "continue",
+                    "midi_input": EXAMPLE_MIDI,
+                    "prime_seconds": 5.0,
+                    "length_seconds": 20.0,
+                    "top_p": 0.95,
+                    "num_variations": 1,
+                },
+                {"task": "embed", "midi_input": EXAMPLE_MIDI, "embed_layer": -3},
+            ]
+        },
+    )
+
+    task: Task = Field(
+        default="generate",
+        description="generate: music from nothing. continue: go on where the first seconds of `midi_input` "
+        "end. embed: one vector that describes `midi_input`.",
+    )
+    length_seconds: Annotated[float, InRange(1.0, 120.0)] = Field(
+        default=20.0,
+        description="generate, continue: seconds of new music. continue adds them after the prime. "
+        "The resolution is 0.01 s.",
+    )
+    prime_seconds: Annotated[float, InRange(1.0, 60.0)] = Field(
+        default=5.0,
+        description="continue: how many seconds from the start of `midi_input` are kept, note for note. New "
+        "music starts there, or where the input's last note ends if that is earlier.",
+    )
+    top_p: Annotated[float, InRange(0.1, 1.0)] = Field(
+        default=0.95,
+        description="generate, continue: nucleus sampling. Each choice is made among the likeliest tokens "
+        "whose probabilities add up to this. About 0.8: slow, dense, repetitive. 0.95: balanced. 0.98 to "
+        "0.99: fast, varied, adventurous.",
+    )
+    num_variations: Annotated[int, InRange(1, 5)] = Field(
+        default=1,
+        description="generate, continue: how many independent results. They are made together, as one batch.",
+    )
+    model_size: ModelSize | None = Field(
+        default=None,
+        description="Which model: tiny (bundled with the service), small (about 128 million parameters), "
+        "medium (350) or large (780). Larger is better and slower. A size is loaded when it is first asked "
+        "for. Null: the service's default; the answer's metadata says which.",
+    )
+    embed_layer: StrictInt = Field(
+        default=-3,
+        description="embed: the hidden state to take, as a Python index: 0 is the input embedding, 1 the "
+        "first block's output, -1 the last one's. Of small's 12 blocks -3 is the tenth. The model's depth is "
+        "the limit.",
+    )
+    midi_input: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="continue, embed: the MIDI file in standard base64, required; white space is ignored. "
+        "generate: ignored.",
+    )
+    client_job_id: ClientJobId | None = Field(
+        default=None,
+        description="Your own name for this job: 1 to 256 letters, digits or any of . _ : - . It comes back "
+        "in the metadata, and appears in the service's log.",
+    )
+
+    @field_validator("midi_input")
+    @classmethod
+    def _check_midi_input(cls, value: str | None, info: ValidationInfo) -> str | None:
+        task = info.data.get("task", "generate")  # absent when it is wrong itself, and then that is the news
+        if task == "generate":
+            return value
+        if value is None or not value.strip():
+            raise PydanticCustomError("missing", "midi_input is required for task '{task}'", {"task": task})
+        try:
+            _decode_base64(value)
+        except ValueError as error:
+            raise PydanticCustomError(
+                "invalid_base64", "midi_input is not valid base64: {reason}", {"reason": str(error)}
+            ) from error
+        return value
+
+    @property
+    def midi_bytes(self) -> bytes:
+        """The file in `midi_input`, for tasks that need one; empty when there is none."""
+        return _decode_base64(self.midi_input or "")
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Variation(_Response):
+    """One of the results of generate and continue."""
+
+    midi_base64: str = Field(
+        description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument."
+    )
+    num_events: int = Field(description="How many notes the MIDI file holds.")
+    duration_seconds: float = Field(
+        description="How long the MIDI file lasts, in seconds; continue: with the prime that was used."
+    )
+
+
+class Metadata(_Response):
+    """How the answer came about."""
+
+    model_size: ModelSize = Field(description="The size that was used.")
+    model_id: str = Field(
+        description="Where its checkpoint came from: a Hugging Face repository or a folder."
+    )
+    device: str = Field(description="What it ran on, such as cpu or cuda:0.")
+    client_job_id: str | None = Field(description="As sent; null when none was.")
+    trace_id: str = Field(
+        description="The OpenTelemetry trace, 32 hexadecimal digits: the caller's if `traceparent` named it."
+    )
+    span_id: str = Field(description="The request's span in that trace, 16 hexadecimal digits.")
+    queue_seconds: float = Field(
+        description="Seconds from the request's arrival to the start of its computation."
+    )
+    compute_seconds: float = Field(
+        description="Seconds of computation, including those in which a model was loaded."
+    )
+
+
+class GenerateResponse(_Response):
+    """The answer to task generate."""
+
+    task: Literal["generate"] = "generate"
+    variations: list[Variation] = Field(description="As many as `num_variations` asked for.")
+    metadata: Metadata
+
+
+class ContinueResponse(_Response):
+    """The answer to task continue."""
+
+    task: Literal["continue"] = "continue"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each begins with the prime, note for note."
+    )
+    prime_seconds: float = Field(description="As asked for, in seconds.")
+    metadata: Metadata
+
+
+class EmbedResponse(_Response):
+    """The answer to task embed."""
+
+    task: Literal["embed"] = "embed"
+    embedding: list[float] = Field(description="The mean of the chosen hidden state over the tokens used.")
+    embedding_dim: int = Field(
+        description="Its length, the model's width: 768 for small, 1,024 for medium, 1,280 for large."
+    )
+    layer: int = Field(description="The layer, as asked for.")
+    num_tokens: int = Field(
+        description="How many event tokens were used: whole events, at most 1,023 tokens."
+    )
+    original_tokens: int = Field(description="How many event tokens the whole input has.")
+    truncated: bool = Field(
+        description="Whether the input was too long, so that only its beginning was used."
+    )
+    metadata: Metadata
+
+
+PredictResponse: TypeAlias = Annotated[
+    GenerateResponse | ContinueResponse | EmbedResponse, Field(discriminator="task")
+]
+
+
+class ErrorDetail(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(description="Where: a field's name, and what leads to it.")
+    msg: str = Field(description="What is wrong, for people.")
+    type: str = Field(description="What is wrong, for programs.")
+
+
+class ErrorResponse(BaseModel):
+    """The body of an answer that is not 200."""
+
+    detail: str | list[ErrorDetail] = Field(
+        description="One sentence, or for a body that does not fit the schema a list of what is wrong."
+    )

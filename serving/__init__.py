@@ -1,0 +1,1 @@
+"""LitServe, HTTP, telemetry and settings. Knows nothing of music."""

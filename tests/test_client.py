@@ -1,0 +1,628 @@
+import asyncio
+import base64
+import inspect
+import json
+import os
+import pickle
+import pty
+import re
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import client
+from client import (
+    LONGEST_WAIT_SECONDS,
+    AnticipatoryClient,
+    AnticipatoryError,
+    AsyncAnticipatoryClient,
+    Busy,
+    ConnectionFailed,
+    ConnectionLost,
+    InvalidRequest,
+    RequestTimeout,
+    ServerFault,
+    ServiceError,
+    Unavailable,
+    UnexpectedAnswer,
+    retry_wait_seconds,
+)
+
+MIDI = b"MThd and so on"
+CLIENT = Path(client.__file__)
+METADATA = {"model_size": "tiny", "device": "cpu"}
+NOW = {"Retry-After": "0"}
+
+
+@dataclass
+class Answer:
+    """What the scripted server says to one request."""
+
+    body: Any
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+DROP = Answer("", 0)
+"""Close the connection without a word."""
+
+BREAK = Answer("half an answer", headers={"Content-Length": "1000"})
+"""Close the connection in the middle of an answer."""
+
+SILENCE = Answer("", 0)
+"""Say nothing until the test is over."""
+
+EMBEDDING = Answer(
+    {
+        "task": "embed",
+        "embedding": [0.5, -1.0],
+        "embedding_dim": 2,
+        "num_tokens": 1023,
+        "original_tokens": 3000,
+        "metadata": METADATA,
+    }
+)
+
+
+def music(*notes: int, task: str = "generate") -> Answer:
+    """An answer of variations with these numbers of notes."""
+    encoded = base64.b64encode(MIDI).decode()
+    variations = [{"midi_base64": encoded, "num_events": each, "duration_seconds": 10.0} for each in notes]
+    return Answer({"task": task, "variations": variations, "metadata": METADATA})
+
+
+@dataclass
+class Received:
+    """A request that the scripted server was sent."""
+
+    path: str
+    headers: Mapping[str, str]
+    body: Any
+
+
+class Service(ThreadingHTTPServer):
+    """A real server that answers by script."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.script: list[Answer] = []
+        self.received: list[Received] = []
+        self.over = threading.Event()
+
+    @property
+    def bodies(self) -> list[Any]:
+        return [each.body for each in self.received]
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_POST(self) -> None:
+        length = int(self.headers.get("Content-Length", 0))
+        body = json.loads(self.rfile.read(length)) if length else None
+        self.server.received.append(Received(self.path, dict(self.headers.items()), body))
+        answer = self.server.script.pop(0) if self.server.script else Answer("the script is over", 500)
+        if answer is SILENCE:
+            self.server.over.wait()
+        if answer is SILENCE or answer is DROP:
+            return
+        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def do_GET(self) -> None:
+        self.do_POST()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    with Service() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.over.set()
+        server.shutdown()
+        thread.join()
+
+
+Ask = Callable[..., Any]
+
+
+def ask_sync(url: str, method: str, *arguments: Any, options: Mapping[str, Any] = {}, **fields: Any) -> Any:
+    with AnticipatoryClient(url, **options) as each:
+        return getattr(each, method)(*arguments, **fields)
+
+
+def ask_async(url: str, method: str, *arguments: Any, options: Mapping[str, Any] = {}, **fields: Any) -> Any:
+    async def run() -> Any:
+        async with AsyncAnticipatoryClient(url, **options) as each:
+            return await getattr(each, method)(*arguments, **fields)
+
+    return asyncio.run(run())
+
+
+@pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """Calls a method of one of the two clients."""
+    chosen: Ask = request.param
+    return chosen
+
+
+def nobody() -> str:
+    """An address where nothing listens: it was free a moment ago."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        return f"http://127.0.0.1:{server.server_port}"
+
+
+# What is sent
+
+
+def test_generate_sends_the_contracts_request(service: Service, ask: Ask) -> None:
+    service.script = [music(3)]
+    ask(service.url, "generate", length_seconds=10)
+    [sent] = service.received
+    assert sent.path == "/predict"
+    assert sent.body == {"task": "generate", "length_seconds": 10, "top_p": 0.95, "num_variations": 1}
+
+
+def test_continue_sends_the_contracts_request(service: Service, ask: Ask) -> None:
+    service.script = [music(3, task="continue")]
+    fields = {"top_p": 0.9, "model_size": "small", "num_variations": 2, "client_job_id": "job"}
+    ask(service.url, "continue_midi", MIDI, 7.0, 9.0, **fields)
+    midi_input = base64.b64encode(MIDI).decode()
+    own = {"task": "continue", "midi_input": midi_input, "prime_seconds": 7.0, "length_seconds": 9.0}
+    assert service.bodies == [{**own, **fields}]
+
+
+def test_embed_sends_the_contracts_request(service: Service, ask: Ask) -> None:
+    service.script = [EMBEDDING]
+    ask(service.url, "embed", MIDI)
+    midi_input = base64.b64encode(MIDI).decode()
+    assert service.bodies == [{"task": "embed", "midi_input": midi_input, "embed_layer": -3}]
+
+
+def test_a_midi_file_is_given_as_bytes_or_as_a_path(service: Service, tmp_path: Path) -> None:
+    path = tmp_path / "in.mid"
+    path.write_bytes(MIDI)
+    service.script = [EMBEDDING] * 5
+    with AnticipatoryClient(service.url) as each:
+        for midi in (MIDI, bytearray(MIDI), memoryview(MIDI), path, str(path)):
+            each.embed(midi)
+    assert {body["midi_input"] for body in service.bodies} == {base64.b64encode(MIDI).decode()}
+
+
+def test_headers_are_passed_through(service: Service, ask: Ask) -> None:
+    service.script = [music(1)]
+    ask(service.url, "generate", headers={"traceparent": "00-1-2-01"})
+    assert service.received[0].headers["traceparent"] == "00-1-2-01"
+
+
+def test_the_service_may_live_below_a_path(service: Service, ask: Ask) -> None:
+    service.script = [music(1)]
+    ask(f"{service.url}/amt/", "generate")
+    assert service.received[0].path == "/amt/predict"
+
+
+def test_both_clients_have_the_contracts_defaults() -> None:
+    for kind in (AnticipatoryClient, AsyncAnticipatoryClient):
+        parameters = inspect.signature(kind).parameters
+        defaults = {name: parameters[name].default for name in ("base_url", "timeout", "max_retries")}
+        assert defaults == {"base_url": "http://localhost:2011", "timeout": 330.0, "max_retries": 3}
+
+
+@pytest.mark.parametrize("url", ["localhost:2011", "ftp://host", "http://", "http://host:port", ""])
+def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="is not an address"):
+        AnticipatoryClient(url)
+
+
+# What comes back
+
+
+def test_a_result_is_the_answer_with_the_midi_decoded(service: Service, ask: Ask) -> None:
+    service.script = [music(3, 4)]
+    result = ask(service.url, "generate", num_variations=2)
+    assert [variation.pop("midi_bytes") for variation in result["variations"]] == [MIDI, MIDI]
+    assert result == music(3, 4).body
+
+
+def test_an_embedding_comes_back_as_sent(service: Service, ask: Ask) -> None:
+    service.script = [EMBEDDING]
+    assert ask(service.url, "embed", MIDI) == EMBEDDING.body
+
+
+def test_the_code_in_the_contract_works(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "input.mid").write_bytes(MIDI)
+    service.script = [music(3), music(3, task="continue"), EMBEDDING]
+    contract = f"""if True:
+        from client import AnticipatoryClient
+
+        client = AnticipatoryClient("{service.url}")
+
+        # Generate music
+        result = client.generate(length_seconds=10)
+        midi_bytes = result["variations"][0]["midi_bytes"]
+
+        with open("output.mid", "wb") as f:
+            f.write(midi_bytes)
+
+        # Continue from MIDI
+        with open("input.mid", "rb") as f:
+            result = client.continue_midi(f.read(), prime_seconds=5)
+
+        # Get embedding
+        result = client.embed(midi_bytes)
+        embedding = result["embedding"]  # 768-dim vector
+        print(embedding)
+    """
+    command = [sys.executable, "-W", "error", "-c", contract]
+    environment = {**os.environ, "PYTHONPATH": str(CLIENT.parent)}
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert (run.stdout, run.stderr) == ("[0.5, -1.0]\n", "")
+    assert (tmp_path / "output.mid").read_bytes() == MIDI
+    assert [body["task"] for body in service.bodies] == ["generate", "continue", "embed"]
+
+
+def test_a_client_that_is_forgotten_closes_its_connections(service: Service) -> None:
+    service.script = [music(1)]
+    forgotten = AnticipatoryClient(service.url)
+    forgotten.generate()
+    http, gone = forgotten._http, weakref.ref(forgotten)
+    del forgotten
+    assert gone() is None
+    assert http.is_closed
+
+
+@pytest.mark.parametrize(
+    ("answer", "healthy"),
+    [
+        (Answer("ok"), True),
+        (Answer("not ready", 503), False),
+        (Answer("<html>another server</html>"), False),
+        (Answer("", 500), False),
+        (DROP, False),
+    ],
+)
+def test_health_is_read_as_text(service: Service, ask: Ask, answer: Answer, healthy: bool) -> None:
+    service.script = [answer]
+    assert ask(service.url, "health") is healthy
+    assert [each.path for each in service.received] == ["/health"]
+
+
+def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
+    assert ask(nobody(), "health") is False
+
+
+# What goes wrong
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, InvalidRequest),
+        (413, InvalidRequest),
+        (422, InvalidRequest),
+        (429, Busy),
+        (500, ServerFault),
+        (503, Unavailable),
+        (504, ServerFault),
+        (599, ServerFault),
+    ],
+)
+def test_every_status_has_its_error(service: Service, status: int, kind: type[ServiceError]) -> None:
+    service.script = [Answer({"detail": "because"}, status)]
+    with pytest.raises(kind) as caught:
+        ask_sync(service.url, "generate", options={"max_retries": 0})
+    assert type(caught.value) is kind
+    assert (caught.value.status, caught.value.detail) == (status, "because")
+    assert str(caught.value) == f"because (HTTP {status})"
+
+
+def test_a_list_of_problems_becomes_one_line(service: Service, ask: Ask) -> None:
+    detail = [
+        {"loc": ["body", "model_size"], "msg": "should be\n'tiny'", "type": "literal_error"},
+        {"loc": ["top_p"], "msg": "top_p must be in range 0.1..1.0, got 2", "type": "out_of_range"},
+        {"loc": ["body"], "msg": "Field required", "type": "missing"},
+    ]
+    service.script = [Answer({"detail": detail}, 422)]
+    with pytest.raises(InvalidRequest) as caught:
+        ask(service.url, "generate")
+    expected = (
+        "model_size: should be 'tiny'; top_p must be in range 0.1..1.0, got 2; Field required (HTTP 422)"
+    )
+    assert str(caught.value) == expected
+    assert caught.value.detail == detail
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ("Internal Server Error", "Internal Server Error"),
+        ("", "Internal Server Error"),
+        ("<html>\n<p>oh\n", "<html> <p>oh"),
+        ({"detail": {"reason": 1}}, '{"reason": 1}'),
+        ({"detail": ["odd", {"odd": 1}]}, '"odd"; {"odd": 1}'),
+        ({"error": 1}, '{"error": 1}'),
+        ("[]", "[]"),
+    ],
+)
+def test_errors_in_another_shape_are_still_one_line(service: Service, body: Any, text: str) -> None:
+    service.script = [Answer(body, 500)]
+    with pytest.raises(ServerFault) as caught:
+        ask_sync(service.url, "generate")
+    assert str(caught.value) == f"{text} (HTTP 500)"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("ok"),
+        Answer([]),
+        Answer({}),
+        Answer({"task": "generate"}),
+        Answer({"task": "generate", "variations": [{"midi_base64": "%"}]}),
+        Answer("moved", 302, {"Location": "/elsewhere"}),
+    ],
+)
+def test_another_services_answer_is_recognised(service: Service, answer: Answer) -> None:
+    service.script = [answer]
+    with pytest.raises(UnexpectedAnswer):
+        ask_sync(service.url, "generate")
+
+
+def test_where_nothing_answers_one_is_told_how_to_start_it(ask: Ask) -> None:
+    url = nobody()
+    with pytest.raises(ConnectionFailed) as caught:
+        ask(url, "generate")
+    assert str(caught.value).startswith(f"nothing answers at {url} (")
+    assert "`uv run python server.py`" in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [DROP, BREAK], ids=["before", "within"])
+def test_a_connection_that_breaks_is_not_one_that_failed(service: Service, ask: Ask, answer: Answer) -> None:
+    service.script = [answer]
+    with pytest.raises(ConnectionLost, match=f"^the connection to {service.url} broke: "):
+        ask(service.url, "generate")
+    assert len(service.received) == 1
+
+
+def test_an_answer_that_does_not_come_is_a_timeout(service: Service, ask: Ask) -> None:
+    service.script = [SILENCE]
+    with pytest.raises(RequestTimeout, match=f"^no answer from {service.url} within 0.1 s$"):
+        ask(service.url, "generate", options={"timeout": 0.1})
+
+
+def test_a_password_in_the_address_does_not_reach_the_message() -> None:
+    with pytest.raises(ConnectionFailed) as caught:
+        ask_sync(nobody().replace("//", "//user:secret@"), "generate")
+    assert "secret" not in str(caught.value)
+
+
+def test_every_error_has_one_base() -> None:
+    kinds = (ConnectionFailed, ConnectionLost, RequestTimeout, UnexpectedAnswer, ServiceError)
+    assert all(issubclass(kind, AnticipatoryError) for kind in kinds)
+
+
+def test_an_error_can_be_sent_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(InvalidRequest(422, "because")))
+    assert (type(error), error.status, error.detail) == (InvalidRequest, 422, "because")
+
+
+# Trying again
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_service_that_asks_for_patience_is_asked_again(service: Service, ask: Ask, status: int) -> None:
+    service.script = [Answer("later", status, NOW), Answer("later", status, NOW), music(3)]
+    assert ask(service.url, "generate")["variations"][0]["num_events"] == 3
+    assert len(service.received) == 3
+    assert service.bodies[0] == service.bodies[2]
+
+
+def test_patience_ends_after_the_last_retry(service: Service, ask: Ask) -> None:
+    service.script = [Answer("later", 503, NOW) for _ in range(9)]
+    with pytest.raises(Unavailable):
+        ask(service.url, "generate", options={"max_retries": 2})
+    assert len(service.received) == 3
+
+
+@pytest.mark.parametrize("status", [422, 500, 504])
+def test_other_errors_are_not_asked_again(service: Service, status: int) -> None:
+    service.script = [Answer("no", status, NOW), music(3)]
+    with pytest.raises(ServiceError):
+        ask_sync(service.url, "generate")
+    assert len(service.received) == 1
+
+
+@pytest.mark.parametrize("attempt", [0, 1, 2, 5])
+def test_waits_double_and_are_jittered(attempt: int) -> None:
+    waits = [retry_wait_seconds(attempt) for _ in range(50)]
+    assert 0.25 * 2**attempt <= min(waits) < max(waits) <= 0.5 * 2**attempt
+
+
+def test_the_service_may_say_how_many_seconds_to_wait() -> None:
+    assert retry_wait_seconds(3, "0") == 0
+    assert all(7 <= retry_wait_seconds(0, " 7 ") <= 7 * 1.25 for _ in range(50))
+
+
+def test_the_service_may_say_until_when_to_wait() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
+    assert 18 <= retry_wait_seconds(0, soon) <= 25
+    assert retry_wait_seconds(0, "Wed, 21 Oct 2015 07:28:00 GMT") == 0
+    assert retry_wait_seconds(0, "Wed, 21 Oct 2015 07:28:00 -0000") == 0
+
+
+@pytest.mark.parametrize(("attempt", "retry_after"), [(20, None), (10**6, None), (0, "3600"), (0, "9" * 400)])
+def test_no_wait_is_longer_than_the_cap(attempt: int, retry_after: str | None) -> None:
+    assert retry_wait_seconds(attempt, retry_after) == pytest.approx(LONGEST_WAIT_SECONDS)
+
+
+@pytest.mark.parametrize("retry_after", ["", "soon", "-1", "nan", "1.5e9", "\u00b2"])
+def test_a_wait_that_cannot_be_read_is_ours_to_choose(retry_after: str) -> None:
+    assert 0.25 <= retry_wait_seconds(0, retry_after) <= 0.5
+
+
+# The command line
+
+
+def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-W", "error", str(CLIENT), *arguments]
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_generate_writes_a_file_and_sums_up(service: Service, tmp_path: Path) -> None:
+    service.script = [music(164)]
+    options = ["--length-seconds", "10", "--top-p", "0.9", "--model-size", "tiny", "--client-job-id", "me"]
+    run = run_client("generate", "--base-url", service.url, *options, "--out", "new.mid", cwd=tmp_path)
+    assert re.fullmatch(r"new\.mid: 164 notes, 10\.0 s, tiny on cpu, \d+\.\d s\n", run.stdout)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (tmp_path / "new.mid").read_bytes() == MIDI
+    sent = {"length_seconds": 10.0, "top_p": 0.9, "model_size": "tiny", "client_job_id": "me"}
+    assert service.bodies == [{"task": "generate", "num_variations": 1, **sent}]
+
+
+def test_an_embedding_without_a_file_is_all_that_stdout_gets(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "in.mid").write_bytes(MIDI)
+    service.script = [EMBEDDING]
+    run = run_client("embed", "in.mid", "--embed-layer", "-1", cwd=tmp_path, ANTICIPATORY_URL=service.url)
+    assert json.loads(run.stdout) == EMBEDDING.body
+    assert run.stderr.startswith("stdout: 2 numbers from 1023 of 3000 tokens, tiny on cpu, ")
+    assert service.bodies[0]["embed_layer"] == -1
+
+
+def test_a_terminal_shows_that_something_goes_on(service: Service, tmp_path: Path) -> None:
+    service.script = [music(1)]
+    screen, terminal = pty.openpty()
+    command = [sys.executable, str(CLIENT), "generate", "--base-url", service.url]
+    run = subprocess.run(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True
+    )
+    os.close(terminal)
+    shown = read_all(screen)
+    os.close(screen)
+    assert shown.startswith("\r| generate 0 s")
+    assert shown.endswith("\r\x1b[K")
+    assert run.stdout.startswith("out.mid: 1 note, 10.0 s")
+
+
+def read_all(screen: int) -> str:
+    """What was written to a terminal whose other end is closed by now."""
+    shown = b""
+    with suppress(OSError):  # so Linux says that there is no more
+        while part := os.read(screen, 1000):
+            shown += part
+    return shown.decode()
+
+
+def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The command line without the start of a process: (exit status, stdout, stderr)."""
+    status = client.main(arguments)
+    return (status, *capsys.readouterr())
+
+
+def test_continue_numbers_its_files(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = tmp_path / "in.mid", tmp_path / "new.mid"
+    source.write_bytes(MIDI)
+    service.script = [music(5, 6, task="continue")]
+    call = ["continue", str(source), "--base-url", service.url, "--prime-seconds", "3", "--out", str(out)]
+    _, stdout, _ = in_process(capsys, *call)
+    assert stdout.startswith(f"{tmp_path}/new-1.mid, {tmp_path}/new-2.mid: 5, 6 notes, 10.0 s, tiny on cpu, ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mid", "new-1.mid", "new-2.mid"]
+    assert service.bodies[0]["prime_seconds"] == 3.0
+
+
+def test_an_embedding_is_written_to_the_file_asked_for(
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in.mid").write_bytes(MIDI)
+    service.script = [EMBEDDING]
+    out = tmp_path / "x.json"
+    call = ["embed", str(tmp_path / "in.mid"), "--base-url", service.url, "--out", str(out)]
+    status, stdout, _ = in_process(capsys, *call)
+    assert json.loads(out.read_text()) == EMBEDDING.body
+    assert stdout.startswith(f"{out}: 2 numbers from 1023 of 3000 tokens")
+    assert status == 0
+
+
+def test_health_says_ok_or_fails(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    service.script = [Answer("ok"), Answer("not ready", 503)]
+    call = ["health", "--base-url", service.url]
+    assert in_process(capsys, *call) == (0, f"{service.url}: ok\n", "")
+    assert in_process(capsys, *call) == (1, "", f"error: {service.url} is not ready\n")
+
+
+def test_an_error_is_one_line(service: Service, tmp_path: Path) -> None:
+    service.script = [Answer({"detail": "no such size"}, 422)]
+    run = run_client("generate", "--base-url", service.url, cwd=tmp_path)
+    assert (run.returncode, run.stdout, run.stderr) == (1, "", "error: no such size (HTTP 422)\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_cannot_be_read_is_one_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["embed", "/nowhere/in.mid", "--base-url", service.url]
+    expected = (1, "", "error: /nowhere/in.mid: No such file or directory\n")
+    assert in_process(capsys, *call) == expected
+    assert not service.received
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call = ["generate", "--base-url", service.url, "--out", "/nowhere/out.mid"]
+    assert in_process(capsys, *call) == (1, "", "error: /nowhere: No such file or directory\n")
+    assert not service.received
+
+
+def test_a_number_that_json_cannot_hold_is_one_line(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, stderr = in_process(capsys, "generate", "--base-url", service.url, "--top-p", "nan")
+    assert status == 1
+    assert re.fullmatch(r"error: .*\n", stderr)
+
+
+@pytest.mark.parametrize(
+    "call", [[], ["sing"], ["embed"], ["health", "--base-url", "here"], ["generate", "x.mid"]]
+)
+def test_a_wrong_call_is_a_usage_error(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        client.main(call)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: ")
+
+
+def test_the_client_needs_neither_the_model_nor_the_server() -> None:
+    code = "import client, sys; print({'torch', 'litserve', 'amt', 'pydantic', 'schemas'} & set(sys.modules))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=CLIENT.parent, capture_output=True, text=True, check=True
+    )
+    assert run.stdout == "set()\n"

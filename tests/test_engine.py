@@ -1,0 +1,189 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from amt import events as ev
+from amt import sampling
+from amt.engine import Engine
+from amt.errors import SequenceError
+from amt.gpt2 import GPT2, Cache
+from amt.sequence import EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
+from amt.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
+from tests import plain
+
+FAR = 10**9
+
+
+def prompt(n_events: int, step_ticks: int = 3, instruments: int = 4, seed: int = 0) -> ev.Events:
+    rng = np.random.default_rng(seed)
+    notes = [
+        ev.Note(index * step_ticks, int(rng.integers(1, 90)), int(rng.integers(30, 90)), index % instruments)
+        for index in range(n_events)
+    ]
+    return ev.from_notes(notes)
+
+
+def request(n_prompt: int = 0, **fields: Any) -> Request:
+    events = prompt(n_prompt)
+    start = int(events[-1, 0]) if n_prompt else 0
+    return Request(**{"end_ticks": FAR, "start_ticks": start, "prompt": events, **fields})
+
+
+def decode(engine: Engine, requests: list[Request], n_steps: int) -> list[Sequence]:
+    sequences = [engine.add(each) for each in requests]
+    for _ in range(n_steps):
+        if engine.is_idle:
+            break
+        engine.step()
+    return sequences
+
+
+def made(sequence: Sequence) -> list[list[int]]:
+    """Events and controls since the prompt, rests too, onsets from the start of the piece."""
+    return [list(event) for event in sequence.decoded]
+
+
+@pytest.mark.parametrize("top_p", [0.0, 0.95, 1.0])
+@pytest.mark.parametrize("n_prompt", [0, 1, 40, 336, 2_000])
+def test_exact_mode_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
+    asked = request(n_prompt, top_p=top_p, seed=n_prompt)
+    (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 6)
+    assert made(sequence) == plain.decode(hf_model, asked, 6)
+
+
+def test_a_hopping_window_equals_the_plain_loop_over_the_same_window(gpt2: GPT2, hf_model: Any) -> None:
+    asked = request(MAX_HISTORY_EVENTS - 1, seed=5)
+    (sequence,) = decode(Engine(gpt2), [asked], 4)
+    assert made(sequence) == plain.decode(hf_model, asked, 4, hop=HOP_EVENTS)
+
+
+@pytest.mark.parametrize("hop", [EXACT_HOP_EVENTS, HOP_EVENTS])
+def test_controls_are_interleaved_as_in_the_plain_loop(hop: int, gpt2: GPT2, hf_model: Any) -> None:
+    controls = ev.as_controls(prompt(60, step_ticks=40, instruments=1, seed=1))
+    asked = request(30, controls=controls, seed=3)
+    (sequence,) = decode(Engine(gpt2, hop), [asked], 10)
+    events = made(sequence)
+    assert events == plain.decode(hf_model, asked, 10, hop=hop)
+    assert sequence.mode == ANTICIPATE
+
+
+def test_sampling_distributions_are_those_of_the_reference(gpt2: GPT2, golden: Any) -> None:
+    padded = {case["file"]: ev.from_tokens(case["pad"]) for case in golden("ops.json")}
+    for case in golden("next_event.json"):
+        history = ev.from_tokens(case.get("history_tokens", []))
+        if "history_events" in case:
+            history = padded[case["file"]][: case["history_events"]]
+        window = history[-MAX_HISTORY_EVENTS:]
+        offset = int(ev.onsets(window).min(initial=10**9)) if len(window) else 0
+        assert offset == case["offset"]
+        mode = {"AUTOREGRESS": AUTOREGRESS, "ANTICIPATE": ANTICIPATE}[case["mode"]]
+        tokens = [mode, *ev.translate(window, -offset).reshape(-1).tolist()]
+        tokens += [case["next_event"][0] - offset, *case["next_event"][1:]]
+        for slot, expected, logits in zip(SLOTS, case["slots"], last_three(gpt2, tokens), strict=True):
+            if slot is ONSET:
+                sampling.forbid_past(logits, torch.tensor([case["current_time"] - offset]))
+            codes = ev.instrument_codes(history)
+            if slot is NOTE and len(codes) >= 15:
+                sampling.forbid_instruments(logits, torch.from_numpy(np.isin(np.arange(129), list(codes)))[None])
+            kept = sampling.nucleus(logits, torch.tensor([case["top_p"]]))[0]
+            assert int((logits > -torch.inf).sum()) == expected["legal_tokens"]
+            # The reference sums in another order: one token at the edge may fall on the other side.
+            assert abs(int((kept > 0).sum()) - expected["kept_by_nucleus"]) <= 1
+            probabilities = (kept / kept.sum())[torch.tensor(expected["top_tokens"]) - slot.offset]
+            torch.testing.assert_close(probabilities, torch.tensor(expected["top_probabilities"]), atol=2e-6, rtol=1e-3)
+
+
+def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
+    """The logits that the event at the end of the tokens is drawn from, slot by slot."""
+    cache, n_before = Cache(model), len(tokens) - 4
+    cache.reserve(1)
+    if n_before:
+        model.prefill(torch.tensor([tokens[:n_before]]), cache, torch.tensor([0]), torch.tensor([0]))
+    return [
+        model.logits(model.decode(torch.tensor(tokens[n_before + index :][:1]), [n_before + index], cache), slot)
+        for index, slot in enumerate(SLOTS)
+    ]
+
+
+def test_a_sequence_does_not_depend_on_its_neighbours(gpt2: GPT2) -> None:
+    asked = request(20, seed=11)
+    (alone,) = decode(Engine(gpt2), [asked], 12)
+    others = [request(n, seed=n) for n in (0, 335, 60)]
+    _, together, *_ = decode(Engine(gpt2), [others[0], asked, *others[1:]], 12)
+    assert made(together) == made(alone)
+
+
+def test_sequences_may_join_and_leave_between_steps(gpt2: GPT2) -> None:
+    asked = request(20, seed=11)
+    (alone,) = decode(Engine(gpt2), [asked], 8)
+    engine = Engine(gpt2)
+    first, late = engine.add(request(7)), engine.add(asked)
+    engine.step()
+    engine.add(request(3))
+    engine.step()
+    engine.remove(first)
+    for _ in range(6):
+        engine.step()
+    assert made(late) == made(alone)
+
+
+def test_variations_of_one_request_differ_by_their_seeds(gpt2: GPT2) -> None:
+    sequences = decode(Engine(gpt2), [request(5, seed=seed) for seed in (1, 2, 1)], 4)
+    assert made(sequences[0]) == made(sequences[2]) != made(sequences[1])
+
+
+def test_nothing_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
+    engine = Engine(gpt2)
+    sequences = [engine.add(request(10, end_ticks=3_000, seed=seed)) for seed in range(6)]
+    finished = []
+    while not engine.is_idle:
+        finished += engine.step()
+    assert set(finished) == set(sequences)
+    assert all(27 <= onset < 3_000 for each in sequences for onset in each.generated[:, 0])
+
+
+@pytest.mark.parametrize("hop", [EXACT_HOP_EVENTS, HOP_EVENTS])
+def test_music_sparser_than_the_range_of_onsets_goes_on(hop: int, gpt2: GPT2) -> None:
+    # Random weights leap through time, so that windows span 100 s over and over.
+    engine = Engine(gpt2, hop)
+    sequences = [engine.add(Request(end_ticks=60_000, seed=seed)) for seed in range(4)]
+    while not engine.is_idle:
+        engine.step()
+    for sequence in sequences:
+        onsets = [event[0] for event in made(sequence)]
+        assert onsets == sorted(onsets)
+        assert onsets[-1] > 50_000
+
+
+def test_a_prompt_with_a_long_silence_can_be_continued(gpt2: GPT2) -> None:
+    notes = ev.from_notes([ev.Note(0, 50, 60, 0), ev.Note(17_000, 50, 62, 0)])
+    (sequence,) = decode(Engine(gpt2), [Request(FAR, start_ticks=17_050, prompt=notes)], 3)
+    assert all(event[0] >= 17_050 for event in made(sequence))
+
+
+def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
+    sequences = decode(Engine(gpt2), [request(0, top_p=1.0, seed=seed) for seed in range(3)], 60)
+    counts = [len({note.instrument for note in ev.to_notes(each.generated)}) for each in sequences]
+    assert max(counts) <= 16
+    assert max(counts) > 10  # random weights try many
+
+
+def test_a_prompt_with_many_instruments_gets_no_new_ones(gpt2: GPT2) -> None:
+    events = prompt(40, instruments=20)
+    asked = Request(FAR, start_ticks=int(events[-1, 0]), prompt=events, top_p=1.0)
+    (sequence,) = decode(Engine(gpt2), [asked], 40)
+    assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
+
+
+def test_a_prompt_past_the_start_is_refused(gpt2: GPT2) -> None:
+    with pytest.raises(SequenceError, match="past the start"):
+        Engine(gpt2).add(replace(request(10), start_ticks=5))
+
+
+def test_generated_events_hold_neither_rests_nor_controls(gpt2: GPT2) -> None:
+    controls = ev.as_controls(prompt(20, step_ticks=10, instruments=1))
+    (sequence,) = decode(Engine(gpt2), [request(0, controls=controls, top_p=1.0)], 40)
+    assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(made(sequence))

@@ -1,0 +1,117 @@
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from amt.gpt2 import GPT2, Cache
+from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, SLOTS, VOCAB_SIZE
+
+FLAGS: list[dict[str, Any]] = [
+    {},
+    {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True},
+    {"scale_attn_weights": False},
+    {"activation_function": "relu", "n_inner": 40},
+    {"activation_function": "gelu_pytorch_tanh", "tie_word_embeddings": False},
+    {"layer_norm_epsilon": 1e-3},
+]
+
+
+def random_model(**flags: Any) -> GPT2LMHeadModel:
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=VOCAB_SIZE, n_embd=24, n_layer=3, n_head=3, initializer_range=0.3, bos_token_id=None,
+        eos_token_id=None, **flags,
+    )  # fmt: skip
+    return GPT2LMHeadModel(config).eval()
+
+
+def taken_over(model: GPT2LMHeadModel, dtype: torch.dtype = torch.float32) -> GPT2:
+    weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
+    return GPT2(model.config, weights, dtype, torch.device("cpu"))
+
+
+def tokens_like_events(n_events: int, seed: int = 0) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    return [AUTOREGRESS] + [
+        slot.offset + int(torch.randint(slot.size, (1,), generator=generator)) for _ in range(n_events) for slot in SLOTS
+    ]
+
+
+def decode_all(model: GPT2, tokens: list[int], prefilled: int) -> list[torch.Tensor]:
+    """Final hidden states after each token from `prefilled` on."""
+    cache = Cache(model)
+    cache.reserve(1)
+    if prefilled:
+        model.prefill(torch.tensor([tokens[:prefilled]]), cache, torch.tensor([0]), torch.tensor([0]))
+    return [
+        model.decode(torch.tensor(tokens[index : index + 1]), [index], cache) for index in range(prefilled, len(tokens))
+    ]
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_cached_decoding_gives_the_logits_of_the_plain_forward_pass(flags: dict[str, Any]) -> None:
+    hf = random_model(**flags)
+    tokens = tokens_like_events(7)
+    with torch.no_grad():
+        expected = hf(torch.tensor([tokens])).logits[0]
+    model = taken_over(hf)
+    for index, hidden in enumerate(decode_all(model, tokens, prefilled=0)):
+        for slot in SLOTS:
+            torch.testing.assert_close(model.logits(hidden, slot)[0], expected[index, slot.slice], atol=2e-5, rtol=2e-5)
+
+
+def test_a_prefilled_context_and_a_decoded_one_are_the_same(gpt2: GPT2) -> None:
+    tokens = tokens_like_events(20)
+    decoded, prefilled = (decode_all(gpt2, tokens, prefilled=n)[-1] for n in (0, len(tokens) - 1))
+    torch.testing.assert_close(decoded, prefilled, atol=1e-5, rtol=1e-5)
+
+
+def test_the_last_position_of_the_context_can_be_decoded(gpt2: GPT2, hf_model: GPT2LMHeadModel) -> None:
+    tokens = tokens_like_events((CONTEXT_TOKENS - 1) // 3)
+    assert len(tokens) == CONTEXT_TOKENS
+    with torch.no_grad():
+        expected = hf_model(torch.tensor([tokens]), logits_to_keep=1).logits[0, -1, SLOTS[0].slice]
+    (hidden,) = decode_all(gpt2, tokens, prefilled=CONTEXT_TOKENS - 1)
+    torch.testing.assert_close(gpt2.logits(hidden, SLOTS[0])[0], expected, atol=2e-5, rtol=2e-5)
+
+
+def test_rows_of_different_lengths_do_not_see_each_other(gpt2: GPT2) -> None:
+    rows = [tokens_like_events(n, seed=n) for n in (30, 2, 11)]
+    cache = Cache(gpt2)
+    cache.reserve(3)
+    padded = torch.zeros(3, max(map(len, rows)) - 1, dtype=torch.int64)
+    for index, row in enumerate(rows):
+        padded[index, : len(row) - 1] = torch.tensor(row[:-1])
+    gpt2.prefill(padded, cache, torch.arange(3), torch.arange(3))
+    together = gpt2.decode(torch.tensor([row[-1] for row in rows]), [len(row) - 1 for row in rows], cache)
+    alone = torch.cat([decode_all(gpt2, row, prefilled=len(row) - 1)[0] for row in rows])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_growing_and_moving_keep_what_the_cache_holds(gpt2: GPT2) -> None:
+    tokens = tokens_like_events(9)
+    (expected,) = decode_all(gpt2, tokens, prefilled=len(tokens) - 1)
+    cache = Cache(gpt2)
+    cache.reserve(2)
+    gpt2.prefill(torch.tensor([tokens[:-1]]), cache, torch.tensor([1]), torch.tensor([0]))
+    cache.reserve(3)
+    cache.move(1, 0, len(tokens) - 1)
+    torch.testing.assert_close(gpt2.decode(torch.tensor(tokens[-1:]), [len(tokens) - 1], cache), expected)
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_hidden_states_are_those_of_hugging_face(depth: int, gpt2: GPT2, hf_model: GPT2LMHeadModel) -> None:
+    tokens = torch.tensor([tokens_like_events(12)])
+    with torch.no_grad():
+        expected = hf_model(tokens, output_hidden_states=True).hidden_states[depth]
+    torch.testing.assert_close(gpt2.hidden_states(tokens, depth), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_half_precision_stays_near_float32(hf_model: GPT2LMHeadModel, gpt2: GPT2) -> None:
+    half = taken_over(hf_model, torch.bfloat16)
+    tokens = tokens_like_events(12)
+    logits = [
+        model.logits(decode_all(model, tokens, prefilled=len(tokens) - 1)[0], SLOTS[2]) for model in (half, gpt2)
+    ]
+    assert torch.nn.functional.cosine_similarity(*logits) > 0.99

@@ -1,0 +1,292 @@
+"""The files are written out as commented hexdumps, as mido's tests do."""
+
+import re
+import struct
+
+import pytest
+
+from amt import smf
+from amt.errors import MidiError
+from amt.smf import DEFAULT_TEMPO, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, TEMPO, Message
+
+
+def parse(hexdump):
+    return bytes.fromhex(re.sub(r"#.*", "", hexdump))
+
+
+def chunk(name, body):
+    return name + struct.pack(">I", len(body)) + body
+
+
+def file(*tracks, file_type=1, division="01 E0"):
+    header = chunk(b"MThd", struct.pack(">hh", file_type, len(tracks)) + bytes.fromhex(division))
+    return header + b"".join(chunk(b"MTrk", parse(track)) for track in tracks)
+
+
+def messages(track):
+    """What is read of a file with this one track."""
+    return smf.read(file(track)).tracks[0]
+
+
+END = "00 FF 2F 00"
+
+ONE_NOTE = """
+00 90 3C 40     # note on, middle C, velocity 64
+83 60 80 3C 00  # 480 ticks later: note off
+00 FF 2F 00     # end of track
+"""
+ITS_MESSAGES = [Message(0, NOTE_ON, 0, 60, 64), Message(480, NOTE_OFF, 0, 60, 0)]
+
+
+def test_a_whole_file_is_read():
+    hexdump = """
+    4D 54 68 64           # MThd
+    00 00 00 06           # 6 bytes
+    00 01                 # type 1
+    00 02                 # two tracks
+    00 60                 # 96 ticks a quarter note
+
+    4D 54 72 6B           # MTrk
+    00 00 00 0B           # 11 bytes
+    00 FF 51 03 0F 42 40  # tempo: 1 s a quarter note
+    00 FF 2F 00           # end of track
+
+    4D 54 72 6B           # MTrk
+    00 00 00 0F           # 15 bytes
+    00 C3 05              # channel 4: program 5
+    0A 93 3C 40           # 10 ticks later: note on
+    60 83 3C 20           # 96 ticks later: note off
+    00 FF 2F 00           # end of track
+    """
+    assert smf.read(parse(hexdump)) == smf.File(
+        type=1,
+        tracks=[
+            [Message(0, TEMPO, data1=1_000_000)],
+            [
+                Message(0, PROGRAM_CHANGE, 3, 5),
+                Message(10, NOTE_ON, 3, 60, 64),
+                Message(106, NOTE_OFF, 3, 60, 32),
+            ],
+        ],
+        ticks_per_beat=96,
+        seconds_per_tick=None,
+    )
+
+
+@pytest.mark.parametrize("file_type", [0, 1, 2])
+def test_all_three_types_are_read(file_type):
+    read = smf.read(file(ONE_NOTE, file_type=file_type))
+    assert (read.type, read.tracks) == (file_type, [ITS_MESSAGES])
+
+
+def test_a_riff_wrapper_is_passed_over():
+    inside = file(ONE_NOTE)
+    wrapped = b"RMID" + b"data" + struct.pack("<I", len(inside)) + inside
+    assert smf.read(b"RIFF" + struct.pack("<I", len(wrapped)) + wrapped) == smf.read(inside)
+
+
+def test_running_status_repeats_the_last_status():
+    track = """
+    00 90 3C 40  # note on
+    60 3C 00     # and again, with velocity 0
+    00 3E 40
+    """
+    assert messages(track) == [
+        Message(0, NOTE_ON, 0, 60, 64),
+        Message(96, NOTE_ON, 0, 60, 0),
+        Message(96, NOTE_ON, 0, 62, 64),
+    ]
+
+
+def test_running_status_outlasts_a_meta_message():
+    track = """
+    00 90 3C 40           # note on
+    00 FF 01 03 61 62 63  # text: abc
+    60 3C 00              # note on with velocity 0
+    """
+    assert messages(track) == [
+        Message(0, NOTE_ON, 0, 60, 64),
+        Message(0, OTHER),
+        Message(96, NOTE_ON, 0, 60, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        "A0 3C 40",  # polyphonic pressure
+        "B0 40 7F",  # pedal
+        "D0 40",  # channel pressure
+        "E0 00 40",  # pitch wheel
+        "F0 05 7E 7F 09 01 F7",  # system exclusive: General MIDI on
+        "F0 03 7E 7F 09",  # without its end
+        "F7 03 F3 01 F8",  # escaped bytes
+        "F1 40",  # time code quarter frame
+        "F2 00 40",  # song position
+        "F3 01",  # song select
+        "F6",  # tune request
+        "F8",  # clock
+        "FE",  # active sensing
+        "F4",  # undefined
+        "FF 01 02 61 62",  # text
+        "FF 58 04 04 02 18 08",  # time signature
+        "FF 59 02 00 00",  # key signature
+        "FF 59 02 0B 02",  # bad key signature: eleven sharps, mode 2
+        "FF 59 01 00",  # bad key signature: one byte
+        "FF 58 02 04 02",  # bad time signature: two bytes
+        "FF 54 05 FF FF FF FF FF",  # bad SMPTE offset
+        "FF 00 00",  # sequence number that is not there
+        "FF 20 01 99",  # channel prefix over 15
+        "FF 7F 03 00 00 41",  # sequencer's own
+        "FF 6E 02 01 02",  # unknown
+        "FF 51 02 07 A1",  # tempo of two bytes
+        "FF 51 03 00 00 00",  # tempo of nothing
+    ],
+)
+def test_what_does_not_matter_is_passed_over_whatever_it_holds(ignored):
+    assert messages(f"0A {ignored} {ONE_NOTE}") == [
+        Message(10, OTHER),
+        Message(10, NOTE_ON, 0, 60, 64),
+        Message(490, NOTE_OFF, 0, 60, 0),
+    ]
+
+
+def test_a_data_byte_over_127_is_taken_as_127():
+    track = """
+    00 C0 80     # program
+    00 90 FE 40  # pitch
+    00 90 3C FF  # velocity
+    00 90 3E 40
+    """
+    assert messages(track) == [
+        Message(0, PROGRAM_CHANGE, 0, 127),
+        Message(0, NOTE_ON, 0, 127, 64),
+        Message(0, NOTE_ON, 0, 60, 127),
+        Message(0, NOTE_ON, 0, 62, 64),
+    ]
+
+
+@pytest.mark.parametrize("cut", range(1, 8))
+def test_what_comes_before_the_cut_of_a_file_stands(cut):
+    """The last 9 bytes are the note off and the end of track."""
+    whole = file(ONE_NOTE)
+    found = smf.read(whole[:-cut]).tracks[0]
+    assert found == (ITS_MESSAGES if cut <= 4 else ITS_MESSAGES[:1])
+
+
+@pytest.mark.parametrize("length", ["00 00 10 00", "7F FF FF FF", "FF FF FF FF"])
+def test_a_chunk_that_claims_too_much_ends_with_its_end_of_track(length):
+    data = file() + parse(f"4D 54 72 6B {length} {ONE_NOTE}") + file(ONE_NOTE, ONE_NOTE)[14:]
+    assert smf.read(data).tracks == [ITS_MESSAGES] * 3
+
+
+def test_a_chunk_that_claims_too_little_is_cut():
+    data = file() + parse(f"4D 54 72 6B 00 00 00 04 {ONE_NOTE}") + file(ONE_NOTE)[14:]
+    assert smf.read(data).tracks == [ITS_MESSAGES[:1], ITS_MESSAGES]
+
+
+def test_an_end_of_track_in_the_middle_is_passed_over():
+    assert messages(f"10 FF 2F 00 {ONE_NOTE}") == [
+        Message(16, NOTE_ON, 0, 60, 64),
+        Message(496, NOTE_OFF, 0, 60, 0),
+    ]
+
+
+def test_a_track_needs_no_end_of_track():
+    assert messages(ONE_NOTE.replace(END, "")) == ITS_MESSAGES
+
+
+def test_unknown_chunks_are_passed_over():
+    junk = chunk(b"XFIH", b"karaoke")
+    data = file() + junk + file(ONE_NOTE)[14:] + junk + file(ONE_NOTE)[14:] + junk
+    assert smf.read(data).tracks == [ITS_MESSAGES, ITS_MESSAGES]
+
+
+def test_the_number_of_tracks_in_the_header_does_not_matter():
+    data = file(ONE_NOTE, ONE_NOTE)
+    assert smf.read(data[:10] + b"\x00\x09" + data[12:]) == smf.read(data)
+
+
+def test_a_longer_header_is_passed_over():
+    header = chunk(b"MThd", parse("00 01 00 01 01 E0  DE AD BE EF"))
+    assert smf.read(header + file(ONE_NOTE)[14:]) == smf.read(file(ONE_NOTE))
+
+
+def test_data_bytes_that_belong_to_nothing_stop_their_track_only():
+    assert smf.read(file("00 3C 40", ONE_NOTE)).tracks == [[], ITS_MESSAGES]
+
+
+def test_a_message_that_reaches_past_its_chunk_is_not_read():
+    assert smf.read(file("00 90 3C", ONE_NOTE)).tracks == [[], ITS_MESSAGES]
+
+
+def test_a_meta_message_that_reaches_past_its_chunk_does_not_hide_the_next_track():
+    assert smf.read(file("00 FF 01 7F 61", ONE_NOTE)).tracks == [[Message(0, OTHER)], ITS_MESSAGES]
+
+
+@pytest.mark.parametrize(
+    ("quantity", "ticks"),
+    [
+        ("00", 0),
+        ("7F", 127),
+        ("81 00", 128),
+        ("FF 7F", 16_383),
+        ("FF FF FF 7F", 268_435_455),
+        ("80 80 80 05", 5),
+    ],
+)
+def test_variable_lengths(quantity, ticks):
+    assert messages(f"{quantity} 90 3C 40")[0].tick == ticks
+
+
+def test_a_variable_length_has_at_most_four_bytes():
+    assert messages("FF FF FF FF 90 3C 40") == [Message(268_435_455, NOTE_ON, 0, 60, 64)]
+
+
+@pytest.mark.parametrize(
+    ("division", "seconds"),
+    [
+        ("E8 50", 1 / (24 * 80)),
+        ("E7 28", 1 / 1_000),  # 25 frames a second of 40 ticks
+        ("E3 64", 1_001 / (30_000 * 100)),  # 29 means 29.97, "drop frame"
+        ("E2 64", 1 / (30 * 100)),
+    ],
+)
+def test_a_division_can_count_smpte_frames(division, seconds):
+    read = smf.read(file(ONE_NOTE, division=division))
+    assert read.tick_seconds(DEFAULT_TEMPO) == read.tick_seconds(1) == pytest.approx(seconds)
+
+
+def test_a_division_counts_ticks_a_quarter_note():
+    assert smf.read(file(ONE_NOTE, division="01 E0")).tick_seconds(480_000) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "MThd"),
+        (b"MThd", "cut short"),
+        (b"Dear listener, this is not a MIDI file.", "MThd"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), "MThd"),
+        (bytes(1_000), "MThd"),
+        (b"RIFF\x24\x08\x00\x00WAVEfmt " + bytes(100), "MThd"),
+        (b"RIFF" + bytes(8) + b"RMIDdata" + bytes(4) + b"MThd\x00", "cut short"),
+        (file()[:13], "cut short"),
+        (file(), "no track"),
+        (file() + b"MTr", "no track"),
+        (file() + chunk(b"XFIH", b"karaoke"), "no track"),
+        (file(ONE_NOTE, file_type=3), "type 3: it must be 0, 1 or 2"),
+        (file(ONE_NOTE, division="00 00"), "0 ticks a quarter note: it must be in range 1..32767"),
+        (file(ONE_NOTE, division="E7 00"), "SMPTE time code: 25 x 0"),
+        (file(ONE_NOTE, division="80 50"), "SMPTE time code: 128 x 80"),
+        (parse("4D 54 68 64  FF FF FF FF  00 01 00 01 01 E0") + file(ONE_NOTE)[14:], "no track"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_with_the_reason(data, reason):
+    with pytest.raises(MidiError, match=re.escape(reason)):
+        smf.read(data)
+
+
+def test_a_track_chunk_without_a_body_is_an_empty_track():
+    assert smf.read(file() + b"MTrk").tracks == [[]]
+    assert smf.read(file("")).tracks == [[]]

@@ -1,0 +1,54 @@
+import json
+from pathlib import Path
+
+from amt import vocab
+
+REFERENCE = json.loads((Path(__file__).parent / "data" / "golden" / "vocab.json").read_text())
+
+
+def test_every_offset_and_size_is_the_references():
+    assert {
+        "TIME_OFFSET": vocab.ONSET.offset,
+        "DUR_OFFSET": vocab.DURATION.offset,
+        "NOTE_OFFSET": vocab.NOTE.offset,
+        "REST": vocab.REST,
+        "CONTROL_OFFSET": vocab.CONTROL_OFFSET,
+        "ATIME_OFFSET": vocab.CONTROL_OFFSET + vocab.ONSET.offset,
+        "ADUR_OFFSET": vocab.CONTROL_OFFSET + vocab.DURATION.offset,
+        "ANOTE_OFFSET": vocab.CONTROL_OFFSET + vocab.NOTE.offset,
+        "SEPARATOR": vocab.SEPARATOR,
+        "AUTOREGRESS": vocab.AUTOREGRESS,
+        "ANTICIPATE": vocab.ANTICIPATE,
+        "VOCAB_SIZE": vocab.VOCAB_SIZE,
+        "TIME_RESOLUTION": vocab.TICKS_PER_SECOND,
+        "MAX_TIME": vocab.MAX_ONSET_TICKS,
+        "MAX_DUR": vocab.MAX_DURATION_TICKS,
+        "MAX_PITCH": vocab.N_PITCHES,
+        "MAX_INSTR": vocab.N_INSTRUMENTS,
+        "MAX_NOTE": vocab.N_INSTRUMENTS * vocab.N_PITCHES,
+        "MAX_TRACK_INSTR": vocab.MAX_INSTRUMENTS + 1,
+        "CONTEXT_SIZE": vocab.CONTEXT_TOKENS,
+        "EVENT_SIZE": vocab.EVENT_TOKENS,
+        "M": vocab.MAX_WINDOW_EVENTS,
+    }.items() <= REFERENCE.items()
+
+
+def test_controls_stand_ahead_by_the_references_delta():
+    assert REFERENCE["DELTA"] * vocab.TICKS_PER_SECOND == vocab.ANTICIPATION_TICKS
+
+
+def test_slots_tile_the_event_half_of_the_vocabulary():
+    tokens = [token for slot in vocab.SLOTS for token in range(slot.slice.start, slot.slice.stop)]
+    assert tokens == list(range(vocab.CONTROL_OFFSET))
+
+
+def test_the_rest_token_is_the_last_of_the_note_slot():
+    assert vocab.NOTE.slice.stop - 1 == vocab.REST
+
+
+def test_special_tokens_follow_both_halves():
+    assert [vocab.AUTOREGRESS, vocab.ANTICIPATE, vocab.VOCAB_SIZE] == [
+        vocab.SEPARATOR + 1,
+        vocab.SEPARATOR + 2,
+        vocab.SEPARATOR + 3,
+    ]
