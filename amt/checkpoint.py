@@ -27,7 +27,7 @@ def read_config(folder: Path) -> GPT2Config:
     """
     try:
         config = GPT2Config.from_json_file(folder / "config.json")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"config.json cannot be read: {error}") from error
     if config.model_type != "gpt2":
         raise CheckpointError(f"it is a {config.model_type} and not a gpt2")

@@ -23,7 +23,7 @@ class Embedding(NamedTuple):
 def embed(model: GPT2, notes: Sequence[Note], layer: int) -> Embedding:
     """Mean hidden state over the event tokens of the piece's beginning.
 
-    What fits is one mode token and 341 whole events, padded with rests, that begin within the first 100 s.
+    What fits is one mode token and 341 whole events, padded with rests, that begin within 100 s of the first note.
 
     Args:
         model: whose hidden states to take.
@@ -41,6 +41,7 @@ def embed(model: GPT2, notes: Sequence[Note], layer: int) -> Embedding:
     if not -n_states <= layer < n_states:
         raise LayerError(f"embed_layer must be in range {-n_states}..{n_states - 1} for this model, got {layer}")
     events = ev.sort(ev.from_notes(notes))
+    events = ev.translate(events, -int(events[0, 0]))
     within = ev.clip(events, 0, MAX_ONSET_TICKS - 1)
     used = ev.pad(within, min(int(events[-1, 0]), MAX_ONSET_TICKS))[:MAX_WINDOW_EVENTS]
     tokens = torch.tensor([[AUTOREGRESS, *used.reshape(-1).tolist()]], device=model.device)

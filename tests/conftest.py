@@ -1,14 +1,28 @@
 """Real objects that several tests share."""
 
 import json
-from collections.abc import Callable
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-DATA = Path(__file__).parent / "data"
-GOLDEN = DATA / "golden"
+# Nothing listens there: tests need no network, and never wait for one. Read when huggingface_hub is imported.
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+os.environ["HF_HOME"] = tempfile.mkdtemp()
+
+PROJECT = Path(__file__).parent.parent
+GOLDEN = Path(__file__).parent / "data" / "golden"
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +50,114 @@ def gpt2() -> Any:
 
     folder = GOLDEN / "model"
     return GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu"))
+
+
+class Collector:
+    """An OTLP collector on this machine that keeps the spans it is sent."""
+
+    def __init__(self) -> None:
+        self.spans: list[Any] = []
+        self.arrived = threading.Condition()
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+                request = ExportTraceServiceRequest()
+                request.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
+                with collector.arrived:
+                    for resource in request.resource_spans:
+                        for scope in resource.scope_spans:
+                            collector.spans += scope.spans
+                    collector.arrived.notify_all()
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self._thread = threading.Thread(target=self.server.serve_forever)
+        self._thread.start()
+
+    def of_trace(self, trace_id: str, count: int) -> list[Any]:
+        """The spans of a trace, once so many have arrived."""
+
+        def found() -> list[Any]:
+            return [span for span in self.spans if span.trace_id.hex() == trace_id]
+
+        with self.arrived:
+            self.arrived.wait_for(lambda: len(found()) >= count, timeout=20)
+            return found()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self._thread.join()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def collector() -> Iterator[Collector]:
+    """An OTLP collector that the service exports to."""
+    running = Collector()
+    yield running
+    running.close()
+
+
+class Service:
+    """The service in a subprocess of its own."""
+
+    def __init__(self, *flags: str, **environment: str) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "server.py", "--port", str(port), *flags],
+            cwd=PROJECT,
+            env=os.environ | environment,
+            stdout=self.log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def wait_until_ready(self) -> None:
+        """Return once /health says ok; fail with the log when the service ends or a minute passes first."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self.process.poll() is None:
+            try:
+                if httpx.get(f"{self.url}/health").text == "ok":
+                    return
+            except httpx.TransportError:
+                time.sleep(0.1)
+        raise RuntimeError(f"the service did not start:\n{self.output()}")
+
+    def output(self) -> str:
+        """What the service has printed so far."""
+        self.log.seek(0)
+        return self.log.read()
+
+    def stop(self) -> int:
+        """Ask the service to stop, and return its exit status."""
+        try:
+            self.process.send_signal(signal.SIGTERM)
+            return self.process.wait(timeout=40)
+        finally:
+            self.log.close()
+
+
+@pytest.fixture(scope="session")
+def service(collector: Collector) -> Iterator[Service]:
+    """The service with the bundled model as default, and the golden one as size small."""
+    running = Service(
+        *("--default-model", "tiny", "--model-small", str(GOLDEN / "model")),
+        OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+        OTEL_BSP_SCHEDULE_DELAY="200",
+    )
+    running.wait_until_ready()
+    yield running
+    assert running.stop() == 0

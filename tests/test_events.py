@@ -119,9 +119,11 @@ def test_rests_are_no_notes():
     assert ev.to_notes(ev.from_tokens([100, DURATION.offset, REST])) == []
 
 
-def test_sort_keeps_the_order_of_simultaneous_events():
-    found = [Note(5, 1, 60, 0), Note(0, 9, 61, 2), Note(0, 1, 60, 1), Note(5, 1, 50, 0)]
-    assert ev.to_notes(ev.sort(ev.from_notes(found))) == [found[1], found[2], found[0], found[3]]
+@given(st.lists(notes.map(lambda note: note._replace(onset=note.onset % 3)), max_size=80))
+@settings(max_examples=50, deadline=None)
+def test_sort_keeps_the_order_of_simultaneous_events(found):
+    by_onset = sorted(found, key=lambda note: note.onset)
+    assert ev.to_notes(ev.sort(ev.from_notes(found))) == by_onset
 
 
 def test_clip_keeps_both_ends():

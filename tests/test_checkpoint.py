@@ -1,0 +1,91 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2LMHeadModel
+
+from amt.checkpoint import read_config, read_weights
+from amt.errors import CheckpointError
+from amt.gpt2 import GPT2
+from tests.conftest import GOLDEN
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN / "model", tmp_path / "model"))
+
+
+def change(folder: Path, **fields: Any) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_weights_are_those_that_hugging_face_reads(folder: Path, hf_model: GPT2LMHeadModel) -> None:
+    weights = read_weights(folder)
+    for name, expected in hf_model.transformer.state_dict().items():
+        torch.testing.assert_close(weights[name].float(), expected, atol=0, rtol=0)
+
+
+def test_the_older_pytorch_format_is_read_too(folder: Path, tmp_path: Path) -> None:
+    expected = read_weights(folder)
+    torch.save({f"transformer.{name}": tensor for name, tensor in expected.items()}, tmp_path / "pytorch_model.bin")
+    weights = read_weights(tmp_path)
+    assert weights.keys() == expected.keys()
+    assert all(torch.equal(weights[name], expected[name]) for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"vocab_size": 50_257}, "its vocabulary has 50257 tokens and not 55028"),
+        ({"n_positions": 512}, "its context has 512 tokens and not 1024"),
+        ({"model_type": "llama"}, "it is a llama and not a gpt2"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_refused(folder: Path, fields: dict[str, Any], complaint: str) -> None:
+    change(folder, **fields)
+    with pytest.raises(CheckpointError, match=complaint):
+        read_config(folder)
+
+
+def test_an_unknown_activation_is_refused(folder: Path) -> None:
+    change(folder, activation_function="maxout")
+    with pytest.raises(CheckpointError, match="unknown activation_function maxout"):
+        GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\xff" * 100])
+def test_damaged_weights_are_refused(folder: Path, content: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="model.safetensors cannot be read"):
+        read_weights(folder)
+
+
+def test_weights_cut_short_are_refused(folder: Path) -> None:
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1_000])
+    with pytest.raises(CheckpointError, match="model.safetensors cannot be read"):
+        read_weights(folder)
+
+
+def test_missing_weights_are_named(folder: Path) -> None:
+    weights = read_weights(folder)
+    del weights["h.1.mlp.c_fc.bias"]
+    with pytest.raises(CheckpointError, match="the weights lack h.1.mlp.c_fc.bias"):
+        GPT2(read_config(folder), weights, torch.float32, torch.device("cpu"))
+
+
+def test_a_folder_without_weights_is_refused(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="there are no weights"):
+        read_weights(folder)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]"])
+def test_a_broken_configuration_is_refused(folder: Path, content: str) -> None:
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config.json cannot be read"):
+        read_config(folder)

@@ -1,0 +1,79 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from amt.errors import ModelUnavailableError
+from models import ModelStore, find_device, find_dtype
+from tests.conftest import GOLDEN
+
+NOWHERE = "stanford-crfm/no-such-model"
+
+
+def store(**checkpoints: str | Path) -> ModelStore:
+    sources = {"tiny": GOLDEN / "model", "small": NOWHERE, **checkpoints}
+    return ModelStore({size: str(source) for size, source in sources.items()}, device="cpu")
+
+
+def test_a_model_is_loaded_once() -> None:
+    models = store()
+    assert not models.is_loaded("tiny")
+    first = models.get("tiny")
+    assert models.is_loaded("tiny")
+    assert models.get("tiny") is first
+
+
+def test_an_unreachable_hub_is_explained_with_what_to_do() -> None:
+    with pytest.raises(ModelUnavailableError) as caught:
+        store().get("small")
+    message = str(caught.value)
+    assert NOWHERE in message
+    assert "the model hub cannot be reached" in message
+    assert "use model_size tiny, or set ANTICIPATORY_MODEL_SMALL to a folder" in message
+
+
+def test_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailableError, match="there is no folder"):
+        store(small=tmp_path / "missing").get("small")
+
+
+def test_a_later_request_may_try_again(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    models = store(small=folder)
+    with pytest.raises(ModelUnavailableError):
+        models.get("small")
+    folder.symlink_to(GOLDEN / "model")
+    assert models.get("small").gpt2.config.n_embd == 32
+
+
+def test_auto_is_small_where_it_can_be_had() -> None:
+    assert store(small=GOLDEN / "model").default_size("auto") == "small"
+
+
+def test_auto_falls_back_to_tiny_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    assert store().default_size("auto") == "tiny"
+    assert "requests that name no model_size get tiny" in caplog.text
+
+
+def test_a_size_wanted_by_name_stays_the_default_when_it_cannot_be_loaded() -> None:
+    assert store().default_size("small") == "small"
+
+
+def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
+    os.symlink(GOLDEN / "model" / "config.json", tmp_path / "config.json")
+    (tmp_path / "model.safetensors").write_bytes(b"\0" * 64)
+    with pytest.raises(ModelUnavailableError, match="model.safetensors cannot be read"):
+        store(small=tmp_path).get("small")
+
+
+def test_precision_on_the_cpu_is_float32_unless_set() -> None:
+    cpu = torch.device("cpu")
+    assert find_dtype("auto", cpu) is torch.float32
+    assert find_dtype("bfloat16", cpu) is torch.bfloat16
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense", "mps"])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device {name} is not available here"):
+        find_device(name)
