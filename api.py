@@ -26,6 +26,7 @@ from schemas import (
     EmbedResponse,
     GenerateResponse,
     Metadata,
+    ModelSize,
     PredictRequest,
     PredictResponse,
     Variation,
@@ -36,7 +37,7 @@ from serving.telemetry import TRACE_HEADERS, caller_context, span_ids, start_tra
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
     from amt.gpt2 import GPT2
-    from models import LoadedModel, ModelStore
+    from models import LoadedModel
 
 logger = logging.getLogger("anticipatory")
 
@@ -108,15 +109,22 @@ class AnticipatoryAPI(LitAPI):
                 queue_seconds=started - job.received,
                 compute_seconds=time.monotonic() - started,
             )
-            logger.info("%s with %s: %.2f s, job %s, trace %s", request.task, model.size, metadata.compute_seconds,
-                        request.client_job_id or "-", trace_id)
-            return response_type(task=request.task, **fields, metadata=metadata)
+            logger.info(
+                "%s with %s: %.2f s, job %s, trace %s",
+                request.task,
+                model.size,
+                metadata.compute_seconds,
+                request.client_job_id or "-",
+                trace_id,
+            )
+            response: PredictResponse = response_type(task=request.task, **fields, metadata=metadata)
+            return response
 
     def encode_response(self, output: PredictResponse) -> PredictResponse:
         """The response, as its model describes it."""
         return output
 
-    def _model(self, size: str) -> "LoadedModel":
+    def _model(self, size: ModelSize) -> "LoadedModel":
         if self.models.is_loaded(size):
             return self.models.get(size)
         with self.tracer.start_as_current_span("load model"):
@@ -173,7 +181,9 @@ class AnticipatoryAPI(LitAPI):
             ]
             while not engine.is_idle:
                 if time.monotonic() - job.received > self.settings.timeout:
-                    raise HTTPException(504, f"the request took longer than {self.settings.timeout:g} s and was stopped")
+                    raise HTTPException(
+                        504, f"the request took longer than {self.settings.timeout:g} s and was stopped"
+                    )
                 engine.step()
         with self.tracer.start_as_current_span("encode"):
             return [_variation([*prime.notes, *_new_notes(each.generated, end_ticks)], end_ticks) for each in sequences]
@@ -198,7 +208,10 @@ def _variation(notes: list[Note], end_ticks: int) -> Variation:
 
 @contextmanager
 def _http_errors() -> Iterator[None]:
-    """A domain error leaves as the HTTP error that the caller can act on. Arguments are positional: LitServe pickles."""
+    """A domain error leaves as the HTTP error that the caller can act on.
+
+    Its arguments are positional: LitServe pickles it, and the keyword form cannot be unpickled.
+    """
     try:
         yield
     except ModelUnavailableError as error:

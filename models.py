@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
@@ -13,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
 from amt.gpt2 import GPT2
+from schemas import ModelSize
 
 logger = logging.getLogger("anticipatory")
 
@@ -27,7 +29,7 @@ _CHECKPOINT_FILES: Final = ["config.json", *WEIGHT_FILES]
 class LoadedModel:
     """A model and what to call it in an answer."""
 
-    size: str
+    size: ModelSize
     model_id: str
     gpt2: GPT2
 
@@ -35,22 +37,22 @@ class LoadedModel:
 class ModelStore:
     """The models of the sizes on offer, on one device."""
 
-    def __init__(self, checkpoints: Mapping[str, str], device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(self, checkpoints: Mapping[ModelSize, str], device: str = "auto", dtype: str = "auto") -> None:
         """`checkpoints`: size -> a folder, or a hub repository as `repo` or `repo@revision`.
 
         Raises:
             ValueError: the device is not there.
         """
         self._checkpoints = checkpoints
-        self._loaded: dict[str, LoadedModel] = {}
+        self._loaded: dict[ModelSize, LoadedModel] = {}
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
 
-    def is_loaded(self, size: str) -> bool:
+    def is_loaded(self, size: ModelSize) -> bool:
         """Whether `get` will answer at once."""
         return size in self._loaded
 
-    def get(self, size: str) -> LoadedModel:
+    def get(self, size: ModelSize) -> LoadedModel:
         """The model of a size.
 
         Raises:
@@ -61,12 +63,12 @@ class ModelStore:
             self._loaded[size] = self._load(size)
         return self._loaded[size]
 
-    def default_size(self, wanted: str) -> str:
+    def default_size(self, wanted: ModelSize | Literal["auto"]) -> ModelSize:
         """Load the size that `wanted` stands for: itself, or for auto small if it can be had now, else tiny.
 
         A size that is wanted by name and cannot be loaded is only warned of; requests will try again.
         """
-        size = "small" if wanted == "auto" else wanted
+        size: ModelSize = "small" if wanted == "auto" else wanted
         try:
             self.get(size)
         except ModelUnavailableError as error:
@@ -76,7 +78,7 @@ class ModelStore:
                 return self.default_size("tiny")
         return size
 
-    def _load(self, size: str) -> LoadedModel:
+    def _load(self, size: ModelSize) -> LoadedModel:
         source = self._checkpoints[size]
         advice = f"set ANTICIPATORY_MODEL_{size.upper()} to a folder with the checkpoint"
         if size != "tiny":
@@ -86,7 +88,9 @@ class ModelStore:
             gpt2 = GPT2(read_config(folder), read_weights(folder), self.dtype, self.device)
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
-            raise ModelUnavailableError(f"size {size} cannot be loaded from {source} ({reason[0]}); {advice}") from error
+            raise ModelUnavailableError(
+                f"size {size} cannot be loaded from {source} ({reason[0]}); {advice}"
+            ) from error
         logger.info("loaded size %s from %s on %s in %s", size, source, self.device, self.dtype)
         return LoadedModel(size, source, gpt2)
 
@@ -125,9 +129,9 @@ def _find(source: str) -> Path:
     if source.count("/") != 1 or source.startswith(("/", ".", "~")):
         raise FileNotFoundError(f"there is no folder {source}")
     repository, _, revision = source.partition("@")
-    arguments = {"repo_id": repository, "revision": revision or None, "allow_patterns": _CHECKPOINT_FILES}
+    fetch = partial(snapshot_download, repository, revision=revision or None)
     try:
-        return _complete(snapshot_download(**arguments, local_files_only=True))
+        return _complete(fetch(allow_patterns=_CHECKPOINT_FILES, local_files_only=True))
     except (LocalEntryNotFoundError, FileNotFoundError):
         pass
     try:
@@ -136,8 +140,9 @@ def _find(source: str) -> Path:
         raise ConnectionError(f"the model hub refused it: {error.response.status_code}") from error
     except Exception as error:
         raise ConnectionError("the model hub cannot be reached") from error
+    logger.info("fetching %s from the model hub", source)
     safetensors = any(file.rfilename.endswith(".safetensors") for file in files)
-    return _complete(snapshot_download(**arguments, ignore_patterns=["*.bin"] if safetensors else None))
+    return _complete(fetch(allow_patterns=_CHECKPOINT_FILES, ignore_patterns=["*.bin"] if safetensors else None))
 
 
 def _complete(folder: str) -> Path:

@@ -213,9 +213,7 @@ class _Response(BaseModel):
 class Variation(_Response):
     """One of the results of generate and continue."""
 
-    midi_base64: str = Field(
-        description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument."
-    )
+    midi_base64: str = Field(description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument.")
     num_events: int = Field(description="How many notes the MIDI file holds.")
     duration_seconds: float = Field(
         description="How long the MIDI file lasts, in seconds; continue: with the prime that was used."
@@ -226,21 +224,15 @@ class Metadata(_Response):
     """How the answer came about."""
 
     model_size: ModelSize = Field(description="The size that was used.")
-    model_id: str = Field(
-        description="Where its checkpoint came from: a Hugging Face repository or a folder."
-    )
+    model_id: str = Field(description="Where its checkpoint came from: a Hugging Face repository or a folder.")
     device: str = Field(description="What it ran on, such as cpu or cuda:0.")
     client_job_id: str | None = Field(description="As sent; null when none was.")
     trace_id: str = Field(
         description="The OpenTelemetry trace, 32 hexadecimal digits: the caller's if `traceparent` named it."
     )
     span_id: str = Field(description="The request's span in that trace, 16 hexadecimal digits.")
-    queue_seconds: float = Field(
-        description="Seconds from the request's arrival to the start of its computation."
-    )
-    compute_seconds: float = Field(
-        description="Seconds of computation, including those in which a model was loaded."
-    )
+    queue_seconds: float = Field(description="Seconds from the request's arrival to the start of its computation.")
+    compute_seconds: float = Field(description="Seconds of computation, including those in which a model was loaded.")
 
 
 class GenerateResponse(_Response):
@@ -271,19 +263,13 @@ class EmbedResponse(_Response):
         description="Its length, the model's width: 768 for small, 1,024 for medium, 1,280 for large."
     )
     layer: int = Field(description="The layer, as asked for.")
-    num_tokens: int = Field(
-        description="How many event tokens were used: whole events, at most 1,023 tokens."
-    )
+    num_tokens: int = Field(description="How many event tokens were used: whole events, at most 1,023 tokens.")
     original_tokens: int = Field(description="How many event tokens the whole input has.")
-    truncated: bool = Field(
-        description="Whether the input was too long, so that only its beginning was used."
-    )
+    truncated: bool = Field(description="Whether the input was too long, so that only its beginning was used.")
     metadata: Metadata
 
 
-PredictResponse: TypeAlias = Annotated[
-    GenerateResponse | ContinueResponse | EmbedResponse, Field(discriminator="task")
-]
+PredictResponse: TypeAlias = Annotated[GenerateResponse | ContinueResponse | EmbedResponse, Field(discriminator="task")]
 
 
 class ErrorDetail(BaseModel):

@@ -59,9 +59,6 @@ def _choose(note: Note, own: _Channel | None, spare: list[_Channel]) -> _Channel
     theirs = [channel for channel in spare if channel.instrument == note.instrument and channel.is_free_for(note)]
     if theirs:
         return theirs[0]
-    unused = [channel for channel in spare if channel.instrument is None]
-    if unused:
-        return unused[0]
     earliest = min(spare, key=lambda channel: channel.busy_until, default=own)
     if own and (earliest is None or earliest.busy_until > note.onset):
         return own

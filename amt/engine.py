@@ -53,7 +53,7 @@ class Engine:
         """Decode one event of every sequence; the finished ones leave and are returned."""
         self._refill()
         given = [sequence.given() for sequence in self._sequences]
-        uniforms = torch.tensor([sequence.uniforms() for sequence in self._sequences], device=self.model.device)
+        uniforms = torch.tensor([next(sequence.uniforms) for sequence in self._sequences], device=self.model.device)
         top_p = torch.tensor([sequence.request.top_p for sequence in self._sequences], device=self.model.device)
         tokens = torch.tensor([sequence.pending for sequence in self._sequences], device=self.model.device)
         lengths = [sequence.length for sequence in self._sequences]

@@ -165,7 +165,8 @@ class GPT2:
 
     def logits(self, hidden: Tensor, slot: Slot) -> Tensor:
         """Float32 logits of one slot's tokens; shape = (n_rows, slot.size)."""
-        return F.linear(hidden, self._output[slot.slice]).float()
+        # The matrix comes first: for a few rows of hidden states that is more than twice as fast on a CPU.
+        return (self._output[slot.slice] @ hidden.T).T.contiguous().float()
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
         return F.embedding(tokens, self._tokens) + F.embedding(positions, self._positions)
@@ -174,7 +175,8 @@ class GPT2:
         shape, epsilon = (self.config.n_embd,), self.config.layer_norm_epsilon
         for index, layer in enumerate(self.layers[:depth]):
             qkv = F.linear(F.layer_norm(hidden, shape, *layer.norm1, epsilon), *layer.qkv)
-            query, key, value = qkv.unflatten(2, (3, self.n_heads, self.head_width)).permute(2, 0, 3, 1, 4)
+            split = qkv.view(*qkv.shape[:2], 3, self.n_heads, self.head_width)
+            query, key, value = split.permute(2, 0, 3, 1, 4)
             attended = attend(index, query, key, value).transpose(1, 2).flatten(2)
             hidden = hidden + F.linear(attended, *layer.attention_out)
             inner = self._activation(F.linear(F.layer_norm(hidden, shape, *layer.norm2, epsilon), *layer.mlp_in))

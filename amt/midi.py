@@ -7,7 +7,7 @@ from itertools import accumulate
 from operator import itemgetter
 from typing import Final
 
-import mido  # type: ignore[import-untyped]
+import mido
 
 from amt import smf
 from amt.channels import DRUM_CHANNEL, assign_channels
@@ -15,6 +15,9 @@ from amt.errors import MidiError
 from amt.events import Note
 from amt.instruments import instrument_name
 from amt.vocab import DRUMS, TICKS_PER_SECOND
+
+Fields = dict[str, str | int]
+"""A message as mido takes it, without its time."""
 
 UNCLOSED_TICKS: Final = TICKS_PER_SECOND // 4
 """What a note lasts that is never switched off, as in the reference."""
@@ -91,12 +94,13 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
     """
     ordered = sorted(notes, key=itemgetter(0))
     times = _file_times(ordered)
-    tracks: dict[int, list[tuple[int, mido.Message]]] = {note.instrument: [] for note in ordered}
-    for tick, instrument, message in _messages(ordered, times, list(tracks)):
-        tracks[instrument].append((tick, message))
+    tracks: dict[int, list[tuple[int, Fields]]] = {note.instrument: [] for note in ordered}
+    for tick, instrument, fields in _messages(ordered, times, list(tracks)):
+        tracks[instrument].append((tick, fields))
     end = max([length_ticks * _FILE_TICKS_PER_TICK, *(end for _, end in times)])
     file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
-    file.tracks.append(_track("Tempo", [(0, mido.MetaMessage("set_tempo", tempo=smf.DEFAULT_TEMPO))], end))
+    tempo = mido.MetaMessage("set_tempo", tempo=smf.DEFAULT_TEMPO)
+    file.tracks.append(mido.MidiTrack([_named("Tempo"), tempo, mido.MetaMessage("end_of_track", time=end)]))
     for instrument, messages in tracks.items():
         file.tracks.append(_track(instrument_name(instrument), messages, end))
     buffer = BytesIO()
@@ -136,8 +140,8 @@ def _file_times(ordered: list[Note]) -> list[tuple[int, int]]:
 
 def _messages(
     ordered: list[Note], times: list[tuple[int, int]], instruments: list[int]
-) -> Iterator[tuple[int, int, mido.Message]]:
-    """(file tick, instrument, message) in the order in which a reader meets them: by time, then by track.
+) -> Iterator[tuple[int, int, Fields]]:
+    """(file tick, instrument, message's fields) in the order in which a reader meets them: by time, then by track.
 
     Wherever a channel has changed hands, its program is set anew, also for a note-off: a reader finds the note that
     it ends by the channel's instrument.
@@ -147,7 +151,7 @@ def _messages(
     for note, channel in zip(ordered, channels, strict=True):
         if channel not in programs:
             programs[channel] = note.instrument
-            yield 0, note.instrument, mido.Message("program_change", channel=channel, program=note.instrument % DRUMS)
+            yield 0, note.instrument, _program_change(channel, note.instrument % DRUMS)
     # At one tick a track first ends what sounds and then begins; a note of no length ends after it has begun.
     begin, end_sounding, end_at_once = 1, 0, 2
     order = []
@@ -159,18 +163,26 @@ def _messages(
         note, channel = ordered[index], channels[index]
         if programs[channel] != note.instrument:
             programs[channel] = note.instrument
-            yield tick, note.instrument, mido.Message("program_change", channel=channel, program=note.instrument)
+            yield tick, note.instrument, _program_change(channel, note.instrument)
         kind, velocity = ("note_on", note.velocity) if phase == begin else ("note_off", 64)
-        message = mido.Message(kind, channel=channel, note=note.pitch, velocity=velocity)
-        yield tick, note.instrument, message
+        yield tick, note.instrument, {"type": kind, "channel": channel, "note": note.pitch, "velocity": velocity}
 
 
-def _track(name: str, messages: list[tuple[int, mido.Message]], end: int) -> mido.MidiTrack:
+def _program_change(channel: int, program: int) -> Fields:
+    return {"type": "program_change", "channel": channel, "program": program}
+
+
+def _named(name: str) -> mido.MetaMessage:
+    return mido.MetaMessage("track_name", name=name)
+
+
+def _track(name: str, messages: list[tuple[int, Fields]], end: int) -> mido.MidiTrack:
     """Messages at file ticks from the start -> a track with times from the message before."""
-    track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
+    track = mido.MidiTrack([_named(name)])
     previous = 0
-    for tick, message in messages:
-        track.append(message.copy(time=tick - previous))
+    for tick, fields in messages:
+        # mido's checks of each field take longer than all the rest, and a Note holds only what is legal.
+        track.append(mido.Message(skip_checks=True, time=tick - previous, **fields))
         previous = tick
     track.append(mido.MetaMessage("end_of_track", time=end - previous))
     return track

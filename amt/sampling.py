@@ -1,5 +1,7 @@
 """Which tokens are legal in a slot, and the choice of one of them; vectorised over rows."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -16,7 +18,12 @@ def forbid_past(logits: Tensor, earliest: Tensor) -> None:
         logits: of the onset slot.
         earliest: in ticks from the window's start, shape = (n_rows,).
     """
-    logits.masked_fill_(torch.arange(logits.shape[1], device=logits.device) < earliest[:, None], -torch.inf)
+    logits.masked_fill_(_counting(logits.shape[1], logits.device) < earliest[:, None], -torch.inf)
+
+
+@cache
+def _counting(n: int, device: torch.device) -> Tensor:
+    return torch.arange(n, device=device)
 
 
 def forbid_instruments(logits: Tensor, allowed: Tensor) -> None:
@@ -26,7 +33,7 @@ def forbid_instruments(logits: Tensor, allowed: Tensor) -> None:
         logits: of the note slot.
         allowed: shape = (n_rows, 129).
     """
-    by_instrument = logits[:, : N_INSTRUMENTS * N_PITCHES].unflatten(1, (N_INSTRUMENTS, N_PITCHES))
+    by_instrument = logits[:, : N_INSTRUMENTS * N_PITCHES].view(-1, N_INSTRUMENTS, N_PITCHES)
     by_instrument.masked_fill_(~allowed[:, :, None], -torch.inf)
 
 

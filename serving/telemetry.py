@@ -17,7 +17,9 @@ TRACE_HEADERS = ("traceparent", "tracestate")
 
 def start_tracing(service_name: str) -> trace.Tracer:
     """A tracer for this process. `OTEL_SERVICE_NAME` and the other standard variables are honoured."""
-    provider = TracerProvider(resource=Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service_name)}))
+    provider = TracerProvider(
+        resource=Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service_name)})
+    )
     if any(os.environ.get(name) for name in _ENDPOINTS):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # slow to import
 

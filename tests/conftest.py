@@ -115,7 +115,7 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.log = tempfile.TemporaryFile("w+")
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed when the service is stopped)
         self.process = subprocess.Popen(
             [sys.executable, "server.py", "--port", str(port), *flags],
             cwd=PROJECT,

@@ -60,7 +60,9 @@ def _next_event(
 
 
 def _instruments_allowed(history: list[list[int]]) -> np.ndarray:
-    codes = np.array([(note - CONTROL_OFFSET * (note >= CONTROL_OFFSET) - NOTE.offset) // 128 for _, _, note in history])
+    codes = np.array(
+        [(note - CONTROL_OFFSET * (note >= CONTROL_OFFSET) - NOTE.offset) // 128 for _, _, note in history]
+    )
     allowed = np.ones(NOTE.size, dtype=bool)
     if len(set(codes)) >= 15:
         allowed[:-1] = np.isin(np.arange(NOTE.size - 1) // 128, codes)

@@ -347,9 +347,7 @@ def test_a_list_of_problems_becomes_one_line(service: Service, ask: Ask) -> None
     service.script = [Answer({"detail": detail}, 422)]
     with pytest.raises(InvalidRequest) as caught:
         ask(service.url, "generate")
-    expected = (
-        "model_size: should be 'tiny'; top_p must be in range 0.1..1.0, got 2; Field required (HTTP 422)"
-    )
+    expected = "model_size: should be 'tiny'; top_p must be in range 0.1..1.0, got 2; Field required (HTTP 422)"
     assert str(caught.value) == expected
     assert caught.value.detail == detail
 
@@ -521,9 +519,7 @@ def test_a_terminal_shows_that_something_goes_on(service: Service, tmp_path: Pat
     service.script = [music(1)]
     screen, terminal = pty.openpty()
     command = [sys.executable, str(CLIENT), "generate", "--base-url", service.url]
-    run = subprocess.run(
-        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True
-    )
+    run = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
     os.close(terminal)
     shown = read_all(screen)
     os.close(screen)
@@ -547,9 +543,7 @@ def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
     return (status, *capsys.readouterr())
 
 
-def test_continue_numbers_its_files(
-    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_continue_numbers_its_files(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "in.mid", tmp_path / "new.mid"
     source.write_bytes(MIDI)
     service.script = [music(5, 6, task="continue")]
@@ -602,17 +596,13 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
     assert not service.received
 
 
-def test_a_number_that_json_cannot_hold_is_one_line(
-    service: Service, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_number_that_json_cannot_hold_is_one_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, stderr = in_process(capsys, "generate", "--base-url", service.url, "--top-p", "nan")
     assert status == 1
     assert re.fullmatch(r"error: .*\n", stderr)
 
 
-@pytest.mark.parametrize(
-    "call", [[], ["sing"], ["embed"], ["health", "--base-url", "here"], ["generate", "x.mid"]]
-)
+@pytest.mark.parametrize("call", [[], ["sing"], ["embed"], ["health", "--base-url", "here"], ["generate", "x.mid"]])
 def test_a_wrong_call_is_a_usage_error(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         client.main(call)
@@ -622,7 +612,5 @@ def test_a_wrong_call_is_a_usage_error(call: list[str], capsys: pytest.CaptureFi
 
 def test_the_client_needs_neither_the_model_nor_the_server() -> None:
     code = "import client, sys; print({'torch', 'litserve', 'amt', 'pydantic', 'schemas'} & set(sys.modules))"
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=CLIENT.parent, capture_output=True, text=True, check=True
-    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=CLIENT.parent, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

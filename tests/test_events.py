@@ -20,10 +20,7 @@ from amt.vocab import (
 )
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
-READ = {
-    Path(case["file"]).stem: case["tokens"]
-    for case in json.loads((GOLDEN / "midi_to_events.json").read_text())
-}
+READ = {Path(case["file"]).stem: case["tokens"] for case in json.loads((GOLDEN / "midi_to_events.json").read_text())}
 CASES = json.loads((GOLDEN / "ops.json").read_text())
 
 each_file = pytest.mark.parametrize("case", CASES, ids=lambda case: Path(case["file"]).stem)
@@ -194,9 +191,7 @@ def anticipate_plainly(events, controls):
 @settings(max_examples=150, deadline=None)
 def test_anticipate_agrees_with_a_plain_loop(events, controls):
     interleaved, left_over = ev.anticipate(events, controls)
-    assert (interleaved.tolist(), left_over.tolist()) == anticipate_plainly(
-        events.tolist(), controls.tolist()
-    )
+    assert (interleaved.tolist(), left_over.tolist()) == anticipate_plainly(events.tolist(), controls.tolist())
 
 
 @given(sorted_events, sorted_events.map(ev.as_controls))
@@ -254,6 +249,4 @@ def test_no_notes_are_no_events():
 
 
 def test_note_tokens_count_pitches_within_instruments():
-    assert ev.from_notes([Note(7, 3, 60, 5)]).tolist() == [
-        [7, DURATION.offset + 3, NOTE.offset + 5 * 128 + 60]
-    ]
+    assert ev.from_notes([Note(7, 3, 60, 5)]).tolist() == [[7, DURATION.offset + 3, NOTE.offset + 5 * 128 + 60]]

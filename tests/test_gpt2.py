@@ -34,7 +34,9 @@ def taken_over(model: GPT2LMHeadModel, dtype: torch.dtype = torch.float32) -> GP
 def tokens_like_events(n_events: int, seed: int = 0) -> list[int]:
     generator = torch.Generator().manual_seed(seed)
     return [AUTOREGRESS] + [
-        slot.offset + int(torch.randint(slot.size, (1,), generator=generator)) for _ in range(n_events) for slot in SLOTS
+        slot.offset + int(torch.randint(slot.size, (1,), generator=generator))
+        for _ in range(n_events)
+        for slot in SLOTS
     ]
 
 
@@ -111,7 +113,5 @@ def test_hidden_states_are_those_of_hugging_face(depth: int, gpt2: GPT2, hf_mode
 def test_half_precision_stays_near_float32(hf_model: GPT2LMHeadModel, gpt2: GPT2) -> None:
     half = taken_over(hf_model, torch.bfloat16)
     tokens = tokens_like_events(12)
-    logits = [
-        model.logits(decode_all(model, tokens, prefilled=len(tokens) - 1)[0], SLOTS[2]) for model in (half, gpt2)
-    ]
+    logits = [model.logits(decode_all(model, tokens, prefilled=len(tokens) - 1)[0], SLOTS[2]) for model in (half, gpt2)]
     assert torch.nn.functional.cosine_similarity(*logits) > 0.99

@@ -147,9 +147,7 @@ def test_written_files_have_a_track_for_each_instrument():
 def test_every_track_holds_its_instrument_alone(case):
     file = mido.MidiFile(file=BytesIO(write_notes(sorted_notes(case))))
     instruments = list(dict.fromkeys(note.instrument for note in sorted_notes(case)))
-    assert [track.name for track in file.tracks[1:]] == [
-        instrument_name(instrument) for instrument in instruments
-    ]
+    assert [track.name for track in file.tracks[1:]] == [instrument_name(instrument) for instrument in instruments]
     for track, instrument in zip(file.tracks[1:], instruments, strict=True):
         played = [message for message in track if not message.is_meta]
         assert played[0].type == "program_change"
@@ -165,9 +163,7 @@ def test_programs_are_set_at_the_start_when_channels_suffice(case):
         assert all(message.time == 0 for message in track if message.type == "program_change")
 
 
-@pytest.mark.parametrize(
-    ("length_ticks", "seconds"), [(0, 1.5), (149, 1.5), (150, 1.5), (151, 1.51), (9_000, 90)]
-)
+@pytest.mark.parametrize(("length_ticks", "seconds"), [(0, 1.5), (149, 1.5), (150, 1.5), (151, 1.51), (9_000, 90)])
 def test_the_file_ends_where_asked_or_with_its_last_note(length_ticks, seconds):
     file = mido.MidiFile(file=BytesIO(write_notes([Note(0, 150, 60, 0), Note(0, 10, 60, 5)], length_ticks)))
     assert [sum(message.time for message in track) for track in file.tracks] == [1_000 * seconds] * 3
@@ -198,10 +194,7 @@ def test_twenty_instruments_at_once_come_back():
 
 
 def test_every_instrument_at_once_comes_back():
-    notes = [
-        Note(instrument // 9, 500 - instrument, instrument % 128, instrument)
-        for instrument in range(DRUMS + 1)
-    ]
+    notes = [Note(instrument // 9, 500 - instrument, instrument % 128, instrument) for instrument in range(DRUMS + 1)]
     assert Counter(there_and_back(notes)) == Counter(notes)
 
 
@@ -321,10 +314,7 @@ def test_notes_of_any_instruments_come_back_unless_they_overlap_in_pitch(notes):
 @given(notes_of_programs, st.integers(1, 128))
 @settings(max_examples=50, deadline=None)
 def test_no_note_is_lost_however_they_overlap(notes, n_instruments):
-    notes = [
-        note._replace(instrument=(note.instrument % n_instruments) + DRUMS + 1 - n_instruments)
-        for note in notes
-    ]
+    notes = [note._replace(instrument=(note.instrument % n_instruments) + DRUMS + 1 - n_instruments) for note in notes]
     kept = Counter(note._replace(duration=0) for note in there_and_back(notes))
     assert kept == Counter(note._replace(duration=0) for note in notes)
 
@@ -333,9 +323,7 @@ NOTE = hexed("00 90 3C 40", "83 74 80 3C 00")  # 500 ms
 
 
 def test_a_type_0_file_says_the_same_as_type_1():
-    assert (
-        read_notes(smf(NOTE, file_type=0)) == read_notes(smf(NOTE, file_type=1)) == [Note(0, 50, 60, 0, 64)]
-    )
+    assert read_notes(smf(NOTE, file_type=0)) == read_notes(smf(NOTE, file_type=1)) == [Note(0, 50, 60, 0, 64)]
 
 
 def test_tracks_of_a_type_1_file_sound_together():
@@ -363,9 +351,7 @@ def test_patterns_of_a_type_2_file_share_neither_programs_nor_open_notes():
 
 def test_a_riff_wrapper_does_not_matter():
     inside = contents(CASES[0])
-    wrapped = (
-        b"RIFF" + struct.pack("<I", len(inside) + 12) + b"RMIDdata" + struct.pack("<I", len(inside)) + inside
-    )
+    wrapped = b"RIFF" + struct.pack("<I", len(inside) + 12) + b"RMIDdata" + struct.pack("<I", len(inside)) + inside
     assert read_notes(wrapped) == read_notes(inside)
 
 
@@ -401,9 +387,7 @@ def test_program_changes_on_the_drum_channel_do_not_matter():
     assert read_notes(smf(hexed("00 C9 28", "00 99 26 40", "64 89 26 40"))) == [Note(0, 10, 38, DRUMS, 64)]
 
 
-@pytest.mark.parametrize(
-    "track", [b"", hexed("00 FF 2F 00"), hexed("00 80 3C 40"), hexed("00 C0 05 00 B0 40 7F")]
-)
+@pytest.mark.parametrize("track", [b"", hexed("00 FF 2F 00"), hexed("00 80 3C 40"), hexed("00 C0 05 00 B0 40 7F")])
 def test_a_file_without_notes_has_none(track):
     assert read_notes(smf(track)) == []
 
@@ -488,9 +472,7 @@ SMALL_FILES = [contents(case) for case in CASES if len(contents(case)) < 3_000]
 
 edits = st.one_of(
     st.tuples(st.just("flip"), st.integers(0, 2_999), st.integers(0, 7)),
-    st.tuples(
-        st.just("put"), st.integers(0, 2_999), st.sampled_from(b"\x00\x2f\x51\x7f\x80\x90\xc0\xf0\xf7\xff")
-    ),
+    st.tuples(st.just("put"), st.integers(0, 2_999), st.sampled_from(b"\x00\x2f\x51\x7f\x80\x90\xc0\xf0\xf7\xff")),
     st.tuples(st.just("cut"), st.integers(0, 2_999), st.integers(1, 40)),
     st.tuples(st.just("copy"), st.integers(0, 2_999), st.integers(1, 400)),
     st.tuples(st.just("insert"), st.integers(0, 2_999), st.binary(min_size=1, max_size=12)),
@@ -534,9 +516,7 @@ def test_files_damaged_behind_their_header_are_read_or_refused(data, damage):
 @given(
     st.integers(0, 3),
     st.sampled_from([1, 96, 480, 0x7FFF, 0xE728, 0xE264]),
-    st.sampled_from(
-        [b"MTrk\x00\x00\x01\x00", b"MTrk\x7f\xff\xff\xff", b"MTrk\x00\x00\x01\x00\x00\x90\x3c\x40", b""]
-    ),
+    st.sampled_from([b"MTrk\x00\x00\x01\x00", b"MTrk\x7f\xff\xff\xff", b"MTrk\x00\x00\x01\x00\x00\x90\x3c\x40", b""]),
     st.binary(max_size=400),
 )
 @settings(max_examples=200, deadline=None)

@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -61,9 +60,9 @@ def test_a_size_wanted_by_name_stays_the_default_when_it_cannot_be_loaded() -> N
 
 
 def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
-    os.symlink(GOLDEN / "model" / "config.json", tmp_path / "config.json")
+    (tmp_path / "config.json").symlink_to(GOLDEN / "model" / "config.json")
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 64)
-    with pytest.raises(ModelUnavailableError, match="model.safetensors cannot be read"):
+    with pytest.raises(ModelUnavailableError, match=r"model\.safetensors cannot be read"):
         store(small=tmp_path).get("small")
 
 

@@ -91,9 +91,7 @@ def test_an_error_shows_the_value_as_sent() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"), [("true", "true"), ("null", "null"), ('"1"', "'1'"), ("[1]", "[1]")]
-)
+@pytest.mark.parametrize(("value", "shown"), [("true", "true"), ("null", "null"), ('"1"', "'1'"), ("[1]", "[1]")])
 @pytest.mark.parametrize(("field", "minimum", "maximum", "range_shown"), RANGES)
 def test_what_is_not_a_number_is_not_read_as_one(
     field: str, minimum: float, maximum: float, range_shown: str, value: str, shown: str

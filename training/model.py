@@ -55,6 +55,7 @@ class Ordered(nn.Module):
         self.remainder = nn.Parameter(torch.zeros(n, WIDTH))
 
     def forward(self) -> Tensor:
+        """The rows."""
         return self.features @ self.projection + self.remainder
 
 
@@ -71,6 +72,7 @@ class Notes(nn.Module):
         self.remainder = nn.Parameter(torch.zeros(DRUMS * N_PITCHES, WIDTH))
 
     def forward(self) -> Tensor:
+        """The rows."""
         octaves = self.octave.repeat_interleave(12, dim=1)[:, :N_PITCHES]
         melodic = (self.instrument + octaves + self.pitch()).reshape(-1, WIDTH) + self.remainder
         return torch.cat([melodic, self.drum, self.rest])
@@ -146,9 +148,7 @@ class TrainingModel(nn.Module):
         hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
         wanted = events[targets]
         wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
-        losses = [
-            self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)
-        ]
+        losses = [self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)]
         return torch.stack(losses)
 
     def _loss(self, hidden: Tensor, table: Tensor, wanted: Tensor, slot: int) -> Tensor:

@@ -7,7 +7,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only. `torch.optim.Muon` iterates in bfloat16, which a CPU without such units does 100 times slower."""
+    """For matrices only. `torch.optim.Muon` iterates in bfloat16: 100 times slower on a CPU that only emulates it."""
 
     def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})

@@ -138,7 +138,10 @@ def main() -> None:
             reported = now
             nats = " + ".join(f"{nat:.2f}" for nat in smooth.tolist())
             rate = seen / (now - start)
-            print(f"{(now - start) / 60:6.1f} min  step {step}  {n_events} events  {rate:.0f} events/s  {nats}", flush=True)
+            print(
+                f"{(now - start) / 60:6.1f} min  step {step}  {n_events} events  {rate:.0f} events/s  {nats}",
+                flush=True,
+            )
         if now - saved > 600:
             saved = now
             report_and_save(model, held_out, args.out, device, n_events)
@@ -146,7 +149,9 @@ def main() -> None:
     model.export().to(torch.bfloat16).save_pretrained(args.out / "model")
 
 
-def report_and_save(model: TrainingModel, held_out: list[Piece], out: Path, device: torch.device, n_events: int) -> None:
+def report_and_save(
+    model: TrainingModel, held_out: list[Piece], out: Path, device: torch.device, n_events: int
+) -> None:
     """Print the held-out perplexity per event and write the checkpoint."""
     torch.save(model.state_dict(), out / "checkpoint.pt")
     nats = held_out_nats(model.eval(), held_out, n_events, count=6, device=device)

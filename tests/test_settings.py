@@ -1,0 +1,37 @@
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from serving.settings import Settings
+from tests.conftest import PROJECT
+
+
+def test_the_environment_sets_what_flags_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTICIPATORY_PORT", "3000")
+    monkeypatch.setenv("ANTICIPATORY_MODEL_SMALL", "folder")
+    settings = Settings(_cli_parse_args=["--port", "4000"])  # type: ignore[call-arg]
+    assert (settings.port, settings.model_small) == (4000, "folder")
+
+
+def test_defaults_are_those_of_the_contract() -> None:
+    settings = Settings()
+    assert (settings.host, settings.port, settings.timeout) == ("127.0.0.1", 2011, 300)
+    assert settings.checkpoints["large"] == "stanford-crfm/music-large-800k"
+
+
+@pytest.mark.parametrize("wrong", [{"port": 80}, {"timeout": 0}, {"dtype": "int3"}, {"host": "example.org"}])
+def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_wrong_setting_stops_the_command_with_one_line() -> None:
+    done = subprocess.run(
+        [sys.executable, "server.py", "--port", "80"], cwd=PROJECT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        "invalid settings: port: Input should be greater than or equal to 1024. See python server.py --help"
+    ]
