@@ -19,6 +19,8 @@ from amt.vocab import (
     MAX_ONSET_TICKS,
     MAX_WINDOW_EVENTS,
     N_INSTRUMENTS,
+    N_PITCHES,
+    NOTE,
     REST_INTERVAL_TICKS,
 )
 
@@ -113,13 +115,14 @@ class Sequence:
 
     def given(self) -> Triple | None:
         """The event that must come next, onset relative to the window, or None if the model decides."""
-        if self._waiting and self._current_ticks >= self._waiting_onset() - ANTICIPATION_TICKS:
-            onset, duration, note = self._waiting[0]
-            return onset - self._offset, duration, note
-        return None
+        due = self._due()
+        return (due[0] - self._offset, due[1], due[2]) if due else None
 
-    def _waiting_onset(self) -> int:
-        return self._waiting[0][0] - CONTROL_OFFSET
+    def _due(self) -> Triple | None:
+        """The control whose time has come."""
+        if self._waiting and self._current_ticks >= _control_onset(self._waiting[0]) - ANTICIPATION_TICKS:
+            return self._waiting[0]
+        return None
 
     def append(self, event: Triple) -> None:
         """Take the event of a step, onset relative to the window; finish instead if it lies past the end."""
@@ -133,30 +136,32 @@ class Sequence:
             return
         else:
             self._current_ticks = ticks
-        absolute = (onset + self._offset, duration, note)
-        self._events.append(absolute)
+        self._events.append((onset + self._offset, duration, note))
         self._onsets.append(ticks)
-        self._codes |= ev.instrument_codes(np.array([absolute]))
+        self._codes.add((note - CONTROL_OFFSET * is_control - NOTE.offset) // N_PITCHES)
         self.length += EVENT_TOKENS
         self.pending = note
         self._slide()
 
     def _slide(self) -> None:
         """Drop the oldest events when the window is full, or too long for the next onset."""
+        exact = self._hop_events == EXACT_HOP_EVENTS
+        longest = MAX_ONSET_TICKS - 1 if exact else MAX_ONSET_TICKS * 3 // 4
+        room = 0 if exact else REST_INTERVAL_TICKS
         start = self._start
         excess = len(self._events) - start - MAX_HISTORY_EVENTS
         if excess > 0:
             start += -(-excess // self._hop_events) * self._hop_events
-        latest = max([self.current_ticks, *self._onsets[start:]])
-        if self._waiting:
-            latest = max(latest, min(self._waiting_onset(), self.current_ticks + ANTICIPATION_TICKS))
-        exact = self._hop_events == EXACT_HOP_EVENTS
-        room = 0 if exact else REST_INTERVAL_TICKS
-        if latest - min(self._onsets[start:], default=latest) >= MAX_ONSET_TICKS - room:
-            longest = MAX_ONSET_TICKS - 1 if exact else MAX_ONSET_TICKS * 3 // 4
-            while latest - min(self._onsets[start:], default=latest) > longest:
+        while (due := self._due()) and self.current_ticks - _control_onset(due) > longest:
+            self._waiting.popleft()  # too far behind for any window to hold it
+        coming = [_control_onset(due)] if due else []
+        latest = max([self.current_ticks, *self._onsets[start:], *coming])
+        earliest = min([*self._onsets[start:], *coming], default=latest)
+        if latest - earliest >= MAX_ONSET_TICKS - room:
+            while latest - earliest > longest:
                 start += 1
-        offset = min(self._onsets[start:], default=0)
+                earliest = min([*self._onsets[start:], *coming], default=latest)
+        offset = earliest if start < len(self._events) or coming else 0
         if (start, offset) != (self._start, self._offset):
             self._start, self._offset = start, offset
             self.needs_refill = True
@@ -170,6 +175,10 @@ class Sequence:
         self.pending = tokens.pop()
         self.length = len(tokens)
         return tokens
+
+
+def _control_onset(control: Triple) -> int:
+    return control[0] - CONTROL_OFFSET
 
 
 def _uniforms(seed: int) -> Iterator[list[float]]:

@@ -145,10 +145,9 @@ def test_nothing_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
     assert all(27 <= onset < 3_000 for each in sequences for onset in each.generated[:, 0])
 
 
-@pytest.mark.parametrize("hop", [EXACT_HOP_EVENTS, HOP_EVENTS])
-def test_music_sparser_than_the_range_of_onsets_goes_on(hop: int, gpt2: GPT2) -> None:
+def test_music_sparser_than_the_range_of_onsets_goes_on(gpt2: GPT2) -> None:
     # Random weights leap through time, so that windows span 100 s over and over.
-    engine = Engine(gpt2, hop)
+    engine = Engine(gpt2)
     sequences = [engine.add(Request(end_ticks=60_000, seed=seed)) for seed in range(4)]
     while not engine.is_idle:
         engine.step()
@@ -187,3 +186,22 @@ def test_generated_events_hold_neither_rests_nor_controls(gpt2: GPT2) -> None:
     controls = ev.as_controls(prompt(20, step_ticks=10, instruments=1))
     (sequence,) = decode(Engine(gpt2), [request(0, controls=controls, top_p=1.0)], 40)
     assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(made(sequence))
+
+
+def test_controls_that_the_music_has_leapt_past_do_not_stop_it(gpt2: GPT2) -> None:
+    # Random weights leap by tens of seconds, so that controls fall behind, some by more than a window.
+    controls = ev.as_controls(prompt(40, step_ticks=1_000, instruments=1))
+    engine = Engine(gpt2)
+    sequences = [engine.add(Request(end_ticks=60_000, controls=controls, seed=seed)) for seed in range(3)]
+    while not engine.is_idle:
+        engine.step()
+    assert all(len(sequence.generated) for sequence in sequences)
+
+
+def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None:
+    notes = ev.from_notes([ev.Note(onset, 5, 60, 0) for onset in range(0, 10_050, 60)])
+    asked = Request(FAR, start_ticks=10_050, prompt=notes)
+    (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 4)
+    onsets = [event[0] for event in made(sequence)]
+    assert onsets == sorted(onsets)
+    assert onsets[0] >= 10_050
