@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 from litserve import LitAPI
-from opentelemetry.trace import SpanKind, Tracer
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
 from amt import midi
 from amt.errors import AMTError, ModelUnavailableError
@@ -80,45 +80,44 @@ class AnticipatoryAPI(LitAPI):
 
     def predict(self, job: Job) -> PredictResponse:
         """Carry out one request, whatever its task, in the trace of its caller."""
-        started = time.monotonic()
-        request = job.request
         with (
             self.tracer.start_as_current_span(
-                f"predict {request.task}",
+                f"predict {job.request.task}",
                 context=caller_context(job.headers),
                 kind=SpanKind.SERVER,
                 start_time=job.received_ns,
+                record_exception=False,
+                set_status_on_exception=False,
             ) as span,
-            _http_errors(),
+            _http_errors(job, span),
         ):
-            model = self._model(request.model_size or self.default_size)
-            response_type, run = {
-                "generate": (GenerateResponse, self._generate),
-                "continue": (ContinueResponse, self._continue),
-                "embed": (EmbedResponse, self._embed),
-            }[request.task]
-            fields = run(job, model.gpt2)
-            trace_id, span_id = span_ids(span)
-            metadata = Metadata(
-                model_size=model.size,
-                model_id=model.model_id,
-                device=str(self.models.device),
-                client_job_id=request.client_job_id,
-                trace_id=trace_id,
-                span_id=span_id,
-                queue_seconds=started - job.received,
-                compute_seconds=time.monotonic() - started,
-            )
-            logger.info(
-                "%s with %s: %.2f s, job %s, trace %s",
-                request.task,
-                model.size,
-                metadata.compute_seconds,
-                request.client_job_id or "-",
-                trace_id,
-            )
-            response: PredictResponse = response_type(task=request.task, **fields, metadata=metadata)
-            return response
+            return self._respond(job, span)
+
+    def _respond(self, job: Job, span: Span) -> PredictResponse:
+        started = time.monotonic()
+        request = job.request
+        model = self._model(request.model_size or self.default_size)
+        span.set_attribute("anticipatory.model_size", model.size)
+        response_type, run = {
+            "generate": (GenerateResponse, self._generate),
+            "continue": (ContinueResponse, self._continue),
+            "embed": (EmbedResponse, self._embed),
+        }[request.task]
+        fields = run(job, model.gpt2)
+        trace_id, span_id = span_ids(span)
+        metadata = Metadata(
+            model_size=model.size,
+            model_id=model.model_id,
+            device=str(self.models.device),
+            client_job_id=request.client_job_id,
+            trace_id=trace_id,
+            span_id=span_id,
+            queue_seconds=started - job.received,
+            compute_seconds=time.monotonic() - started,
+        )
+        logger.info("%s with %s in %.2f s, %s", request.task, model.size, metadata.compute_seconds, _names(job, span))
+        response: PredictResponse = response_type(task=request.task, **fields, metadata=metadata)
+        return response
 
     def encode_response(self, output: PredictResponse) -> PredictResponse:
         """The response, as its model describes it."""
@@ -186,7 +185,8 @@ class AnticipatoryAPI(LitAPI):
                     )
                 engine.step()
         with self.tracer.start_as_current_span("encode"):
-            return [_variation([*prime.notes, *_new_notes(each.generated, end_ticks)], end_ticks) for each in sequences]
+            new = [_new_notes(sequence.generated, end_ticks) for sequence in sequences]
+            return [_variation(prime.followed_by(notes), end_ticks) for notes in new]
 
 
 def _ticks(seconds: float) -> int:
@@ -207,15 +207,34 @@ def _variation(notes: list[Note], end_ticks: int) -> Variation:
 
 
 @contextmanager
-def _http_errors() -> Iterator[None]:
-    """A domain error leaves as the HTTP error that the caller can act on.
-
-    Its arguments are positional: LitServe pickles it, and the keyword form cannot be unpickled.
-    """
+def _http_errors(job: Job, span: Span) -> Iterator[None]:
+    """A domain error leaves as the HTTP error that the caller can act on; only ours mark the span as failed."""
     try:
         yield
-    except ModelUnavailableError as error:
-        logger.warning("%s", error)
-        raise HTTPException(503, str(error)) from error
-    except AMTError as error:
-        raise HTTPException(422, str(error)) from error
+    except Exception as error:
+        status, reason = _status(error)
+        span.set_attribute("http.response.status_code", status)
+        logger.warning("%s answered with %d: %s, %s", job.request.task, status, reason, _names(job, span))
+        if status >= 500:
+            span.record_exception(error)
+            span.set_status(StatusCode.ERROR, reason)
+        if status == 500:
+            raise
+        # The arguments are positional: LitServe pickles the exception, and the keyword form cannot be unpickled.
+        raise HTTPException(status, reason) from error
+
+
+def _status(error: Exception) -> tuple[int, str]:
+    match error:
+        case HTTPException():
+            return error.status_code, error.detail
+        case ModelUnavailableError():
+            return 503, str(error)
+        case AMTError():
+            return 422, str(error)
+        case _:
+            return 500, f"{type(error).__name__}: {error}"
+
+
+def _names(job: Job, span: Span) -> str:
+    return f"job {job.request.client_job_id or '-'}, trace {span_ids(span)[0]}"

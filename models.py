@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
 from amt.gpt2 import GPT2
+from amt.vocab import AUTOREGRESS
 from schemas import ModelSize
 
 logger = logging.getLogger("anticipatory")
@@ -86,6 +87,7 @@ class ModelStore:
         try:
             folder = _find(source)
             gpt2 = GPT2(read_config(folder), read_weights(folder), self.dtype, self.device)
+            gpt2.hidden_states(torch.tensor([[AUTOREGRESS]], device=self.device), len(gpt2.layers))  # do shapes fit?
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelUnavailableError(
@@ -139,7 +141,7 @@ def _find(source: str) -> Path:
     except HfHubHTTPError as error:
         raise ConnectionError(f"the model hub refused it: {error.response.status_code}") from error
     except Exception as error:
-        raise ConnectionError("the model hub cannot be reached") from error
+        raise ConnectionError(f"there is no folder {folder}, and the model hub cannot be reached") from error
     logger.info("fetching %s from the model hub", source)
     safetensors = any(file.rfilename.endswith(".safetensors") for file in files)
     return _complete(fetch(allow_patterns=_CHECKPOINT_FILES, ignore_patterns=["*.bin"] if safetensors else None))
@@ -148,6 +150,6 @@ def _find(source: str) -> Path:
 def _complete(folder: str) -> Path:
     """The folder, if it holds a configuration and weights."""
     path = Path(folder)
-    if not (path / "config.json").exists() or not any(found for each in WEIGHT_FILES for found in path.glob(each)):
+    if not (path / "config.json").exists() or not any((path / name).exists() for name in WEIGHT_FILES):
         raise FileNotFoundError(f"the checkpoint in {path.name} is incomplete")
     return path

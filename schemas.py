@@ -33,6 +33,25 @@ EXAMPLE_MIDI: Final = "TVRoZAAAAAYAAAABAeBNVHJrAAAADQCQPFCDYIA8QAD/LwA="
     00   ff 2f 00                       end of track
 """
 
+EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "generate": {
+        "task": "generate",
+        "length_seconds": 20.0,
+        "top_p": 0.95,
+        "num_variations": 1,
+        "client_job_id": "optional-tracking-id",
+    },
+    "continue": {
+        "task": "continue",
+        "midi_input": EXAMPLE_MIDI,
+        "prime_seconds": 5.0,
+        "length_seconds": 20.0,
+        "top_p": 0.95,
+        "num_variations": 1,
+    },
+    "embed": {"task": "embed", "midi_input": EXAMPLE_MIDI, "embed_layer": -3},
+}
+
 CLIENT_JOB_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,256}"
 
 
@@ -113,26 +132,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(
         extra="forbid",
         frozen=True,
-        json_schema_extra={
-            "examples": [
-                {
-                    "task": "generate",
-                    "length_seconds": 20.0,
-                    "top_p": 0.95,
-                    "num_variations": 1,
-                    "client_job_id": "optional-tracking-id",
-                },
-                {
-                    "task": "continue",
-                    "midi_input": EXAMPLE_MIDI,
-                    "prime_seconds": 5.0,
-                    "length_seconds": 20.0,
-                    "top_p": 0.95,
-                    "num_variations": 1,
-                },
-                {"task": "embed", "midi_input": EXAMPLE_MIDI, "embed_layer": -3},
-            ]
-        },
+        json_schema_extra={"examples": list(EXAMPLES.values())},
     )
 
     task: Task = Field(

@@ -7,11 +7,21 @@ from litserve import LitServer
 from pydantic import ValidationError
 
 from api import AnticipatoryAPI
-from serving.http import explain_invalid_requests
+from schemas import EXAMPLES, ErrorResponse
+from serving.http import document, explain_invalid_requests
 from serving.settings import Settings
-from serving.shutdown import stop_gracefully_on_signals
+from serving.shutdown import end_workers, stop_gracefully_on_signals
 
-logger = logging.getLogger("anticipatory")
+DESCRIPTION = """Make music from nothing, go on from a MIDI file, or describe one by a vector: `task` says which.
+The fields of all tasks are below; choose an example to try each."""
+
+ERRORS = {
+    400: "The body is not JSON that can be read.",
+    413: "The body is larger than the service accepts.",
+    422: "A field is missing, unknown or out of range, or the MIDI cannot be used; the detail says what is allowed.",
+    503: "The model cannot be loaded now; the detail says what to do.",
+    504: "The request took longer than the service's time limit.",
+}
 
 
 def main() -> None:
@@ -32,16 +42,21 @@ def main() -> None:
         restart_workers=True,
     )
     server.app.title = "Anticipatory Music Transformer"
-    server.app.description = AnticipatoryAPI.__doc__
     explain_invalid_requests(server.app)
+    document(server.app, "/predict", "Generate, continue or embed", DESCRIPTION, ERRORS, ErrorResponse, EXAMPLES)
     stop_gracefully_on_signals()
-    server.run(
-        host=settings.host,
-        port=settings.port,
-        num_api_servers=1,
-        api_server_worker_type="process",
-        generate_client_file=False,
-    )
+    try:
+        server.run(
+            host=settings.host,
+            port=settings.port,
+            num_api_servers=1,
+            api_server_worker_type="process",
+            generate_client_file=False,
+        )
+    except KeyboardInterrupt:  # while the model was still loading: LitServe does not expect it there
+        end_workers(server.inference_workers)
+    except RuntimeError as error:
+        sys.exit(f"the service could not start ({error}): see above")
 
 
 if __name__ == "__main__":

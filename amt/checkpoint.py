@@ -5,6 +5,7 @@
 """
 
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from safetensors import SafetensorError
@@ -15,8 +16,8 @@ from transformers import GPT2Config
 from amt.errors import CheckpointError
 from amt.vocab import CONTEXT_TOKENS, VOCAB_SIZE
 
-WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin")
-"""In order of preference."""
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""In order of preference. Models of this kind are too small to be split over several files."""
 
 
 def read_config(folder: Path) -> GPT2Config:
@@ -44,16 +45,11 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     Raises:
         CheckpointError: there are no weights, or they cannot be read.
     """
-    for pattern in WEIGHT_FILES:
-        files = sorted(folder.glob(pattern))
-        if files:
-            break
-    else:
+    path = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
+    if path is None:
         raise CheckpointError(f"there are no weights beside config.json: {' or '.join(WEIGHT_FILES)}")
-    weights: dict[str, Tensor] = {}
-    for path in files:
-        try:
-            weights |= load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
-        except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-            raise CheckpointError(f"{path.name} cannot be read: {error}") from error
+    try:
+        weights = load_file(path) if path.suffix == ".safetensors" else torch.load(path, weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        raise CheckpointError(f"{path.name} cannot be read: {error}") from error
     return {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}

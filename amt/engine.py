@@ -46,11 +46,14 @@ class Engine:
         last = self._sequences.pop()
         if last is not sequence:
             self._sequences[row] = last
-            self._cache.move(len(self._sequences), row, last.length)
+            if not last.needs_refill:
+                self._cache.move(len(self._sequences), row, last.length)
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
         """Decode one event of every sequence; the finished ones leave and are returned."""
+        if self.is_idle:
+            return []
         self._refill()
         given = [sequence.given() for sequence in self._sequences]
         uniforms = torch.tensor([next(sequence.uniforms) for sequence in self._sequences], device=self.model.device)

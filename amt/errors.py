@@ -3,6 +3,7 @@
 AMTError
 ├── MidiError            the bytes cannot be read as MIDI
 │   └── NoNotesError     they can, but hold no note where one is needed
+├── PrimeError           a piece cannot be continued from there
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── LayerError           the model has no such layer
 ├── CheckpointError      a model's files do not describe a model we can run
@@ -20,6 +21,10 @@ class MidiError(AMTError, ValueError):
 
 class NoNotesError(MidiError):
     """The MIDI can be read, but there is no note where at least one is needed."""
+
+
+class PrimeError(AMTError, ValueError):
+    """A piece cannot be continued from there; the message says why."""
 
 
 class SequenceError(AMTError, ValueError):

@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2Config
 
 from amt.errors import CheckpointError
-from amt.vocab import CONTEXT_TOKENS, Slot
+from amt.vocab import CONTEXT_TOKENS, VOCAB_SIZE, Slot
 
 _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "gelu": F.gelu,
@@ -45,7 +45,8 @@ class Cache:
 
     def __init__(self, model: "GPT2") -> None:
         self._shape = (len(model.layers), 2, 0, model.n_heads, CONTEXT_TOKENS, model.head_width)
-        self.data = torch.empty(self._shape, dtype=model.dtype, device=model.device)
+        # Zeros: what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
+        self.data = torch.zeros(self._shape, dtype=model.dtype, device=model.device)
 
     def reserve(self, n_rows: int) -> None:
         """Make room for so many rows; what is there stays."""
@@ -53,7 +54,7 @@ class Cache:
         if n_rows > have:
             shape = list(self._shape)
             shape[2] = max(n_rows, 2 * have)
-            grown = self.data.new_empty(shape)
+            grown = self.data.new_zeros(shape)
             grown[:, :, :have] = self.data
             self.data = grown
 
@@ -93,6 +94,9 @@ class GPT2:
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
         self._activation = _ACTIVATIONS[config.activation_function]
         self._tokens, self._positions = load("wte.weight"), load("wpe.weight")
+        if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
+            shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
+            raise CheckpointError(f"its embeddings are of {shape}, not of {VOCAB_SIZE} and {CONTEXT_TOKENS}")
         self._output = self._tokens if config.tie_word_embeddings else load("lm_head.weight")
         self._final_norm = pair("ln_f")
         self.layers = [

@@ -22,6 +22,7 @@ from amt.vocab import (
     N_PITCHES,
     NOTE,
     REST_INTERVAL_TICKS,
+    TICKS_PER_SECOND,
 )
 
 Triple = tuple[int, int, int]
@@ -31,6 +32,9 @@ MAX_HISTORY_EVENTS = MAX_WINDOW_EVENTS - 2
 
 HOP_EVENTS = MAX_WINDOW_EVENTS // 4
 EXACT_HOP_EVENTS = 1
+
+DENSEST_EVENTS_PER_SECOND = 64
+"""Denser than music: with a small nucleus, a small model can otherwise pile events on one onset for ever."""
 
 _UNIFORM_BLOCK_EVENTS = 256
 
@@ -68,6 +72,7 @@ class Sequence:
         self.request = request
         self.finished = False
         self._hop_events = hop_events
+        self._is_exact = hop_events == EXACT_HOP_EVENTS
         self.uniforms = _uniforms(request.seed)
         prompt = request.prompt
         if len(prompt) and int(prompt[-1, 0]) > request.start_ticks:
@@ -91,6 +96,11 @@ class Sequence:
         return self._events[self._n_given :]
 
     @property
+    def n_decoded(self) -> int:
+        """How many those are."""
+        return len(self._events) - self._n_given
+
+    @property
     def generated(self) -> ev.Events:
         """The decoded events without rests and controls; shape = (n_events, 3)."""
         events = ev.from_tokens([token for event in self.decoded for token in event])
@@ -104,7 +114,10 @@ class Sequence:
     @property
     def earliest(self) -> int:
         """The first legal onset token."""
-        return self.current_ticks - self._offset
+        earliest = self.current_ticks
+        if not self._is_exact and self.n_decoded >= DENSEST_EVENTS_PER_SECOND:
+            earliest = max(earliest, self._onsets[-DENSEST_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
+        return earliest - self._offset
 
     @property
     def allowed_instruments(self) -> NDArray[np.bool_] | None:
@@ -145,9 +158,8 @@ class Sequence:
 
     def _slide(self) -> None:
         """Drop the oldest events when the window is full, or too long for the next onset."""
-        exact = self._hop_events == EXACT_HOP_EVENTS
-        longest = MAX_ONSET_TICKS - 1 if exact else MAX_ONSET_TICKS * 3 // 4
-        room = 0 if exact else REST_INTERVAL_TICKS
+        longest = MAX_ONSET_TICKS - 1 if self._is_exact else MAX_ONSET_TICKS * 3 // 4
+        room = 0 if self._is_exact else REST_INTERVAL_TICKS
         start = self._start
         excess = len(self._events) - start - MAX_HISTORY_EVENTS
         if excess > 0:
@@ -155,7 +167,7 @@ class Sequence:
         while (due := self._due()) and self.current_ticks - _control_onset(due) > longest:
             self._waiting.popleft()  # too far behind for any window to hold it
         coming = [_control_onset(due)] if due else []
-        latest = max([self.current_ticks, *self._onsets[start:], *coming])
+        latest = max([self.earliest + self._offset, *self._onsets[start:], *coming])
         earliest = min([*self._onsets[start:], *coming], default=latest)
         if latest - earliest >= MAX_ONSET_TICKS - room:
             while latest - earliest > longest:

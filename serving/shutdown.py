@@ -3,6 +3,8 @@
 import os
 import signal
 import sys
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from types import FrameType
 
 
@@ -33,3 +35,12 @@ def leave_interrupts_to_main() -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(0))
+
+
+def end_workers(workers: Sequence[BaseProcess], patience_seconds: float = 5) -> None:
+    """In the main process: end workers that are not serving yet, whatever they are doing."""
+    for worker in workers:
+        worker.terminate()
+    for worker in workers:
+        worker.join(patience_seconds)
+        worker.kill()

@@ -8,6 +8,7 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
@@ -35,4 +36,7 @@ def caller_context(headers: Mapping[str, str]) -> Context:
 def span_ids(span: trace.Span) -> tuple[str, str]:
     """(trace id, span id) in 32 and 16 hexadecimal digits."""
     context = span.get_span_context()
+    if not context.is_valid:  # OTEL_SDK_DISABLED: requests still have names
+        ids = RandomIdGenerator()
+        return trace.format_trace_id(ids.generate_trace_id()), trace.format_span_id(ids.generate_span_id())
     return trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)

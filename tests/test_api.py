@@ -4,6 +4,9 @@ import base64
 import io
 import json
 import random
+import signal
+from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -199,23 +202,67 @@ def test_the_callers_trace_is_continued_to_the_collector(http: httpx.Client, col
     assert {span.parent_span_id for span in spans.values()} == {root.span_id}
 
 
+def test_the_documentation_names_every_status(http: httpx.Client) -> None:
+    operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    assert set(operation["responses"]) == {"200", "400", "413", "422", "503", "504"}
+
+
+def test_a_clients_mistake_does_not_count_as_a_failure_of_the_service(http: httpx.Client, collector: Any) -> None:
+    trace_id = "1af7651916cd43dd8448eb211c80319d"
+    body = {"task": "embed", "midi_input": encoded(b"hello")}
+    http.post("/predict", json=body, headers={"traceparent": f"00-{trace_id}-b7ad6b7169203331-01"})
+    (root,) = [span for span in collector.of_trace(trace_id, 2) if span.name == "predict embed"]
+    assert {each.key: each.value.int_value for each in root.attributes}["http.response.status_code"] == 422
+    assert root.status.code == root.status.STATUS_CODE_UNSET
+
+
 def test_every_request_has_a_trace_of_its_own(http: httpx.Client) -> None:
     first, second = (predict(http, task="embed", midi_input=encoded(CHORALE))["metadata"] for _ in range(2))
     assert first["trace_id"] != second["trace_id"]
     assert all(len(each["trace_id"]) == 32 and len(each["span_id"]) == 16 for each in (first, second))
 
 
-def test_the_documentation_has_an_example_of_each_task(http: httpx.Client) -> None:
+def test_the_documentation_has_a_working_example_of_each_task(http: httpx.Client) -> None:
     assert http.get("/docs").status_code == 200
-    schema = http.get("/openapi.json").json()["components"]["schemas"]["PredictRequest"]
-    assert [example["task"] for example in schema["examples"]] == ["generate", "continue", "embed"]
-    for example in schema["examples"]:
-        predict(http, **example | {"model_size": "tiny", "length_seconds": 1, "num_variations": 1})
+    operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    assert list(examples) == ["generate", "continue", "embed"]
+    for example in examples.values():
+        predict(http, **example["value"] | {"model_size": "tiny", "length_seconds": 1, "num_variations": 1})
 
 
-def test_stopping_leaves_nothing_behind() -> None:
+def descendants(pid: int) -> set[int]:
+    """All processes below one, itself included."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {pid}.union(*(descendants(int(child)) for child in children))
+
+
+def running(pids: set[int]) -> set[int]:
+    """Those that are there and no zombies."""
+    stats = [Path(f"/proc/{pid}/stat") for pid in pids]
+    return {int(path.parent.name) for path in stats if path.exists() and path.read_text().split(") ")[1][0] != "Z"}
+
+
+def test_stopping_finishes_what_runs_and_leaves_nothing_behind() -> None:
     own = Service("--default-model", "tiny")
     own.wait_until_ready()
+    processes = descendants(own.process.pid)
+    assert len(processes) > 2
+    connection = HTTPConnection(own.url.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/predict", body='{"length_seconds": 10}', headers={"content-type": "application/json"})
+    assert httpx.get(f"{own.url}/health").text == "ok"  # asked later, so the request before it has been taken
     assert own.stop() == 0
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(f"{own.url}/health")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert not running(processes)
+
+
+def test_stopping_before_the_model_is_loaded_is_quick_and_clean() -> None:
+    own = Service("--default-model", "tiny")
+    while not len(descendants(own.process.pid)) > 2:  # the worker has been started
+        assert own.process.poll() is None
+    processes = descendants(own.process.pid)
+    own.process.send_signal(signal.SIGTERM)
+    assert own.process.wait(timeout=30) == 0
+    assert "Traceback" not in own.output()
+    assert not running(processes)

@@ -78,6 +78,13 @@ def test_missing_weights_are_named(folder: Path) -> None:
         GPT2(read_config(folder), weights, torch.float32, torch.device("cpu"))
 
 
+def test_embeddings_of_another_vocabulary_are_refused(folder: Path) -> None:
+    weights = read_weights(folder)
+    weights["wte.weight"] = weights["wte.weight"][:50_257]
+    with pytest.raises(CheckpointError, match="its embeddings are of 50257 tokens"):
+        GPT2(read_config(folder), weights, torch.float32, torch.device("cpu"))
+
+
 def test_a_folder_without_weights_is_refused(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     with pytest.raises(CheckpointError, match="there are no weights"):

@@ -10,7 +10,7 @@ from amt import sampling
 from amt.engine import Engine
 from amt.errors import SequenceError
 from amt.gpt2 import GPT2, Cache
-from amt.sequence import EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
+from amt.sequence import DENSEST_EVENTS_PER_SECOND, EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
 from amt.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
 from tests import plain
 
@@ -205,3 +205,33 @@ def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None
     onsets = [event[0] for event in made(sequence)]
     assert onsets == sorted(onsets)
     assert onsets[0] >= 10_050
+
+
+def test_events_that_pile_up_are_spread_over_time(gpt2: GPT2) -> None:
+    # Random weights, greedy: the likeliest onset is the same again and again.
+    (sequence,) = decode(Engine(gpt2), [request(0, top_p=0.0)], 200)
+    onsets = np.array([event[0] for event in made(sequence)])
+    assert (onsets[DENSEST_EVENTS_PER_SECOND:] - onsets[:-DENSEST_EVENTS_PER_SECOND]).min() >= 100
+
+
+def test_a_sequence_may_leave_before_its_first_step(gpt2: GPT2) -> None:
+    engine = Engine(gpt2)
+    first, second = engine.add(request(5)), engine.add(request(9, seed=4))
+    engine.remove(first)
+    engine.step()
+    (alone,) = decode(Engine(gpt2), [request(9, seed=4)], 1)
+    assert made(second) == made(alone)
+
+
+def test_an_idle_engine_steps_without_effect(gpt2: GPT2) -> None:
+    assert Engine(gpt2).step() == []
+
+
+def test_what_the_cache_held_before_does_not_leak_into_a_row(gpt2: GPT2) -> None:
+    asked = [request(30, seed=1), request(3, seed=2)]
+    expected = [made(sequence) for sequence in decode(Engine(gpt2), asked, 3)]
+    engine = Engine(gpt2)
+    for used in [engine.add(request(300)), engine.add(request(310))]:
+        engine.step()
+        engine.remove(used)
+    assert [made(sequence) for sequence in decode(engine, asked, 3)] == expected

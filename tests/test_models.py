@@ -72,7 +72,7 @@ def test_precision_on_the_cpu_is_float32_unless_set() -> None:
     assert find_dtype("bfloat16", cpu) is torch.bfloat16
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "nonsense", "mps"])
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"device {name} is not available here"):
         find_device(name)

@@ -38,7 +38,7 @@ def cut(mode: int, events: ev.Events, n_events: int) -> Window:
     """The first events, as many as asked for and as the range of onsets has room for."""
     events = events[:n_events]
     times = ev.onsets(events)
-    first = np.minimum.accumulate(times[::-1])[::-1][0] if len(times) else 0
+    first = times.min()
     inside = np.maximum.accumulate(times) - first < MAX_ONSET_TICKS
     return Window(mode, ev.translate(events[inside], -int(first)))
 
@@ -47,7 +47,7 @@ def held_out_windows(pieces: Sequence[Piece], n_events: int, count: int) -> list
     """Full autoregressive windows, evenly spaced over a collection's padded pieces."""
     padded = [ev.pad(piece.events) for piece in pieces]
     starts = [(index, start) for index, events in enumerate(padded) for start in range(0, len(events), n_events)]
-    starts = [(i, s) for i, s in starts if s == 0 or len(padded[i]) - s == n_events or len(padded[i]) - s > n_events]
+    starts = [(i, s) for i, s in starts if s == 0 or len(padded[i]) - s >= n_events]
     chosen = [starts[round(k)] for k in np.linspace(0, len(starts) - 1, min(count, len(starts)))]
     return [cut(AUTOREGRESS, padded[index][start:], n_events) for index, start in chosen]
 
@@ -81,8 +81,10 @@ class Sampler:
         notes = self._augment(ev.translate(notes, -int(notes[0, 0])))
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
         if rng.random() < ANTICIPATED:
-            return cut(ANTICIPATE, self._anticipated(notes)[lead:], n_events)
-        return cut(AUTOREGRESS, ev.pad(notes)[lead:], n_events)
+            mode, events = ANTICIPATE, self._anticipated(notes)
+        else:
+            mode, events = AUTOREGRESS, ev.pad(notes)
+        return cut(mode, events[min(lead, len(events) - 1) :], n_events)
 
     def _augment(self, notes: ev.Events) -> ev.Events:
         """Another key (not for drums) and another tempo."""
