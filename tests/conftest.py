@@ -115,15 +115,16 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed when the service is stopped)
-        self.process = subprocess.Popen(
-            [sys.executable, "server.py", "--port", str(port), *flags],
-            cwd=PROJECT,
-            env=os.environ | environment,
-            stdout=self.log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        self._log = Path(tempfile.mkdtemp()) / "service.log"
+        with self._log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "server.py", "--port", str(port), *flags],
+                cwd=PROJECT,
+                env=os.environ | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def wait_until_ready(self) -> None:
         """Return once /health says ok; fail with the log when the service ends or a minute passes first."""
@@ -138,16 +139,12 @@ class Service:
 
     def output(self) -> str:
         """What the service has printed so far."""
-        self.log.seek(0)
-        return self.log.read()
+        return self._log.read_text()
 
     def stop(self) -> int:
         """Ask the service to stop, and return its exit status."""
-        try:
-            self.process.send_signal(signal.SIGTERM)
-            return self.process.wait(timeout=40)
-        finally:
-            self.log.close()
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(timeout=40)
 
 
 @pytest.fixture(scope="session")

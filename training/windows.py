@@ -80,11 +80,11 @@ class Sampler:
         notes = piece.events[max(start, 0) : max(start, 0) + n_notes]
         notes = self._augment(ev.translate(notes, -int(notes[0, 0])))
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
-        if rng.random() < ANTICIPATED:
-            mode, events = ANTICIPATE, self._anticipated(notes)
-        else:
+        mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < ANTICIPATED else ev.empty()
+        if not len(events):
             mode, events = AUTOREGRESS, ev.pad(notes)
-        return cut(mode, events[min(lead, len(events) - 1) :], n_events)
+        window = cut(mode, events[min(lead, len(events) - 1) :], n_events)
+        return window if not is_given(window.events).all() else self.window(n_events)
 
     def _augment(self, notes: ev.Events) -> ev.Events:
         """Another key (not for drums) and another tempo."""
