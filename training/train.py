@@ -83,8 +83,8 @@ def learning_rate(progress: float) -> float:
     return min(progress / 0.01, 1.0, (1 - progress) / 0.4)
 
 
-def main() -> None:
-    """Train for the minutes given, going through the stages in turn."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
@@ -96,8 +96,12 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--resume", action="store_true")
-    args = parser.parse_args()
+    return parser.parse_args()
 
+
+def main() -> None:
+    """Train for the minutes given, going through the stages in turn."""
+    args = parse_arguments()
     torch.manual_seed(args.seed)
     device = torch.device(args.device)
     args.out.mkdir(parents=True, exist_ok=True)
