@@ -199,4 +199,4 @@ class GPT2:
 def _linear(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
     """X times the matrix, plus the bias; shape = (n_rows, n_tokens, out)."""
     matrix, bias = weights
-    return torch.addmm(bias, x.flatten(0, 1), matrix).view(*x.shape[:2], -1)
+    return (x @ matrix).add_(bias)
