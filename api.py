@@ -4,198 +4,189 @@ Note: no `from __future__ import annotations` here; LitServe reads the annotatio
 """
 
 import base64
-import logging
 import secrets
-import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import Depends, HTTPException, Request
-from litserve import LitAPI
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
-
+from amt import events as ev
 from amt import midi
 from amt.errors import AMTError, ModelUnavailableError
-from amt.events import Events, Note, clip, from_notes, to_notes
+from amt.events import Note
+from amt.excerpt import take_excerpt
 from amt.prime import Prime, take_prime
+from amt.sequence import Request as Decoding
 from amt.vocab import TICKS_PER_SECOND
+from jobs import Embed, Generation, Progress
 from schemas import (
     ContinueResponse,
     EmbedResponse,
     GenerateResponse,
     Metadata,
-    ModelSize,
     PredictRequest,
     PredictResponse,
     Variation,
 )
+from serving.batching import BatchingAPI, Report
+from serving.messages import FromWorker
 from serving.settings import Settings
-from serving.shutdown import leave_interrupts_to_main
-from serving.telemetry import TRACE_HEADERS, caller_context, span_ids, start_tracing
+from serving.telemetry import start_tracing
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
-    from amt.gpt2 import GPT2
-    from models import LoadedModel
+    from runner import Runner
 
-logger = logging.getLogger("anticipatory")
-
-
-@dataclass
-class Job:
-    """A request on its way to the worker. `received` is in seconds of the monotonic clock, `received_ns` Unix time."""
-
-    request: PredictRequest
-    headers: Mapping[str, str]
-    received: float = field(default_factory=time.monotonic)
-    received_ns: int = field(default_factory=time.time_ns)
+NO_MEMORY = (
+    "there is not enough memory for this request beside what runs: "
+    "ask for fewer variations or a smaller model_size, or try again later"
+)
 
 
-def receive(request: Request, body: PredictRequest) -> Job:
-    """In the API process: take along what the worker needs besides the body."""
-    return Job(body, {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers})
+class AnticipatoryAPI(BatchingAPI):
+    """Generates, continues and embeds MIDI with an Anticipatory Music Transformer.
 
+    What takes a processor but no model (MIDI to events and back) happens in the API process; the worker decodes.
+    """
 
-class AnticipatoryAPI(LitAPI):
-    """Generates, continues and embeds MIDI with an Anticipatory Music Transformer."""
+    runner: "Runner"
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(api_path="/predict")
         self.settings = settings
 
-    def setup(self, device: str) -> None:
-        """In the worker, once. Our own setting names the device, not LitServe."""
-        from models import ModelStore
+    def rows(self, request: PredictRequest) -> int:
+        """Each variation is a sequence of its own."""
+        return 1 if request.task == "embed" else request.num_variations
 
-        leave_interrupts_to_main()
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        self.tracer: Tracer = start_tracing("anticipatory")
-        self.models: ModelStore = ModelStore(self.settings.checkpoints, self.settings.device, self.settings.dtype)
-        self.default_size = self.models.default_size(self.settings.default_model)
-
-    def decode_request(self, request: Annotated[Job, Depends(receive)]) -> Job:
-        """The job itself: reading its MIDI is part of the work that is traced."""
-        return request
-
-    def predict(self, job: Job) -> PredictResponse:
-        """Carry out one request, whatever its task, in the trace of its caller."""
-        with (
-            self.tracer.start_as_current_span(
-                f"predict {job.request.task}",
-                context=caller_context(job.headers),
-                kind=SpanKind.SERVER,
-                start_time=job.received_ns,
-                record_exception=False,
-                set_status_on_exception=False,
-            ) as span,
-            _http_errors(job, span),
-        ):
-            return self._respond(job, span)
-
-    def _respond(self, job: Job, span: Span) -> PredictResponse:
-        started = time.monotonic()
-        request = job.request
-        model = self._model(request.model_size or self.default_size)
-        span.set_attribute("anticipatory.model_size", model.size)
-        response_type, run = {
-            "generate": (GenerateResponse, self._generate),
-            "continue": (ContinueResponse, self._continue),
-            "embed": (EmbedResponse, self._embed),
-        }[request.task]
-        fields = run(job, model.gpt2)
-        trace_id, span_id = span_ids(span)
-        metadata = Metadata(
-            model_size=model.size,
-            model_id=model.model_id,
-            device=str(self.models.device),
-            client_job_id=request.client_job_id,
-            trace_id=trace_id,
-            span_id=span_id,
-            queue_seconds=started - job.received,
-            compute_seconds=time.monotonic() - started,
+    def decode_request(
+        self, request: PredictRequest, info: Mapping[str, Any], headers: Mapping[str, str], *, streams: bool
+    ) -> Generation | Embed:
+        """What the worker has to do. Raises an `AMTError` if the MIDI cannot be used."""
+        size = request.model_size or info["default_size"]
+        if request.task == "embed":
+            excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
+            return Embed(size, headers, streams, excerpt, request.embed_layer)
+        prime = Prime([], 0)
+        if request.task == "continue":
+            prime = take_prime(midi.read_notes(request.midi_bytes), _ticks(request.prime_seconds))
+        prompt = ev.from_notes(prime.notes)
+        sequences = tuple(
+            Decoding(
+                end_ticks=prime.end_ticks + _ticks(request.length_seconds),
+                start_ticks=prime.end_ticks,
+                prompt=prompt,
+                top_p=request.top_p,
+                seed=secrets.randbits(63),
+            )
+            for _ in range(request.num_variations)
         )
-        logger.info("%s with %s in %.2f s, %s", request.task, model.size, metadata.compute_seconds, _names(job, span))
-        response: PredictResponse = response_type(task=request.task, **fields, metadata=metadata)
-        return response
+        return Generation(size, headers, streams, prime, sequences)
 
-    def encode_response(self, output: PredictResponse) -> PredictResponse:
-        """The response, as its model describes it."""
-        return output
+    def encode_update(
+        self, request: PredictRequest, work: Generation, update: Progress
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """New notes as `note` events, and one `progress`."""
+        end_ticks = work.sequences[0].end_ticks
+        for variation, event in update.new:
+            for note in _new_notes(ev.from_tokens(event), end_ticks):
+                yield "note", {"variation": variation, **_in_seconds(note)}
+        yield (
+            "progress",
+            {
+                "seconds": (update.decided_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
+                "total_seconds": (end_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
+                "events": update.n_events,
+            },
+        )
 
-    def _model(self, size: ModelSize) -> "LoadedModel":
-        if self.models.is_loaded(size):
-            return self.models.get(size)
-        with self.tracer.start_as_current_span("load model"):
-            return self.models.get(size)
+    def encode_response(
+        self, request: PredictRequest, work: Any, result: Any, info: Mapping[str, Any], report: Report
+    ) -> PredictResponse:
+        """What the worker made, as the wire wants it."""
+        metadata = Metadata(
+            model_size=work.group,
+            model_id=info["sizes"][work.group]["checkpoint"],
+            device=info["device"],
+            client_job_id=request.client_job_id,
+            trace_id=report.trace_id,
+            span_id=report.span_id,
+            queue_seconds=report.queue_seconds,
+            compute_seconds=report.compute_seconds,
+        )
+        if request.task == "embed":
+            excerpt = work.excerpt
+            return EmbedResponse(
+                embedding=result,
+                embedding_dim=len(result),
+                layer=request.embed_layer,
+                num_tokens=excerpt.num_tokens,
+                original_tokens=excerpt.original_tokens,
+                truncated=excerpt.num_tokens < excerpt.original_tokens,
+                metadata=metadata,
+            )
+        end_ticks = work.sequences[0].end_ticks
+        variations = [_variation(work.prime.followed_by(_new_notes(events, end_ticks)), end_ticks) for events in result]
+        if request.task == "generate":
+            return GenerateResponse(variations=variations, metadata=metadata)
+        return ContinueResponse(variations=variations, prime_seconds=request.prime_seconds, metadata=metadata)
 
-    def _generate(self, job: Job, model: "GPT2") -> dict[str, Any]:
-        end_ticks = _ticks(job.request.length_seconds)
-        variations = self._variations(job, model, Prime([], 0), end_ticks)
-        return {"variations": variations}
+    def explain(self, error: Exception) -> tuple[int, str]:
+        """Domain errors are the caller's, but for models that cannot be had; memory may be there later."""
+        match error:
+            case ModelUnavailableError():
+                return 503, str(error)
+            case AMTError():
+                return 422, str(error)
+            case MemoryError():
+                return 503, NO_MEMORY
+            case RuntimeError() if "allocate memory" in str(error) or "out of memory" in str(error):  # as torch says it
+                return 503, NO_MEMORY
+            case _:
+                return 500, f"{type(error).__name__}: {error}"
 
-    def _continue(self, job: Job, model: "GPT2") -> dict[str, Any]:
-        prime = take_prime(self._read(job.request), _ticks(job.request.prime_seconds))
-        end_ticks = prime.end_ticks + _ticks(job.request.length_seconds)
-        variations = self._variations(job, model, prime, end_ticks)
-        return {"variations": variations, "prime_seconds": job.request.prime_seconds}
+    def setup(self, device: str) -> None:
+        """In the worker, once. Our own setting names the device, not LitServe.
 
-    def _embed(self, job: Job, model: "GPT2") -> dict[str, Any]:
-        from amt.embedding import embed
+        Raises:
+            ValueError: there is no such device.
+        """
+        from models import ModelStore
+        from runner import Runner
 
-        notes = self._read(job.request)
-        with self.tracer.start_as_current_span("embed"):
-            embedding = embed(model, notes, job.request.embed_layer)
-        return {
-            "embedding": embedding.vector,
-            "embedding_dim": len(embedding.vector),
-            "layer": job.request.embed_layer,
-            "num_tokens": embedding.num_tokens,
-            "original_tokens": embedding.original_tokens,
-            "truncated": embedding.num_tokens < embedding.original_tokens,
-        }
+        models = ModelStore(self.settings.checkpoints, self.settings.device, self.settings.dtype)
+        self.runner = Runner(models, self.settings.default_model, start_tracing("anticipatory"), self.explain)
 
-    def _read(self, request: PredictRequest) -> list[Note]:
-        with self.tracer.start_as_current_span("decode"):
-            return midi.read_notes(request.midi_bytes)
+    def add_request(self, uid: int, work: Generation | Embed) -> None:
+        """See `Runner.add`."""
+        self.runner.add(uid, work)
 
-    def _variations(self, job: Job, model: "GPT2", prime: Prime, end_ticks: int) -> list[Variation]:
-        """All variations of a request, decoded as one batch."""
-        from amt.engine import Engine
-        from amt.sequence import Request as Decoding
+    def cancel_request(self, uid: int) -> None:
+        """See `Runner.cancel`."""
+        self.runner.cancel(uid)
 
-        engine = Engine(model)
-        with self.tracer.start_as_current_span("generate"):
-            sequences = [
-                engine.add(
-                    Decoding(
-                        end_ticks=end_ticks,
-                        start_ticks=prime.end_ticks,
-                        prompt=from_notes(prime.notes),
-                        top_p=job.request.top_p,
-                        seed=secrets.randbits(63),
-                    )
-                )
-                for _ in range(job.request.num_variations)
-            ]
-            while not engine.is_idle:
-                if time.monotonic() - job.received > self.settings.timeout:
-                    raise HTTPException(
-                        504, f"the request took longer than {self.settings.timeout:g} s and was stopped"
-                    )
-                engine.step()
-        with self.tracer.start_as_current_span("encode"):
-            new = [_new_notes(sequence.generated, end_ticks) for sequence in sequences]
-            return [_variation(prime.followed_by(notes), end_ticks) for notes in new]
+    def load(self, group: Any, headers: Mapping[str, str]) -> None:
+        """See `Runner.load`."""
+        self.runner.load(group, headers)
+
+    def step(self) -> Iterator[FromWorker]:
+        """See `Runner.step`."""
+        return self.runner.step()
+
+    @property
+    def patience_seconds(self) -> float:
+        """See `Runner.patience_seconds`."""
+        return self.runner.patience_seconds
 
 
 def _ticks(seconds: float) -> int:
     return round(seconds * TICKS_PER_SECOND)
 
 
-def _new_notes(generated: Events, end_ticks: int) -> list[Note]:
+def _new_notes(generated: ev.Events, end_ticks: int) -> list[Note]:
     """Decoded events as notes; none sounds past the end."""
-    return to_notes(clip(generated, 0, end_ticks, clip_duration=True))
+    return ev.to_notes(ev.clip(ev.unpad(generated), 0, end_ticks, clip_duration=True))
+
+
+def _in_seconds(note: Note) -> dict[str, Any]:
+    return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
 
 
 def _variation(notes: list[Note], end_ticks: int) -> Variation:
@@ -204,37 +195,3 @@ def _variation(notes: list[Note], end_ticks: int) -> Variation:
         num_events=len(notes),
         duration_seconds=end_ticks / TICKS_PER_SECOND,
     )
-
-
-@contextmanager
-def _http_errors(job: Job, span: Span) -> Iterator[None]:
-    """A domain error leaves as the HTTP error that the caller can act on; only ours mark the span as failed."""
-    try:
-        yield
-    except Exception as error:
-        status, reason = _status(error)
-        span.set_attribute("http.response.status_code", status)
-        logger.warning("%s answered with %d: %s, %s", job.request.task, status, reason, _names(job, span))
-        if status >= 500:
-            span.record_exception(error)
-            span.set_status(StatusCode.ERROR, reason)
-        if status == 500:
-            raise
-        # The arguments are positional: LitServe pickles the exception, and the keyword form cannot be unpickled.
-        raise HTTPException(status, reason) from error
-
-
-def _status(error: Exception) -> tuple[int, str]:
-    match error:
-        case HTTPException():
-            return error.status_code, error.detail
-        case ModelUnavailableError():
-            return 503, str(error)
-        case AMTError():
-            return 422, str(error)
-        case _:
-            return 500, f"{type(error).__name__}: {error}"
-
-
-def _names(job: Job, span: Span) -> str:
-    return f"job {job.request.client_job_id or '-'}, trace {span_ids(span)[0]}"

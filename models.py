@@ -3,9 +3,8 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
@@ -49,10 +48,6 @@ class ModelStore:
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
 
-    def is_loaded(self, size: ModelSize) -> bool:
-        """Whether `get` will answer at once."""
-        return size in self._loaded
-
     def get(self, size: ModelSize) -> LoadedModel:
         """The model of a size.
 
@@ -63,6 +58,17 @@ class ModelStore:
         if size not in self._loaded:
             self._loaded[size] = self._load(size)
         return self._loaded[size]
+
+    def describe(self) -> dict[ModelSize, dict[str, Any]]:
+        """Of each size: where its checkpoint comes from, and whether it is loaded or could be without a network."""
+        return {
+            size: {
+                "checkpoint": source,
+                "loaded": size in self._loaded,
+                "available": size in self._loaded or _find_here(source) is not None,
+            }
+            for size, source in self._checkpoints.items()
+        }
 
     def default_size(self, wanted: ModelSize | Literal["auto"]) -> ModelSize:
         """Load the size that `wanted` stands for: itself, or for auto small if it can be had now, else tiny.
@@ -125,31 +131,49 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _find(source: str) -> Path:
     """The folder with the checkpoint, fetched from the hub if need be."""
-    folder = PROJECT / Path(source).expanduser()
-    if folder.is_dir():
+    if folder := _find_here(source):
         return folder
-    if source.count("/") != 1 or source.startswith(("/", ".", "~")):
+    if not _is_repository(source):
         raise FileNotFoundError(f"there is no folder {source}")
     repository, _, revision = source.partition("@")
-    fetch = partial(snapshot_download, repository, revision=revision or None)
-    try:
-        return _complete(fetch(allow_patterns=_CHECKPOINT_FILES, local_files_only=True))
-    except (LocalEntryNotFoundError, FileNotFoundError):
-        pass
     try:
         files = HfApi().model_info(repository, revision=revision or None, timeout=HUB_TIMEOUT_SECONDS).siblings or []
     except HfHubHTTPError as error:
         raise ConnectionError(f"the model hub refused it: {error.response.status_code}") from error
     except Exception as error:
-        raise ConnectionError(f"there is no folder {folder}, and the model hub cannot be reached") from error
+        raise ConnectionError(f"there is no folder {PROJECT / source}, and the model hub cannot be reached") from error
     logger.info("fetching %s from the model hub", source)
     safetensors = any(file.rfilename.endswith(".safetensors") for file in files)
-    return _complete(fetch(allow_patterns=_CHECKPOINT_FILES, ignore_patterns=["*.bin"] if safetensors else None))
+    ignored = ["*.bin"] if safetensors else None
+    fetched = snapshot_download(
+        repository, revision=revision or None, allow_patterns=_CHECKPOINT_FILES, ignore_patterns=ignored
+    )
+    return _complete(Path(fetched))
 
 
-def _complete(folder: str) -> Path:
+def _find_here(source: str) -> Path | None:
+    """The folder with the checkpoint if it is on this machine: as named, or in the hub's cache."""
+    folder = PROJECT / Path(source).expanduser()
+    if folder.is_dir():
+        return folder
+    if not _is_repository(source):
+        return None
+    repository, _, revision = source.partition("@")
+    try:
+        cached = snapshot_download(
+            repository, revision=revision or None, allow_patterns=_CHECKPOINT_FILES, local_files_only=True
+        )
+        return _complete(Path(cached))
+    except (LocalEntryNotFoundError, FileNotFoundError):
+        return None
+
+
+def _is_repository(source: str) -> bool:
+    return source.count("/") == 1 and not source.startswith(("/", ".", "~"))
+
+
+def _complete(folder: Path) -> Path:
     """The folder, if it holds a configuration and weights."""
-    path = Path(folder)
-    if not (path / "config.json").exists() or not any((path / name).exists() for name in WEIGHT_FILES):
-        raise FileNotFoundError(f"the checkpoint in {path.name} is incomplete")
-    return path
+    if not (folder / "config.json").exists() or not any((folder / name).exists() for name in WEIGHT_FILES):
+        raise FileNotFoundError(f"the checkpoint in {folder.name} is incomplete")
+    return folder

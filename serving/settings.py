@@ -35,6 +35,13 @@ class Settings(BaseSettings):
     model_large: str = Field("stanford-crfm/music-large-800k", description="likewise for size large")
     timeout: float = Field(300, gt=0, description="seconds that a request may take, waiting included")
     max_payload_bytes: int = Field(8 * 2**20, gt=0, description="largest request body")
+    max_batch: int = Field(32, ge=5, description="sequences decoded together; each variation is one")
+    max_waiting: int = Field(64, ge=0, description="requests that may wait for a place; more are refused with 429")
+    step_timeout: float = Field(
+        120, gt=0, description="seconds without a sign of life after which a worker is replaced"
+    )
+    drain_timeout: float = Field(30, ge=0, description="seconds that running requests get when the service is stopped")
+    public_metrics: bool = Field(False, description="whether /metrics needs no key")
 
     @property
     def checkpoints(self) -> dict[Size, str]:

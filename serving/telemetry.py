@@ -1,27 +1,39 @@
-"""Traces: the caller's continued, exported over OTLP when the standard variables say where to."""
+"""Traces and metrics by OpenTelemetry, exported over OTLP when the standard variables say where to."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import trace
 from opentelemetry.context import Context
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 TRACE_HEADERS = ("traceparent", "tracestate")
 """W3C Trace Context."""
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+
+
+def _is_exported(signal: str) -> bool:
+    names = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+    return any(os.environ.get(name) for name in names) and os.environ.get(f"OTEL_{signal}_EXPORTER") != "none"
+
+
+def _resource(service_name: str) -> Resource:
+    return Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service_name)})
 
 
 def start_tracing(service_name: str) -> trace.Tracer:
     """A tracer for this process. `OTEL_SERVICE_NAME` and the other standard variables are honoured."""
-    provider = TracerProvider(
-        resource=Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", service_name)})
-    )
-    if any(os.environ.get(name) for name in _ENDPOINTS):
+    provider = TracerProvider(resource=_resource(service_name))
+    if _is_exported("TRACES"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # slow to import
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -29,8 +41,15 @@ def start_tracing(service_name: str) -> trace.Tracer:
 
 
 def caller_context(headers: Mapping[str, str]) -> Context:
-    """The trace that the caller's headers name; an empty context when they name none."""
+    """The trace that the headers name; an empty context when they name none."""
     return TraceContextTextMapPropagator().extract(headers, context=Context())
+
+
+def trace_headers(span: trace.Span) -> dict[str, str]:
+    """What to hand on so that others continue the span's trace."""
+    headers: dict[str, str] = {}
+    TraceContextTextMapPropagator().inject(headers, context=trace.set_span_in_context(span, Context()))
+    return headers
 
 
 def span_ids(span: trace.Span) -> tuple[str, str]:
@@ -40,3 +59,72 @@ def span_ids(span: trace.Span) -> tuple[str, str]:
         ids = RandomIdGenerator()
         return trace.format_trace_id(ids.generate_trace_id()), trace.format_span_id(ids.generate_span_id())
     return trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
+
+
+class Metrics:
+    """What the service counts: read at /metrics, and pushed over OTLP."""
+
+    def __init__(self, service_name: str) -> None:
+        readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
+        if _is_exported("METRICS"):
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+
+            readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
+        self._provider = MeterProvider(readers, _resource(service_name))
+        self._meter, self._name = self._provider.get_meter(service_name), service_name
+        self._requests = self._meter.create_counter(f"{service_name}.requests", description="Requests answered")
+        self._queue = self._seconds("queue", "From a request's arrival to the start of its computation")
+        self._compute = self._seconds("compute", "From the start of a request's computation to its end")
+        self._load = self._seconds("load", "Making a group ready, such as loading a model")
+        self._deaths = self._meter.create_counter(f"{service_name}.worker.deaths", description="Workers that died")
+        self._starts = self._meter.create_counter(f"{service_name}.worker.starts", description="Workers that got ready")
+        self._amounts: dict[str, Counter] = {}
+
+    def _seconds(self, what: str, description: str) -> Histogram:
+        return self._meter.create_histogram(
+            f"{self._name}.{what}.duration",
+            unit="s",
+            description=description,
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+
+    def observe(self, **gauges: Callable[[], int]) -> None:
+        """Report what these functions say whenever somebody looks."""
+        for name, value in gauges.items():
+            self._meter.create_observable_gauge(f"{self._name}.{name.replace('_', '.')}", [_callback(value)])
+
+    def answered(self, status: int, labels: Mapping[str, str]) -> None:
+        """A request has been answered."""
+        self._requests.add(1, {**labels, "status": str(status)})
+
+    def ran(self, queue_seconds: float, compute_seconds: float, labels: Mapping[str, str]) -> None:
+        """A request has been computed."""
+        self._queue.record(queue_seconds, labels)
+        self._compute.record(compute_seconds, labels)
+
+    def computed(self, amounts: Mapping[str, int]) -> None:
+        """So much of each kind has been decoded."""
+        for kind, amount in amounts.items():
+            if kind not in self._amounts:
+                self._amounts[kind] = self._meter.create_counter(f"{self._name}.{kind}", description="Decoded so far")
+            self._amounts[kind].add(amount)
+
+    def loaded(self, group: str, seconds: float) -> None:
+        """A group has been made ready."""
+        self._load.record(seconds, {"size": group})
+
+    def worker_started(self) -> None:
+        """A worker takes work."""
+        self._starts.add(1)
+
+    def worker_died(self) -> None:
+        """A worker has died or been killed."""
+        self._deaths.add(1)
+
+    def shutdown(self) -> None:
+        """Export what has not been yet."""
+        self._provider.shutdown()
+
+
+def _callback(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    return lambda options: [Observation(value())]

@@ -204,7 +204,7 @@ def test_the_callers_trace_is_continued_to_the_collector(http: httpx.Client, col
 
 def test_the_documentation_names_every_status(http: httpx.Client) -> None:
     operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "413", "422", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "401", "413", "422", "429", "500", "503", "504"}
 
 
 def test_a_clients_mistake_does_not_count_as_a_failure_of_the_service(http: httpx.Client, collector: Any) -> None:

@@ -17,10 +17,17 @@ def store(**checkpoints: str | Path) -> ModelStore:
 
 def test_a_model_is_loaded_once() -> None:
     models = store()
-    assert not models.is_loaded("tiny")
     first = models.get("tiny")
-    assert models.is_loaded("tiny")
     assert models.get("tiny") is first
+
+
+def test_sizes_are_described_as_they_are() -> None:
+    models = store()
+    models.get("tiny")
+    assert models.describe() == {
+        "tiny": {"checkpoint": str(GOLDEN / "model"), "loaded": True, "available": True},
+        "small": {"checkpoint": NOWHERE, "loaded": False, "available": False},
+    }
 
 
 def test_an_unreachable_hub_is_explained_with_what_to_do() -> None:

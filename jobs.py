@@ -1,0 +1,62 @@
+"""What the API process asks of the worker, and what it gets back: plain data that can be pickled, no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from amt.excerpt import Excerpt
+from amt.prime import Prime
+from amt.sequence import Request, Triple
+from schemas import ModelSize
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Sequences to decode, one for each variation; the result is a list of `amt.events.Events`, without the prime.
+
+    Attributes:
+        group: the size of the model.
+        headers: of the trace.
+        streams: whether to send `Progress` meanwhile.
+        prime: what the sequences go on from; its notes are not decoded again.
+        sequences: what to decode.
+    """
+
+    group: ModelSize
+    headers: Mapping[str, str]
+    streams: bool
+    prime: Prime
+    sequences: tuple[Request, ...]
+
+
+@dataclass(frozen=True)
+class Embed:
+    """An excerpt to embed; the result is the vector as a list of floats.
+
+    Attributes:
+        group: the size of the model.
+        headers: of the trace.
+        streams: ignored.
+        excerpt: of the piece.
+        layer: whose hidden state to take.
+    """
+
+    group: ModelSize
+    headers: Mapping[str, str]
+    streams: bool
+    excerpt: Excerpt
+    layer: int
+
+
+class Progress(NamedTuple):
+    """How far a generation has come.
+
+    Attributes:
+        new: (variation, event with its onset from the piece's start) of what was decoded since the last one.
+        decided_ticks: the music of all variations is decided up to here.
+        n_events: decoded so far in all variations.
+    """
+
+    new: list[tuple[int, Triple]]
+    decided_ticks: int
+    n_events: int

@@ -1,0 +1,211 @@
+"""The worker's batch: generations that join and leave between events, embeds, and models that load meanwhile."""
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Final, Literal
+
+from opentelemetry.trace import Span, Tracer
+
+from amt.embedding import embed, find_depth
+from amt.engine import Engine
+from amt.excerpt import Excerpt
+from amt.sequence import Sequence
+from amt.vocab import EVENT_TOKENS
+from jobs import Embed, Generation, Progress
+from models import LoadedModel, ModelStore
+from schemas import ModelSize
+from serving.messages import Done, Failed, FromWorker, Loaded, NotLoaded, Ready, Update
+from serving.telemetry import caller_context
+
+logger = logging.getLogger("anticipatory")
+
+UPDATE_SECONDS: Final = 0.05
+"""Between two updates of a generation, so that they do not slow it down."""
+
+EMBED_TOKENS: Final = {"cpu": 2_048}
+MOST_EMBED_TOKENS: Final = 65_536
+"""In one batch of embeds, padding included: what else runs waits for it. A CPU gains nothing from more."""
+
+IDLE_SECONDS: Final = 0.2
+LOADING_SECONDS: Final = 0.01
+
+Explain = Callable[[Exception], tuple[int, str]]
+
+
+class _Decoding:
+    """A generation that runs."""
+
+    def __init__(self, uid: int, work: Generation, engine: Engine, span: Span) -> None:
+        self.uid, self.work, self.engine, self.span = uid, work, engine, span
+        self.sequences: list[Sequence] = []
+        self._sent = [0] * len(work.sequences)
+        self._updated = 0.0
+        for request in work.sequences:
+            self.sequences.append(engine.add(request))
+
+    @property
+    def is_done(self) -> bool:
+        return all(sequence.finished for sequence in self.sequences)
+
+    def leave(self) -> None:
+        """Free the places of what is not finished."""
+        for sequence in self.sequences:
+            if not sequence.finished:
+                self.engine.remove(sequence)
+        self.span.end()
+
+    def updates(self) -> Iterator[Update]:
+        """What its client has not been told, if it is time for that."""
+        now = time.monotonic()
+        if not self.work.streams or (now - self._updated < UPDATE_SECONDS and not self.is_done):
+            return
+        self._updated = now
+        new = []
+        for variation, sequence in enumerate(self.sequences):
+            new += [(variation, event) for event in sequence.decoded[self._sent[variation] :]]
+            self._sent[variation] = sequence.n_decoded
+        yield Update(self.uid, Progress(new, min(map(_decided_ticks, self.sequences)), sum(self._sent)))
+
+    def done(self) -> Done:
+        """Its result."""
+        n_events = sum(sequence.n_decoded for sequence in self.sequences)
+        self.span.set_attribute("anticipatory.events", n_events)
+        self.span.end()
+        result = [sequence.generated for sequence in self.sequences]
+        return Done(self.uid, result, {"events": n_events, "tokens": EVENT_TOKENS * n_events})
+
+
+class Runner:
+    """Everything that runs in the worker, one step at a time; the sizes take turns."""
+
+    def __init__(
+        self, models: ModelStore, default: ModelSize | Literal["auto"], tracer: Tracer, explain: Explain
+    ) -> None:
+        """Begins to load the size that `default` stands for; `step` says when that is done."""
+        self._models, self._tracer, self._explain = models, tracer, explain
+        self._engines: dict[ModelSize, Engine] = {}
+        self._decodings: dict[int, _Decoding] = {}
+        self._embeds: dict[int, Embed] = {}
+        self._failed: list[Failed] = []
+        self._loader = ThreadPoolExecutor(1, "loader")
+        self._default: Future[ModelSize] | None = self._loader.submit(models.default_size, default)
+        self._default_size: ModelSize | None = None
+        self._loads: dict[ModelSize, Future[tuple[LoadedModel, float]]] = {}
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long nothing will happen by itself."""
+        if self._decodings or self._embeds or self._failed:
+            return 0
+        return LOADING_SECONDS if self._loads or self._default else IDLE_SECONDS
+
+    def add(self, uid: int, work: Generation | Embed) -> None:
+        """Let work join; its size has been loaded. If that fails, `step` says so."""
+        try:
+            gpt2 = self._models.get(work.group).gpt2
+            if isinstance(work, Embed):
+                find_depth(gpt2, work.layer)
+                self._embeds[uid] = work
+            else:
+                engine = self._engines.setdefault(work.group, Engine(gpt2))
+                span = self._tracer.start_span("generate", caller_context(work.headers))
+                self._decodings[uid] = _Decoding(uid, work, engine, span)
+        except Exception as error:
+            self._failed.append(Failed(uid, *self._explain(error)))
+
+    def cancel(self, uid: int) -> None:
+        """Let work leave, if it is still there."""
+        self._embeds.pop(uid, None)
+        if decoding := self._decodings.pop(uid, None):
+            decoding.leave()
+
+    def load(self, size: ModelSize, headers: Mapping[str, str]) -> None:
+        """Begin to load a size beside what runs."""
+        self._loads[size] = self._loader.submit(self._load, size, headers)
+
+    def _load(self, size: ModelSize, headers: Mapping[str, str]) -> tuple[LoadedModel, float]:
+        start = time.monotonic()
+        with self._tracer.start_as_current_span("load model", caller_context(headers)):
+            return self._models.get(size), time.monotonic() - start
+
+    def step(self) -> Iterator[FromWorker]:
+        """One event of every generation, one batch of embeds, and what the loader has finished."""
+        yield from self._failed
+        self._failed = []
+        yield from self._take_loaded()
+        yield from self._embed()
+        for size, engine in list(self._engines.items()):
+            if not engine.is_idle:
+                yield from self._decode(size, engine)
+
+    def _take_loaded(self) -> Iterator[FromWorker]:
+        if self._default and self._default.done():
+            self._default_size, self._default = self._default.result(), None
+            yield Ready(self._info())
+        for size in [size for size, load in self._loads.items() if load.done()]:
+            try:
+                _, seconds = self._loads.pop(size).result()
+                yield Loaded(size, seconds, self._info())
+            except Exception as error:
+                yield NotLoaded(size, *self._explain(error))
+
+    def _info(self) -> dict[str, Any]:
+        return {
+            "device": str(self._models.device),
+            "dtype": str(self._models.dtype).removeprefix("torch."),
+            "default_size": self._default_size,
+            "sizes": (sizes := self._models.describe()),
+            "loaded": [size for size, each in sizes.items() if each["loaded"]],
+        }
+
+    def _embed(self) -> Iterator[FromWorker]:
+        """The embeds that go together with the one that has waited longest, as many as a batch holds."""
+        if not self._embeds:
+            return
+        first = next(iter(self._embeds.values()))
+        budget = EMBED_TOKENS.get(self._models.device.type, MOST_EMBED_TOKENS)
+        chosen: dict[int, Excerpt] = {}
+        longest = 0
+        for uid, each in self._embeds.items():
+            if (each.group, each.layer) == (first.group, first.layer):
+                longest = max(longest, len(each.excerpt.tokens))
+                if chosen and longest * (len(chosen) + 1) > budget:
+                    break
+                chosen[uid] = each.excerpt
+        for uid in chosen:
+            del self._embeds[uid]
+        try:
+            with self._tracer.start_as_current_span("embed", caller_context(first.headers)):
+                vectors = embed(self._models.get(first.group).gpt2, list(chosen.values()), first.layer)
+        except Exception as error:
+            yield from (Failed(uid, *self._explain(error)) for uid in chosen)
+        else:
+            yield from (Done(uid, vector, {}) for uid, vector in zip(chosen, vectors, strict=True))
+
+    def _decode(self, size: ModelSize, engine: Engine) -> Iterator[FromWorker]:
+        decodings = [decoding for decoding in self._decodings.values() if decoding.engine is engine]
+        try:
+            engine.step()
+        except Exception as error:
+            status, detail = self._explain(error)
+            if status == 503:  # without memory for all, the last one to come must go
+                self.cancel(decodings[-1].uid)
+                yield Failed(decodings[-1].uid, status, detail)
+                return
+            logger.exception("a step of size %s failed", size)
+            del self._engines[size]  # nobody knows in what state it is, nor whose fault that is
+            for decoding in decodings:
+                self._decodings.pop(decoding.uid).span.end()
+                yield Failed(decoding.uid, status, detail)
+            return
+        for decoding in decodings:
+            yield from decoding.updates()
+            if decoding.is_done:
+                del self._decodings[decoding.uid]
+                yield decoding.done()
+
+
+def _decided_ticks(sequence: Sequence) -> int:
+    return sequence.request.end_ticks if sequence.finished else sequence.current_ticks

@@ -1,0 +1,86 @@
+"""What an API must offer to be served with continuous batching: the hooks of LitServe's LitAPI, and a few more."""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from litserve import LitAPI
+from pydantic import BaseModel
+
+from serving.messages import FromWorker
+
+
+class Work(Protocol):
+    """One request's work, as the worker gets it; it can be pickled."""
+
+    @property
+    def group(self) -> str:
+        """What must be loaded for it, such as a model."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Of the trace that it belongs to."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the service knows of a request when it is answered; ids in hexadecimal digits."""
+
+    trace_id: str
+    span_id: str
+    queue_seconds: float
+    compute_seconds: float
+
+
+class BatchingAPI(LitAPI):  # type: ignore[misc]
+    """Work that many requests share, step by step, in one worker process.
+
+    `decode_request`, `encode_update`, `encode_response` and `explain` are called in the API process, in threads; the
+    others in the worker, after `setup`, by its only loop.
+    """
+
+    @abstractmethod
+    def rows(self, request: Any) -> int:
+        """How many places in the batch the request takes."""
+
+    @abstractmethod
+    def decode_request(
+        self, request: Any, info: Mapping[str, Any], headers: Mapping[str, str], *, streams: bool
+    ) -> Work:
+        """The request as work; raises what `explain` explains. `info` is the worker's."""
+
+    @abstractmethod
+    def encode_update(self, request: Any, work: Any, update: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+        """(name, data) of the events that an update stands for."""
+
+    @abstractmethod
+    def encode_response(
+        self, request: Any, work: Any, result: Any, info: Mapping[str, Any], report: Report
+    ) -> BaseModel:
+        """The answer."""
+
+    @abstractmethod
+    def explain(self, error: Exception) -> tuple[int, str]:
+        """(status, detail) of an error; the status is 500 for one that nobody expected."""
+
+    @abstractmethod
+    def add_request(self, uid: int, work: Any) -> None:
+        """Let work join the batch."""
+
+    @abstractmethod
+    def cancel_request(self, uid: int) -> None:
+        """Let it leave, if it is still there."""
+
+    @abstractmethod
+    def load(self, group: str, headers: Mapping[str, str]) -> None:
+        """Begin to make a group ready in the background; `step` tells of the end."""
+
+    @abstractmethod
+    def step(self) -> Iterator[FromWorker]:
+        """Advance everything by one step."""
+
+    @property
+    @abstractmethod
+    def patience_seconds(self) -> float:
+        """How long the loop may wait for messages before the next step: 0 while there is work."""

@@ -1,0 +1,183 @@
+"""LitServe's server with its processes arranged anew: the API in this one, and one worker at the end of a pipe.
+
+Stock LitServe talks to its workers through a manager process, and lets clients wait for ever when one of them dies,
+runs what nobody waits for, and takes any number of requests. Here the death of a worker closes a pipe, and what waits
+and what runs is known in one place: see `supervisor.py` and `scheduler.py`. LitServe's app, routes and limits stay.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator
+from socket import socket
+from types import FrameType
+from typing import Any
+
+import prometheus_client
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from litserve import LitServer
+from litserve.server import no_auth
+from litserve.utils import WorkerSetupStatus
+
+from serving.batching import BatchingAPI
+from serving.handler import EventStream, Handler
+from serving.http import Documentation, KeyRequired, explain_invalid_requests
+from serving.scheduler import Scheduler
+from serving.settings import Settings
+from serving.supervisor import Supervisor
+from serving.telemetry import Metrics, start_tracing
+
+logger = logging.getLogger("anticipatory")
+
+LOOPBACK = "127.0.0.1"
+
+
+class Server(LitServer):  # type: ignore[misc]
+    """Serves one `BatchingAPI` at its path, at its path with /stream, and /health, /info and /metrics."""
+
+    def __init__(self, api: BatchingAPI, settings: Settings, documentation: Documentation, api_key: str | None) -> None:
+        self._settings, self._documentation = settings, documentation
+        self._metrics = Metrics("anticipatory")
+        self._scheduler = Scheduler(settings.max_batch, settings.max_waiting, self._metrics)
+        self._supervisor = Supervisor(api, settings.step_timeout, self._scheduler)
+        self._scheduler.connect(self._supervisor.send)
+        self._handler = Handler(api, self._scheduler, start_tracing("anticipatory"), self._metrics, settings.timeout)
+        self._failure: str | None = None
+        super().__init__(
+            api,
+            accelerator="cpu",  # only says how many workers: the worker finds its device by our own setting
+            devices=1,
+            timeout=settings.timeout,
+            max_payload_size=settings.max_payload_bytes,
+        )
+        self.app.title, self.app.version = documentation.title, documentation.version
+        explain_invalid_requests(self.app, lambda status: self._metrics.answered(status, {"task": "-", "size": "-"}))
+        if api_key:
+            open_paths = {"/health", "/metrics"} if settings.public_metrics else {"/health"}
+            self.app.add_middleware(KeyRequired, key=api_key, open_paths=frozenset(open_paths))
+        elif settings.host != LOOPBACK:
+            logger.warning(
+                "anybody who reaches port %d may use the service: set LIT_SERVER_API_KEY, or --host %s",
+                settings.port,
+                LOOPBACK,
+            )
+
+    @property
+    def workers_setup_status(self) -> dict[str, WorkerSetupStatus]:
+        """What LitServe's /health goes by."""
+        return {"worker": WorkerSetupStatus.READY if self._scheduler.is_ready else WorkerSetupStatus.STARTING}
+
+    def setup_auth(self, lit_api: Any = None) -> Any:
+        """Keys are asked for by `KeyRequired`, on every route: LitServe asks on its own ones, /health included."""
+        return no_auth
+
+    def _register_internal_endpoints(self) -> None:
+        super()._register_internal_endpoints()
+        kept = [route for route in self.app.router.routes if getattr(route, "path", "") not in ("/", "/info")]
+        self.app.router.routes[:] = kept
+        self.app.add_api_route("/info", self._info, methods=["GET"], summary="Sizes, limits and version")
+        self.app.add_api_route("/metrics", self._prometheus, methods=["GET"], summary="Metrics for Prometheus")
+
+    def _register_api_endpoints(self, lit_api: BatchingAPI, request_type: Any, response_type: Any) -> None:
+        async def predict(request: Request, body: request_type) -> Response:
+            return await self._handler.predict(request, body)
+
+        async def stream(request: Request, body: request_type) -> Response:
+            return await self._handler.stream(request, body)
+
+        route, texts = self._documentation.route(), self._documentation
+        self.app.add_api_route(
+            lit_api.api_path,
+            predict,
+            response_model=response_type,
+            summary="Answer when everything is done",
+            description=texts.description,
+            **route,
+        )
+        self.app.add_api_route(
+            f"{lit_api.api_path}/stream",
+            stream,
+            response_class=EventStream,
+            summary="The same, answered while it is made",
+            description=texts.stream_description,
+            **route,
+        )
+
+    async def _info(self) -> JSONResponse:
+        settings = self._settings
+        limits = {
+            "max_batch": settings.max_batch,
+            "max_waiting": settings.max_waiting,
+            "timeout_seconds": settings.timeout,
+            "max_payload_bytes": settings.max_payload_bytes,
+        }
+        offer = {name: value for name, value in self._scheduler.info.items() if name != "loaded"}
+        ready = {"version": self._documentation.version, "ready": self._scheduler.is_ready}
+        return JSONResponse({**ready, **offer, "limits": limits})
+
+    async def _prometheus(self) -> Response:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
+        """The worker lives as long as the app."""
+        supervision = asyncio.create_task(self._supervise())
+        try:
+            yield
+        finally:
+            supervision.cancel()
+            await self._supervisor.stop()
+            await asyncio.to_thread(self._metrics.shutdown)
+
+    async def _supervise(self) -> None:
+        self._failure = await self._supervisor.run()
+        self._uvicorn.should_exit = True
+
+    def run(self) -> None:
+        """Serve until SIGTERM or Ctrl-C, then let what runs finish.
+
+        Raises:
+            SystemExit: with a message if the worker cannot be set up as it is configured, or the port is taken.
+        """
+        for each in (signal.SIGTERM, signal.SIGINT):  # until uvicorn has its own handlers
+            signal.signal(each, lambda signum, frame: sys.exit(0))
+        settings = self._settings
+        config = uvicorn.Config(
+            self.app,
+            host=settings.host,
+            port=settings.port,
+            log_config=None,
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=round(settings.drain_timeout) + 2,
+        )
+        self._uvicorn = _Uvicorn(config, self._scheduler, settings.drain_timeout)
+        sockets = [config.bind_socket()]
+        logger.info("listening on http://%s:%d, documentation at /docs", settings.host, settings.port)
+        self._uvicorn.run(sockets)
+        if self._failure is not None:
+            sys.exit(f"the service could not start: {self._failure}")
+        logger.info("stopped")
+
+
+class _Uvicorn(uvicorn.Server):
+    """Uvicorn that lets requests finish however often it is told to stop, and is answerable for those that cannot."""
+
+    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._scheduler, self._drain_seconds = scheduler, drain_seconds
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, once; the signal must not end the process afterwards."""
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:
+        """Take no more requests, finish those that are there; after the drain time they get 503."""
+        logger.info("stopping: what runs has %g s to finish", self._drain_seconds)
+        text = "the service has been stopped before this was finished: try again later"
+        asyncio.get_running_loop().call_later(self._drain_seconds, self._scheduler.abort_all, 503, text)
+        await super().shutdown(sockets)
