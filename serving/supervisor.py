@@ -96,6 +96,7 @@ class Supervisor:
             reason = await self._watch(worker)
             if self._stillborn is not None:
                 return self._stillborn
+            self._worker = None
             self._listener.worker_died(reason)
             await worker.end()
             delay = FIRST_DELAY_SECONDS if worker.was_ready else min(2 * delay, LONGEST_DELAY_SECONDS)
@@ -108,10 +109,10 @@ class Supervisor:
             self._worker.send(message)
 
     async def stop(self) -> None:
-        """End the worker, gently at first."""
-        self.send(Stop())
+        """End the worker, gently if it is ready: it may have traces to export."""
         if self._worker:
-            await self._worker.end(STOP_SECONDS)
+            self._worker.send(Stop())
+            await self._worker.end(STOP_SECONDS if self._worker.was_ready else 0)
 
     def _received(self, worker: _Worker, messages: Sequence[FromWorker]) -> None:
         worker.heard = time.monotonic()
@@ -131,6 +132,8 @@ class Supervisor:
                 return f"was stuck in one step for {self._step_timeout:g} s and has been killed"
             with suppress(TimeoutError):
                 await asyncio.wait_for(worker.gone.wait(), 0.5)
-        worker.process.join(0.5)
+        await asyncio.to_thread(worker.process.join, 0.25)
         code = worker.process.exitcode
-        return f"died (signal {-code})" if code is not None and code < 0 else f"died (exit status {code})"
+        if code is None:
+            return "died"
+        return f"died (signal {-code})" if code < 0 else f"died (exit status {code})"

@@ -10,12 +10,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 # Nothing listens there: tests need no network, and never wait for one. Read when huggingface_hub is imported.
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
@@ -53,24 +55,18 @@ def gpt2() -> Any:
 
 
 class Collector:
-    """An OTLP collector on this machine that keeps the spans it is sent."""
+    """An OTLP collector on this machine that keeps the spans and metrics it is sent."""
 
     def __init__(self) -> None:
         self.spans: list[Any] = []
-        self.arrived = threading.Condition()
+        self.metrics: dict[str, Any] = {}
+        self._arrived = threading.Condition()
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-
-                request = ExportTraceServiceRequest()
-                request.ParseFromString(self.rfile.read(int(self.headers["Content-Length"])))
-                with collector.arrived:
-                    for resource in request.resource_spans:
-                        for scope in resource.scope_spans:
-                            collector.spans += scope.spans
-                    collector.arrived.notify_all()
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                collector.take(self.path, body)
                 self.send_response(200)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -83,15 +79,37 @@ class Collector:
         self._thread = threading.Thread(target=self.server.serve_forever)
         self._thread.start()
 
+    def take(self, path: str, body: bytes) -> None:
+        """Keep what an exporter has sent."""
+        from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+        from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+        with self._arrived:
+            if path == "/v1/traces":
+                traces = ExportTraceServiceRequest.FromString(body)
+                scopes = [scope for resource in traces.resource_spans for scope in resource.scope_spans]
+                self.spans += [span for scope in scopes for span in scope.spans]
+            else:
+                metrics = ExportMetricsServiceRequest.FromString(body)
+                groups = [scope for resource in metrics.resource_metrics for scope in resource.scope_metrics]
+                self.metrics |= {metric.name: metric for group in groups for metric in group.metrics}
+            self._arrived.notify_all()
+
     def of_trace(self, trace_id: str, count: int) -> list[Any]:
         """The spans of a trace, once so many have arrived."""
 
         def found() -> list[Any]:
             return [span for span in self.spans if span.trace_id.hex() == trace_id]
 
-        with self.arrived:
-            self.arrived.wait_for(lambda: len(found()) >= count, timeout=20)
+        with self._arrived:
+            self._arrived.wait_for(lambda: len(found()) >= count, timeout=20)
             return found()
+
+    def metric(self, name: str) -> Any:
+        """A metric, once it has arrived."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: name in self.metrics, timeout=20)
+            return self.metrics[name]
 
     def close(self) -> None:
         self.server.shutdown()
@@ -126,16 +144,50 @@ class Service:
                 start_new_session=True,
             )
 
+    def wait_until_listening(self) -> None:
+        """Return once /health says anything."""
+        self._wait_for_health({"ok", "not ready"})
+
     def wait_until_ready(self) -> None:
-        """Return once /health says ok; fail with the log when the service ends or a minute passes first."""
+        """Return once /health says ok."""
+        self._wait_for_health({"ok"})
+
+    def _wait_for_health(self, wanted: set[str]) -> None:
+        """Fail with the log when the service ends or a minute passes first."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline and self.process.poll() is None:
-            try:
-                if httpx.get(f"{self.url}/health").text == "ok":
+            with suppress(httpx.TransportError):
+                if httpx.get(f"{self.url}/health").text in wanted:
                     return
-            except httpx.TransportError:
-                time.sleep(0.1)
+            time.sleep(0.05)
         raise RuntimeError(f"the service did not start:\n{self.output()}")
+
+    @property
+    def worker(self) -> int:
+        """The process id of the worker, which multiprocessing has spawned."""
+        while True:
+            for pid in descendants(self.process.pid):
+                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return pid
+            assert self.process.poll() is None, self.output()
+            time.sleep(0.01)
+
+    def metrics(self) -> dict[str, float]:
+        """What /metrics says now: name, or name{label=value,...} with sorted labels -> value."""
+        text = httpx.get(f"{self.url}/metrics").text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        found = {}
+        for sample in samples:
+            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
+            found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+        return found
+
+    def wait_for(self, metric: str, value: float) -> None:
+        """Return once a metric has a value."""
+        deadline = time.monotonic() + 30
+        while (found := self.metrics().get(metric)) != value:
+            assert time.monotonic() < deadline, f"{metric} is {found}, not {value}"
+            time.sleep(0.01)
 
     def output(self) -> str:
         """What the service has printed so far."""
@@ -147,6 +199,12 @@ class Service:
         return self.process.wait(timeout=40)
 
 
+def descendants(pid: int) -> set[int]:
+    """All processes below one, itself included."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {pid}.union(*(descendants(int(child)) for child in children))
+
+
 @pytest.fixture(scope="session")
 def service(collector: Collector) -> Iterator[Service]:
     """The service with the bundled model as default, and the golden one as size small."""
@@ -154,6 +212,7 @@ def service(collector: Collector) -> Iterator[Service]:
         *("--default-model", "tiny", "--model-small", str(GOLDEN / "model")),
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         OTEL_BSP_SCHEDULE_DELAY="200",
+        OTEL_METRIC_EXPORT_INTERVAL="500",
     )
     running.wait_until_ready()
     yield running

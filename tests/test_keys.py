@@ -1,0 +1,50 @@
+"""LIT_SERVER_API_KEY, and what it covers."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.conftest import Service
+
+ROUTES = ["/predict", "/predict/stream", "/info", "/metrics", "/docs", "/openapi.json", "/nowhere"]
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[Service]:
+    running = Service("--default-model", "tiny", LIT_SERVER_API_KEY="secret")
+    running.wait_until_listening()
+    yield running
+    running.stop()
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}, {"X-API-Key": "s\u00e9cret".encode()}])
+@pytest.mark.parametrize("route", ROUTES)
+def test_every_route_asks_for_the_key(route: str, headers: dict[str, str], locked: Service) -> None:
+    for method in ("GET", "POST"):
+        response = httpx.request(method, f"{locked.url}{route}", headers=headers)
+        assert response.status_code == 401
+        assert "X-API-Key" in response.json()["detail"]
+
+
+def test_health_asks_for_no_key(locked: Service) -> None:
+    assert httpx.get(f"{locked.url}/health").text in ("ok", "not ready")
+
+
+def test_the_right_key_opens(locked: Service) -> None:
+    assert httpx.get(f"{locked.url}/info", headers={"X-API-Key": "secret"}).status_code == 200
+
+
+def test_metrics_may_be_left_open() -> None:
+    own = Service("--default-model", "tiny", "--public-metrics", LIT_SERVER_API_KEY="secret")
+    own.wait_until_listening()
+    assert httpx.get(f"{own.url}/metrics").status_code == 200
+    assert httpx.get(f"{own.url}/info").status_code == 401
+    own.stop()
+
+
+def test_a_service_for_everybody_without_a_key_warns() -> None:
+    own = Service("--default-model", "tiny", "--host", "0.0.0.0")
+    own.wait_until_listening()
+    assert "set LIT_SERVER_API_KEY, or --host 127.0.0.1" in own.output()
+    own.stop()

@@ -1,0 +1,294 @@
+"""What must hold when many clients, deadlines and faults come together: real services, real signals."""
+
+import base64
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from pathlib import Path
+from resource import RLIMIT_AS, prlimit
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import GOLDEN, Service, descendants
+
+CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
+LONG = {"length_seconds": 120, "num_variations": 5}
+ROWS, WAITING = "anticipatory_batch_rows", "anticipatory_queue_depth"
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[Service]:
+    """A service with room for five sequences, and for one request that waits."""
+    running = Service("--default-model", "tiny", "--max-batch", "5", "--max-waiting", "1")
+    running.wait_until_ready()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def post(service: Service, **body: Any) -> httpx.Response:
+    return httpx.post(f"{service.url}/predict", json=body, timeout=120)
+
+
+def detail(response: httpx.Response) -> str:
+    return str(response.json()["detail"])
+
+
+class Abandoned:
+    """A request whose client can go away."""
+
+    def __init__(self, service: Service, **body: Any) -> None:
+        self._connection = HTTPConnection(service.url.removeprefix("http://"), timeout=60)
+        self._connection.request(
+            "POST", "/predict", body=json.dumps(body), headers={"content-type": "application/json"}
+        )
+
+    def status(self) -> int:
+        """Of the answer, waited for."""
+        with self._connection.getresponse() as response:
+            return response.status
+
+    def leave(self) -> None:
+        self._connection.close()
+
+
+def test_a_short_request_overtakes_a_long_one(service: Service, threads: ThreadPoolExecutor) -> None:
+    long = threads.submit(post, service, length_seconds=60)
+    service.wait_for(ROWS, 1)
+    assert post(service, length_seconds=1).status_code == 200
+    assert not long.done()
+    assert long.result().status_code == 200
+
+
+def test_sizes_take_turns(service: Service, threads: ThreadPoolExecutor) -> None:
+    long = threads.submit(post, service, length_seconds=60, model_size="tiny")
+    service.wait_for(ROWS, 1)
+    answer = post(service, task="embed", midi_input=CHORALE, model_size="small")
+    assert answer.json()["metadata"]["model_size"] == "small"
+    assert not long.done()
+    assert long.result().json()["metadata"]["model_size"] == "tiny"
+
+
+def test_an_error_reaches_its_own_client_alone(service: Service, threads: ThreadPoolExecutor) -> None:
+    bodies = [
+        {"length_seconds": 2},
+        {"task": "embed", "midi_input": CHORALE, "embed_layer": 99},
+        {"task": "embed", "midi_input": base64.b64encode(b"hello").decode()},
+        {"task": "embed", "midi_input": CHORALE},
+        {"model_size": "medium"},
+        {"task": "continue", "midi_input": CHORALE, "length_seconds": 1},
+    ]
+    answers = threads.map(lambda body: post(service, **body), bodies)
+    assert [answer.status_code for answer in answers] == [200, 422, 422, 200, 503, 200]
+
+
+def test_what_is_past_its_deadline_is_stopped_whether_it_runs_or_waits(threads: ThreadPoolExecutor) -> None:
+    own = Service("--default-model", "tiny", "--max-batch", "5", "--timeout", "1")
+    own.wait_until_ready()
+    running = threads.submit(post, own, **LONG)
+    own.wait_for(ROWS, 5)
+    waiting = threads.submit(post, own, **LONG)
+    for answer in (running.result(), waiting.result()):
+        assert (answer.status_code, detail(answer)) == (504, "the request took longer than 1 s and was stopped")
+    own.wait_for(ROWS, 0)
+    assert post(own, length_seconds=1).status_code == 200
+    assert own.stop() == 0
+
+
+def test_a_full_service_refuses_at_once_and_says_when_to_come_back(small: Service) -> None:
+    running = Abandoned(small, **LONG)
+    small.wait_for(ROWS, 5)
+    waiting = Abandoned(small, **LONG)
+    small.wait_for(WAITING, 1)
+    refused = post(small)
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert "1 requests wait already" in detail(refused)
+    waiting.leave()
+    small.wait_for(WAITING, 0)
+    running.leave()
+    small.wait_for(ROWS, 0)
+
+
+def test_a_client_that_goes_away_frees_its_place(small: Service) -> None:
+    running = Abandoned(small, **LONG)
+    small.wait_for(ROWS, 5)
+    running.leave()
+    small.wait_for(ROWS, 0)
+    assert post(small, length_seconds=1).status_code == 200
+
+
+def test_a_reader_of_a_stream_who_goes_away_frees_its_place(small: Service) -> None:
+    with httpx.stream("POST", f"{small.url}/predict/stream", json=LONG, timeout=60) as answer:
+        assert next(answer.iter_lines()) == "event: note"
+    small.wait_for(ROWS, 0)
+
+
+def test_what_waits_runs_when_there_is_room(small: Service, threads: ThreadPoolExecutor) -> None:
+    running = threads.submit(post, small, length_seconds=3, num_variations=5)
+    small.wait_for(ROWS, 5)
+    answer = post(small, length_seconds=1)
+    assert answer.json()["metadata"]["queue_seconds"] > 0
+    assert running.result().status_code == 200
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
+def test_the_death_of_a_busy_worker_is_answered_at_once_and_what_waits_survives(
+    end: signal.Signals, small: Service, threads: ThreadPoolExecutor
+) -> None:
+    running = threads.submit(post, small, **LONG)
+    small.wait_for(ROWS, 5)
+    waiting = threads.submit(post, small, length_seconds=1)
+    small.wait_for(WAITING, 1)
+    os.kill(small.worker, end)
+    answer = running.result(timeout=1)
+    assert answer.status_code == 503
+    assert int(answer.headers["Retry-After"]) > 0
+    assert f"the worker died (signal {end.value})" in detail(answer)
+    assert httpx.get(f"{small.url}/health").status_code == 503
+    assert waiting.result().status_code == 200
+    assert httpx.get(f"{small.url}/health").text == "ok"
+
+
+def test_the_death_of_an_idle_worker_loses_nothing(small: Service) -> None:
+    deaths = small.metrics().get("anticipatory_worker_deaths_total", 0)
+    os.kill(small.worker, signal.SIGKILL)
+    small.wait_for("anticipatory_worker_deaths_total", deaths + 1)
+    refused = post(small, length_seconds=1)
+    assert refused.status_code == 503
+    assert int(refused.headers["Retry-After"]) > 0
+    small.wait_until_ready()
+    assert post(small, length_seconds=1).status_code == 200
+
+
+def test_the_death_of_a_worker_in_a_stream_is_its_last_event(small: Service) -> None:
+    with httpx.stream("POST", f"{small.url}/predict/stream", json=LONG, timeout=60) as answer:
+        lines = answer.iter_lines()
+        assert next(lines) == "event: note"
+        os.kill(small.worker, signal.SIGKILL)
+        rest = list(lines)
+    name, data = rest[-3:-1]
+    assert name == "event: error"
+    assert json.loads(data.removeprefix("data: "))["status"] == 503
+    small.wait_until_ready()
+
+
+def test_a_worker_killed_while_it_starts_is_replaced() -> None:
+    own = Service("--default-model", "tiny")
+    os.kill(own.worker, signal.SIGKILL)
+    own.wait_until_ready()
+    assert own.stop() == 0
+
+
+def test_a_worker_that_hangs_is_replaced(threads: ThreadPoolExecutor) -> None:
+    own = Service("--default-model", "tiny", "--step-timeout", "15")
+    own.wait_until_ready()
+    running = threads.submit(post, own, **LONG)
+    own.wait_for(ROWS, 5)
+    os.kill(own.worker, signal.SIGSTOP)
+    answer = running.result()
+    assert (answer.status_code, "was stuck in one step for 15 s" in detail(answer)) == (503, True)
+    own.wait_until_ready()
+    assert own.stop() == 0
+
+
+def test_a_request_without_memory_for_it_fails_alone(threads: ThreadPoolExecutor) -> None:
+    own = Service("--default-model", "tiny", "--max-batch", "200", OMP_NUM_THREADS="1")
+    own.wait_until_ready()
+    first = threads.submit(post, own, length_seconds=30)
+    own.wait_for(ROWS, 1)
+    pages = int(Path(f"/proc/{own.worker}/statm").read_text().split()[0])
+    prlimit(own.worker, RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + 64 * 2**20,) * 2)
+    answers = list(threads.map(lambda _: post(own, length_seconds=2, num_variations=5), range(8)))
+    assert {answer.status_code for answer in answers} <= {200, 503}
+    refused = [detail(answer) for answer in answers if answer.status_code == 503]
+    assert refused
+    assert all("there is not enough memory for this request" in text for text in refused)
+    assert first.result().status_code == 200
+    assert own.stop() == 0
+
+
+def running(pids: set[int]) -> set[int]:
+    """Those that are still there five seconds later; Python's resource tracker outlives its parent by a moment."""
+    deadline = time.monotonic() + 5
+    while (left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
+
+
+def terminate(service: Service) -> None:
+    service.process.send_signal(signal.SIGTERM)
+
+
+def interrupt_group_twice(service: Service) -> None:
+    """As Ctrl-C in a terminal does it; `uv run` passes it on once more."""
+    for _ in range(2):
+        os.killpg(service.process.pid, signal.SIGINT)
+
+
+@pytest.mark.parametrize("stop", [terminate, interrupt_group_twice])
+def test_stopping_finishes_what_runs_and_leaves_nothing_behind(stop: Callable[[Service], None]) -> None:
+    own = Service("--default-model", "tiny")
+    own.wait_until_ready()
+    processes = descendants(own.process.pid)
+    request = Abandoned(own, length_seconds=10)
+    own.wait_for(ROWS, 1)
+    stop(own)
+    assert request.status() == 200
+    assert own.process.wait(timeout=40) == 0
+    assert not running(processes)
+    assert "Traceback" not in own.output()
+
+
+def test_what_cannot_finish_within_the_drain_time_is_told_so() -> None:
+    own = Service("--default-model", "tiny", "--drain-timeout", "0.5")
+    own.wait_until_ready()
+    request = Abandoned(own, **LONG)
+    own.wait_for(ROWS, 5)
+    assert own.stop() == 0
+    assert request.status() == 503
+
+
+def test_stopping_before_the_model_is_loaded_is_quick_and_clean() -> None:
+    own = Service("--default-model", "tiny")
+    processes = descendants(own.process.pid) | {own.worker}
+    assert own.stop() == 0
+    assert "Traceback" not in own.output()
+    assert not running(processes)
+
+
+def test_the_worker_goes_when_the_service_is_killed() -> None:
+    own = Service("--default-model", "tiny")
+    own.wait_until_ready()
+    processes = descendants(own.process.pid)
+    own.process.kill()
+    own.process.wait()
+    assert not running(processes)
+
+
+def test_a_device_that_is_not_there_stops_the_service_with_one_line() -> None:
+    own = Service("--device", "cuda:99")
+    assert own.process.wait(timeout=60) == 1
+    assert "the service could not start: device cuda:99 is not available here" in own.output()
+    assert "Traceback" not in own.output()
+
+
+def test_health_is_the_truth_while_the_worker_starts() -> None:
+    own = Service("--default-model", "tiny")
+    own.wait_until_listening()
+    assert httpx.get(f"{own.url}/health").status_code == 503
+    refused = post(own)
+    assert (refused.status_code, "the service is starting" in detail(refused)) == (503, True)
+    own.wait_until_ready()
+    assert own.stop() == 0
