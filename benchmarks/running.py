@@ -1,0 +1,82 @@
+"""A service of its own to measure, and its processes."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+PROJECT = Path(__file__).parent.parent
+
+
+class Running:
+    """A service that runs in a process of its own, on this machine only."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url, self.process = url, process
+
+    def is_ready(self) -> bool:
+        """Whether /health says so."""
+        try:
+            return httpx.get(f"{self.url}/health").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def wait_until_ready(self) -> float:
+        """How many seconds that took."""
+        start = time.perf_counter()
+        while not self.is_ready():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the service ended with status {self.process.returncode}")
+            time.sleep(0.02)
+        return time.perf_counter() - start
+
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples."""
+        families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
+        return sum(sample.value for family in families for sample in family.samples if sample.name == name)
+
+    def processes(self) -> list[int]:
+        """The service's process and all below it."""
+        found, waiting = [], [self.process.pid]
+        while waiting:
+            pid = waiting.pop()
+            found.append(pid)
+            waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        return found
+
+    def kill_worker(self) -> None:
+        """SIGKILL, as the system does it when memory runs out."""
+        for pid in self.processes():
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+
+    def megabytes(self) -> float:
+        """Memory of all processes, shared pages divided among those that share them (PSS)."""
+        total = 0
+        for pid in self.processes():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
+        return total / 1_024
+
+
+@contextmanager
+def service(*flags: str) -> Iterator[Running]:
+    """A service with tiny as its default, on a free port; stopped at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    command = [sys.executable, "server.py", "--port", port, "--default-model", "tiny", *flags]
+    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield Running(f"http://127.0.0.1:{port}", process)
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait()
