@@ -91,7 +91,7 @@ class AnticipatoryAPI(BatchingAPI):
         yield (
             "progress",
             {
-                "seconds": (update.decided_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
+                "seconds": round(update.decided_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
                 "total_seconds": (end_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
                 "events": update.n_events,
             },

@@ -53,10 +53,10 @@ class Progress(NamedTuple):
 
     Attributes:
         new: (variation, event with its onset from the piece's start) of what was decoded since the last one.
-        decided_ticks: the music of all variations is decided up to here.
+        decided_ticks: the music is decided up to here, on average over the variations.
         n_events: decoded so far in all variations.
     """
 
     new: list[tuple[int, Triple]]
-    decided_ticks: int
+    decided_ticks: float
     n_events: int

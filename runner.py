@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from statistics import mean
 from typing import Any, Final, Literal
 
 from opentelemetry.trace import Span, Tracer
@@ -66,7 +67,7 @@ class _Decoding:
         for variation, sequence in enumerate(self.sequences):
             new += [(variation, event) for event in sequence.decoded[self._sent[variation] :]]
             self._sent[variation] = sequence.n_decoded
-        yield Update(self.uid, Progress(new, min(map(_decided_ticks, self.sequences)), sum(self._sent)))
+        yield Update(self.uid, Progress(new, mean(map(_decided_ticks, self.sequences)), sum(self._sent)))
 
     def done(self) -> Done:
         """Its result."""

@@ -24,8 +24,8 @@ The fields of all tasks are below; choose an example to try each.""",
 
 - `note`, for each note of generate and continue as it is decided: `variation`, `onset` and `duration` in seconds from
   the start of the piece, `pitch`, `instrument` (General MIDI program, 128 for drums), `velocity`
-- `progress`: `seconds` of new music decided in all variations, of `total_seconds`; `events` decided so far, rests
-  included
+- `progress`: `seconds` of new music decided, on average over the variations, of `total_seconds`; `events` decided so
+  far, rests included
 - `result`, last: the JSON that the route without /stream answers with
 - `error`, last: `status` and `detail`, when something goes wrong after the first event; before, the answer has
   the status itself""",

@@ -40,12 +40,25 @@ class Documentation:
 
     def route(self) -> dict[str, Any]:
         """Arguments for FastAPI's `add_api_route`."""
+        errors = {status: {"model": self.error_model, "description": text} for status, text in self.errors.items()}
+        return self._request("Answer when everything is done", self.description) | {"responses": errors}
+
+    def streaming_route(self) -> dict[str, Any]:
+        """Likewise; FastAPI would say of the errors that they are streamed too."""
+        error = {"application/json": {"schema": {"$ref": f"#/components/schemas/{self.error_model.__name__}"}}}
+        event = {"type": "object", "properties": {"event": {"type": "string"}, "data": {"type": "string"}}}
+        responses: dict[int, Any] = {
+            status: {"content": error, "description": text} for status, text in self.errors.items()
+        }
+        responses[200] = {"content": {"text/event-stream": {"schema": event}}, "description": "Server-sent events"}
+        return self._request("The same, answered while it is made", self.stream_description) | {"responses": responses}
+
+    def _request(self, summary: str, description: str) -> dict[str, Any]:
         named = {name: {"value": example} for name, example in self.examples.items()}
         return {
             "methods": ["POST"],
-            "responses": {
-                status: {"model": self.error_model, "description": text} for status, text in self.errors.items()
-            },
+            "summary": summary,
+            "description": description,
             "openapi_extra": {"requestBody": {"content": {"application/json": {"examples": named}}}},
         }
 

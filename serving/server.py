@@ -15,13 +15,11 @@ from socket import socket
 from types import FrameType
 from typing import Any
 
-import prometheus_client
 import uvicorn
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from litserve import LitServer
-from litserve.server import no_auth
-from litserve.utils import WorkerSetupStatus
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving.batching import BatchingAPI
 from serving.handler import EventStream, Handler
@@ -66,21 +64,13 @@ class Server(LitServer):  # type: ignore[misc]
                 LOOPBACK,
             )
 
-    @property
-    def workers_setup_status(self) -> dict[str, WorkerSetupStatus]:
-        """What LitServe's /health goes by."""
-        return {"worker": WorkerSetupStatus.READY if self._scheduler.is_ready else WorkerSetupStatus.STARTING}
-
-    def setup_auth(self, lit_api: Any = None) -> Any:
-        """Keys are asked for by `KeyRequired`, on every route: LitServe asks on its own ones, /health included."""
-        return no_auth
-
     def _register_internal_endpoints(self) -> None:
-        super()._register_internal_endpoints()
-        kept = [route for route in self.app.router.routes if getattr(route, "path", "") not in ("/", "/info")]
-        self.app.router.routes[:] = kept
-        self.app.add_api_route("/info", self._info, methods=["GET"], summary="Sizes, limits and version")
-        self.app.add_api_route("/metrics", self._prometheus, methods=["GET"], summary="Metrics for Prometheus")
+        text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
+        not_ready = {503: text | {"description": "not ready: starting or restarting"}}
+        add = self.app.add_api_route
+        add("/health", self._health, response_class=PlainTextResponse, responses=not_ready, summary="ok, if it is")
+        add("/info", self._info, summary="Sizes, limits and version")
+        add("/metrics", self._prometheus, response_class=PlainTextResponse, summary="Metrics for Prometheus")
 
     def _register_api_endpoints(self, lit_api: BatchingAPI, request_type: Any, response_type: Any) -> None:
         async def predict(request: Request, body: request_type) -> Response:
@@ -89,23 +79,12 @@ class Server(LitServer):  # type: ignore[misc]
         async def stream(request: Request, body: request_type) -> Response:
             return await self._handler.stream(request, body)
 
-        route, texts = self._documentation.route(), self._documentation
-        self.app.add_api_route(
-            lit_api.api_path,
-            predict,
-            response_model=response_type,
-            summary="Answer when everything is done",
-            description=texts.description,
-            **route,
-        )
-        self.app.add_api_route(
-            f"{lit_api.api_path}/stream",
-            stream,
-            response_class=EventStream,
-            summary="The same, answered while it is made",
-            description=texts.stream_description,
-            **route,
-        )
+        path, texts = lit_api.api_path, self._documentation
+        self.app.add_api_route(path, predict, response_model=response_type, **texts.route())
+        self.app.add_api_route(f"{path}/stream", stream, response_class=EventStream, **texts.streaming_route())
+
+    async def _health(self) -> PlainTextResponse:
+        return PlainTextResponse("ok") if self._scheduler.is_ready else PlainTextResponse("not ready", 503)
 
     async def _info(self) -> JSONResponse:
         settings = self._settings
@@ -120,7 +99,7 @@ class Server(LitServer):  # type: ignore[misc]
         return JSONResponse({**ready, **offer, "limits": limits})
 
     async def _prometheus(self) -> Response:
-        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+        return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:

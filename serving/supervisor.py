@@ -100,7 +100,9 @@ class Supervisor:
             self._listener.worker_died(reason)
             await worker.end()
             delay = FIRST_DELAY_SECONDS if worker.was_ready else min(2 * delay, LONGEST_DELAY_SECONDS)
-            logger.error("the worker %s; another one is started in %.2g s", reason, delay)
+            code = worker.process.exitcode or 0
+            how = f"signal {-code}" if code < 0 else f"exit status {code}"
+            logger.error("the worker %s (%s); another one is started in %.2g s", reason, how, delay)
             await asyncio.sleep(delay)
 
     def send(self, message: ToWorker) -> None:
@@ -132,8 +134,4 @@ class Supervisor:
                 return f"was stuck in one step for {self._step_timeout:g} s and has been killed"
             with suppress(TimeoutError):
                 await asyncio.wait_for(worker.gone.wait(), 0.5)
-        await asyncio.to_thread(worker.process.join, 0.25)
-        code = worker.process.exitcode
-        if code is None:
-            return "died"
-        return f"died (signal {-code})" if code < 0 else f"died (exit status {code})"
+        return "died"

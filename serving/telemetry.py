@@ -15,6 +15,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+SHUTDOWN_MILLISECONDS = 2_000
+
 TRACE_HEADERS = ("traceparent", "tracestate")
 """W3C Trace Context."""
 
@@ -122,8 +124,8 @@ class Metrics:
         self._deaths.add(1)
 
     def shutdown(self) -> None:
-        """Export what has not been yet."""
-        self._provider.shutdown()
+        """Export what has not been yet, if the collector takes it."""
+        self._provider.shutdown(SHUTDOWN_MILLISECONDS)
 
 
 def _callback(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
