@@ -91,7 +91,7 @@ class Received:
     body: Any
 
 
-class Service(ThreadingHTTPServer):
+class Scripted(ThreadingHTTPServer):
     """A real server that answers by script."""
 
     daemon_threads = True
@@ -109,7 +109,7 @@ class Service(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    server: Service
+    server: Scripted
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
@@ -135,8 +135,8 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
-    with Service() as server:
+def scripted() -> Iterator[Scripted]:
+    with Scripted() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         yield server
@@ -177,50 +177,50 @@ def nobody() -> str:
 # What is sent
 
 
-def test_generate_sends_the_contracts_request(service: Service, ask: Ask) -> None:
-    service.script = [music(3)]
-    ask(service.url, "generate", length_seconds=10)
-    [sent] = service.received
+def test_generate_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(3)]
+    ask(scripted.url, "generate", length_seconds=10)
+    [sent] = scripted.received
     assert sent.path == "/predict"
     assert sent.body == {"task": "generate", "length_seconds": 10, "top_p": 0.95, "num_variations": 1}
 
 
-def test_continue_sends_the_contracts_request(service: Service, ask: Ask) -> None:
-    service.script = [music(3, task="continue")]
+def test_continue_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(3, task="continue")]
     fields = {"top_p": 0.9, "model_size": "small", "num_variations": 2, "client_job_id": "job"}
-    ask(service.url, "continue_midi", MIDI, 7.0, 9.0, **fields)
+    ask(scripted.url, "continue_midi", MIDI, 7.0, 9.0, **fields)
     midi_input = base64.b64encode(MIDI).decode()
     own = {"task": "continue", "midi_input": midi_input, "prime_seconds": 7.0, "length_seconds": 9.0}
-    assert service.bodies == [{**own, **fields}]
+    assert scripted.bodies == [{**own, **fields}]
 
 
-def test_embed_sends_the_contracts_request(service: Service, ask: Ask) -> None:
-    service.script = [EMBEDDING]
-    ask(service.url, "embed", MIDI)
+def test_embed_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [EMBEDDING]
+    ask(scripted.url, "embed", MIDI)
     midi_input = base64.b64encode(MIDI).decode()
-    assert service.bodies == [{"task": "embed", "midi_input": midi_input, "embed_layer": -3}]
+    assert scripted.bodies == [{"task": "embed", "midi_input": midi_input, "embed_layer": -3}]
 
 
-def test_a_midi_file_is_given_as_bytes_or_as_a_path(service: Service, tmp_path: Path) -> None:
+def test_a_midi_file_is_given_as_bytes_or_as_a_path(scripted: Scripted, tmp_path: Path) -> None:
     path = tmp_path / "in.mid"
     path.write_bytes(MIDI)
-    service.script = [EMBEDDING] * 5
-    with AnticipatoryClient(service.url) as each:
+    scripted.script = [EMBEDDING] * 5
+    with AnticipatoryClient(scripted.url) as each:
         for midi in (MIDI, bytearray(MIDI), memoryview(MIDI), path, str(path)):
             each.embed(midi)
-    assert {body["midi_input"] for body in service.bodies} == {base64.b64encode(MIDI).decode()}
+    assert {body["midi_input"] for body in scripted.bodies} == {base64.b64encode(MIDI).decode()}
 
 
-def test_headers_are_passed_through(service: Service, ask: Ask) -> None:
-    service.script = [music(1)]
-    ask(service.url, "generate", headers={"traceparent": "00-1-2-01"})
-    assert service.received[0].headers["traceparent"] == "00-1-2-01"
+def test_headers_are_passed_through(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(1)]
+    ask(scripted.url, "generate", headers={"traceparent": "00-1-2-01"})
+    assert scripted.received[0].headers["traceparent"] == "00-1-2-01"
 
 
-def test_the_service_may_live_below_a_path(service: Service, ask: Ask) -> None:
-    service.script = [music(1)]
-    ask(f"{service.url}/amt/", "generate")
-    assert service.received[0].path == "/amt/predict"
+def test_the_service_may_live_below_a_path(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(1)]
+    ask(f"{scripted.url}/amt/", "generate")
+    assert scripted.received[0].path == "/amt/predict"
 
 
 def test_both_clients_have_the_contracts_defaults() -> None:
@@ -239,25 +239,25 @@ def test_what_is_no_address_is_refused_at_once(url: str) -> None:
 # What comes back
 
 
-def test_a_result_is_the_answer_with_the_midi_decoded(service: Service, ask: Ask) -> None:
-    service.script = [music(3, 4)]
-    result = ask(service.url, "generate", num_variations=2)
+def test_a_result_is_the_answer_with_the_midi_decoded(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(3, 4)]
+    result = ask(scripted.url, "generate", num_variations=2)
     assert [variation.pop("midi_bytes") for variation in result["variations"]] == [MIDI, MIDI]
     assert result == music(3, 4).body
 
 
-def test_an_embedding_comes_back_as_sent(service: Service, ask: Ask) -> None:
-    service.script = [EMBEDDING]
-    assert ask(service.url, "embed", MIDI) == EMBEDDING.body
+def test_an_embedding_comes_back_as_sent(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [EMBEDDING]
+    assert ask(scripted.url, "embed", MIDI) == EMBEDDING.body
 
 
-def test_the_code_in_the_contract_works(service: Service, tmp_path: Path) -> None:
+def test_the_code_in_the_contract_works(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "input.mid").write_bytes(MIDI)
-    service.script = [music(3), music(3, task="continue"), EMBEDDING]
+    scripted.script = [music(3), music(3, task="continue"), EMBEDDING]
     contract = f"""if True:
         from client import AnticipatoryClient
 
-        client = AnticipatoryClient("{service.url}")
+        client = AnticipatoryClient("{scripted.url}")
 
         # Generate music
         result = client.generate(length_seconds=10)
@@ -280,12 +280,12 @@ def test_the_code_in_the_contract_works(service: Service, tmp_path: Path) -> Non
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("[0.5, -1.0]\n", "")
     assert (tmp_path / "output.mid").read_bytes() == MIDI
-    assert [body["task"] for body in service.bodies] == ["generate", "continue", "embed"]
+    assert [body["task"] for body in scripted.bodies] == ["generate", "continue", "embed"]
 
 
-def test_a_client_that_is_forgotten_closes_its_connections(service: Service) -> None:
-    service.script = [music(1)]
-    forgotten = AnticipatoryClient(service.url)
+def test_a_client_that_is_forgotten_closes_its_connections(scripted: Scripted) -> None:
+    scripted.script = [music(1)]
+    forgotten = AnticipatoryClient(scripted.url)
     forgotten.generate()
     http, gone = forgotten._http, weakref.ref(forgotten)
     del forgotten
@@ -303,10 +303,10 @@ def test_a_client_that_is_forgotten_closes_its_connections(service: Service) -> 
         (DROP, False),
     ],
 )
-def test_health_is_read_as_text(service: Service, ask: Ask, answer: Answer, healthy: bool) -> None:
-    service.script = [answer]
-    assert ask(service.url, "health") is healthy
-    assert [each.path for each in service.received] == ["/health"]
+def test_health_is_read_as_text(scripted: Scripted, ask: Ask, answer: Answer, healthy: bool) -> None:
+    scripted.script = [answer]
+    assert ask(scripted.url, "health") is healthy
+    assert [each.path for each in scripted.received] == ["/health"]
 
 
 def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
@@ -329,24 +329,24 @@ def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
         (599, ServerFault),
     ],
 )
-def test_every_status_has_its_error(service: Service, status: int, kind: type[ServiceError]) -> None:
-    service.script = [Answer({"detail": "because"}, status)]
+def test_every_status_has_its_error(scripted: Scripted, status: int, kind: type[ServiceError]) -> None:
+    scripted.script = [Answer({"detail": "because"}, status)]
     with pytest.raises(kind) as caught:
-        ask_sync(service.url, "generate", options={"max_retries": 0})
+        ask_sync(scripted.url, "generate", options={"max_retries": 0})
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.detail) == (status, "because")
     assert str(caught.value) == f"because (HTTP {status})"
 
 
-def test_a_list_of_problems_becomes_one_line(service: Service, ask: Ask) -> None:
+def test_a_list_of_problems_becomes_one_line(scripted: Scripted, ask: Ask) -> None:
     detail = [
         {"loc": ["body", "model_size"], "msg": "should be\n'tiny'", "type": "literal_error"},
         {"loc": ["top_p"], "msg": "top_p must be in range 0.1..1.0, got 2", "type": "out_of_range"},
         {"loc": ["body"], "msg": "Field required", "type": "missing"},
     ]
-    service.script = [Answer({"detail": detail}, 422)]
+    scripted.script = [Answer({"detail": detail}, 422)]
     with pytest.raises(InvalidRequest) as caught:
-        ask(service.url, "generate")
+        ask(scripted.url, "generate")
     expected = "model_size: should be 'tiny'; top_p must be in range 0.1..1.0, got 2; Field required (HTTP 422)"
     assert str(caught.value) == expected
     assert caught.value.detail == detail
@@ -364,10 +364,10 @@ def test_a_list_of_problems_becomes_one_line(service: Service, ask: Ask) -> None
         ("[]", "[]"),
     ],
 )
-def test_errors_in_another_shape_are_still_one_line(service: Service, body: Any, text: str) -> None:
-    service.script = [Answer(body, 500)]
+def test_errors_in_another_shape_are_still_one_line(scripted: Scripted, body: Any, text: str) -> None:
+    scripted.script = [Answer(body, 500)]
     with pytest.raises(ServerFault) as caught:
-        ask_sync(service.url, "generate")
+        ask_sync(scripted.url, "generate")
     assert str(caught.value) == f"{text} (HTTP 500)"
 
 
@@ -382,10 +382,10 @@ def test_errors_in_another_shape_are_still_one_line(service: Service, body: Any,
         Answer("moved", 302, {"Location": "/elsewhere"}),
     ],
 )
-def test_another_services_answer_is_recognised(service: Service, answer: Answer) -> None:
-    service.script = [answer]
+def test_another_services_answer_is_recognised(scripted: Scripted, answer: Answer) -> None:
+    scripted.script = [answer]
     with pytest.raises(UnexpectedAnswer):
-        ask_sync(service.url, "generate")
+        ask_sync(scripted.url, "generate")
 
 
 def test_where_nothing_answers_one_is_told_how_to_start_it(ask: Ask) -> None:
@@ -397,17 +397,17 @@ def test_where_nothing_answers_one_is_told_how_to_start_it(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("answer", [DROP, BREAK], ids=["before", "within"])
-def test_a_connection_that_breaks_is_not_one_that_failed(service: Service, ask: Ask, answer: Answer) -> None:
-    service.script = [answer]
-    with pytest.raises(ConnectionLost, match=f"^the connection to {service.url} broke: "):
-        ask(service.url, "generate")
-    assert len(service.received) == 1
+def test_a_connection_that_breaks_is_not_one_that_failed(scripted: Scripted, ask: Ask, answer: Answer) -> None:
+    scripted.script = [answer]
+    with pytest.raises(ConnectionLost, match=f"^the connection to {scripted.url} broke: "):
+        ask(scripted.url, "generate")
+    assert len(scripted.received) == 1
 
 
-def test_an_answer_that_does_not_come_is_a_timeout(service: Service, ask: Ask) -> None:
-    service.script = [SILENCE]
-    with pytest.raises(RequestTimeout, match=f"^no answer from {service.url} within 0.1 s$"):
-        ask(service.url, "generate", options={"timeout": 0.1})
+def test_an_answer_that_does_not_come_is_a_timeout(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [SILENCE]
+    with pytest.raises(RequestTimeout, match=f"^no answer from {scripted.url} within 0.1 s$"):
+        ask(scripted.url, "generate", options={"timeout": 0.1})
 
 
 def test_a_password_in_the_address_does_not_reach_the_message() -> None:
@@ -430,26 +430,26 @@ def test_an_error_can_be_sent_between_processes() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_service_that_asks_for_patience_is_asked_again(service: Service, ask: Ask, status: int) -> None:
-    service.script = [Answer("later", status, NOW), Answer("later", status, NOW), music(3)]
-    assert ask(service.url, "generate")["variations"][0]["num_events"] == 3
-    assert len(service.received) == 3
-    assert service.bodies[0] == service.bodies[2]
+def test_a_service_that_asks_for_patience_is_asked_again(scripted: Scripted, ask: Ask, status: int) -> None:
+    scripted.script = [Answer("later", status, NOW), Answer("later", status, NOW), music(3)]
+    assert ask(scripted.url, "generate")["variations"][0]["num_events"] == 3
+    assert len(scripted.received) == 3
+    assert scripted.bodies[0] == scripted.bodies[2]
 
 
-def test_patience_ends_after_the_last_retry(service: Service, ask: Ask) -> None:
-    service.script = [Answer("later", 503, NOW) for _ in range(9)]
+def test_patience_ends_after_the_last_retry(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [Answer("later", 503, NOW) for _ in range(9)]
     with pytest.raises(Unavailable):
-        ask(service.url, "generate", options={"max_retries": 2})
-    assert len(service.received) == 3
+        ask(scripted.url, "generate", options={"max_retries": 2})
+    assert len(scripted.received) == 3
 
 
 @pytest.mark.parametrize("status", [422, 500, 504])
-def test_other_errors_are_not_asked_again(service: Service, status: int) -> None:
-    service.script = [Answer("no", status, NOW), music(3)]
+def test_other_errors_are_not_asked_again(scripted: Scripted, status: int) -> None:
+    scripted.script = [Answer("no", status, NOW), music(3)]
     with pytest.raises(ServiceError):
-        ask_sync(service.url, "generate")
-    assert len(service.received) == 1
+        ask_sync(scripted.url, "generate")
+    assert len(scripted.received) == 1
 
 
 @pytest.mark.parametrize("attempt", [0, 1, 2, 5])
@@ -495,30 +495,30 @@ def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.Com
     )
 
 
-def test_generate_writes_a_file_and_sums_up(service: Service, tmp_path: Path) -> None:
-    service.script = [music(164)]
+def test_generate_writes_a_file_and_sums_up(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [music(164)]
     options = ["--length-seconds", "10", "--top-p", "0.9", "--model-size", "tiny", "--client-job-id", "me"]
-    run = run_client("generate", "--base-url", service.url, *options, "--out", "new.mid", cwd=tmp_path)
+    run = run_client("generate", "--base-url", scripted.url, *options, "--out", "new.mid", cwd=tmp_path)
     assert re.fullmatch(r"new\.mid: 164 notes, 10\.0 s, tiny on cpu, \d+\.\d s\n", run.stdout)
     assert (run.returncode, run.stderr) == (0, "")
     assert (tmp_path / "new.mid").read_bytes() == MIDI
     sent = {"length_seconds": 10.0, "top_p": 0.9, "model_size": "tiny", "client_job_id": "me"}
-    assert service.bodies == [{"task": "generate", "num_variations": 1, **sent}]
+    assert scripted.bodies == [{"task": "generate", "num_variations": 1, **sent}]
 
 
-def test_an_embedding_without_a_file_is_all_that_stdout_gets(service: Service, tmp_path: Path) -> None:
+def test_an_embedding_without_a_file_is_all_that_stdout_gets(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "in.mid").write_bytes(MIDI)
-    service.script = [EMBEDDING]
-    run = run_client("embed", "in.mid", "--embed-layer", "-1", cwd=tmp_path, ANTICIPATORY_URL=service.url)
+    scripted.script = [EMBEDDING]
+    run = run_client("embed", "in.mid", "--embed-layer", "-1", cwd=tmp_path, ANTICIPATORY_URL=scripted.url)
     assert json.loads(run.stdout) == EMBEDDING.body
     assert run.stderr.startswith("stdout: 2 numbers from 1023 of 3000 tokens, tiny on cpu, ")
-    assert service.bodies[0]["embed_layer"] == -1
+    assert scripted.bodies[0]["embed_layer"] == -1
 
 
-def test_a_terminal_shows_that_something_goes_on(service: Service, tmp_path: Path) -> None:
-    service.script = [music(1)]
+def test_a_terminal_shows_that_something_goes_on(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [music(1)]
     screen, terminal = pty.openpty()
-    command = [sys.executable, str(CLIENT), "generate", "--base-url", service.url]
+    command = [sys.executable, str(CLIENT), "generate", "--base-url", scripted.url]
     run = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
     os.close(terminal)
     shown = read_all(screen)
@@ -543,61 +543,61 @@ def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
     return (status, *capsys.readouterr())
 
 
-def test_continue_numbers_its_files(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_continue_numbers_its_files(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "in.mid", tmp_path / "new.mid"
     source.write_bytes(MIDI)
-    service.script = [music(5, 6, task="continue")]
-    call = ["continue", str(source), "--base-url", service.url, "--prime-seconds", "3", "--out", str(out)]
+    scripted.script = [music(5, 6, task="continue")]
+    call = ["continue", str(source), "--base-url", scripted.url, "--prime-seconds", "3", "--out", str(out)]
     _, stdout, _ = in_process(capsys, *call)
     assert stdout.startswith(f"{tmp_path}/new-1.mid, {tmp_path}/new-2.mid: 5, 6 notes, 10.0 s, tiny on cpu, ")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mid", "new-1.mid", "new-2.mid"]
-    assert service.bodies[0]["prime_seconds"] == 3.0
+    assert scripted.bodies[0]["prime_seconds"] == 3.0
 
 
 def test_an_embedding_is_written_to_the_file_asked_for(
-    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.mid").write_bytes(MIDI)
-    service.script = [EMBEDDING]
+    scripted.script = [EMBEDDING]
     out = tmp_path / "x.json"
-    call = ["embed", str(tmp_path / "in.mid"), "--base-url", service.url, "--out", str(out)]
+    call = ["embed", str(tmp_path / "in.mid"), "--base-url", scripted.url, "--out", str(out)]
     status, stdout, _ = in_process(capsys, *call)
     assert json.loads(out.read_text()) == EMBEDDING.body
     assert stdout.startswith(f"{out}: 2 numbers from 1023 of 3000 tokens")
     assert status == 0
 
 
-def test_health_says_ok_or_fails(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    service.script = [Answer("ok"), Answer("not ready", 503)]
-    call = ["health", "--base-url", service.url]
-    assert in_process(capsys, *call) == (0, f"{service.url}: ok\n", "")
-    assert in_process(capsys, *call) == (1, "", f"error: {service.url} is not ready\n")
+def test_health_says_ok_or_fails(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted.script = [Answer("ok"), Answer("not ready", 503)]
+    call = ["health", "--base-url", scripted.url]
+    assert in_process(capsys, *call) == (0, f"{scripted.url}: ok\n", "")
+    assert in_process(capsys, *call) == (1, "", f"error: {scripted.url} is not ready\n")
 
 
-def test_an_error_is_one_line(service: Service, tmp_path: Path) -> None:
-    service.script = [Answer({"detail": "no such size"}, 422)]
-    run = run_client("generate", "--base-url", service.url, cwd=tmp_path)
+def test_an_error_is_one_line(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [Answer({"detail": "no such size"}, 422)]
+    run = run_client("generate", "--base-url", scripted.url, cwd=tmp_path)
     assert (run.returncode, run.stdout, run.stderr) == (1, "", "error: no such size (HTTP 422)\n")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_file_that_cannot_be_read_is_one_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    call = ["embed", "/nowhere/in.mid", "--base-url", service.url]
+def test_a_file_that_cannot_be_read_is_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    call = ["embed", "/nowhere/in.mid", "--base-url", scripted.url]
     expected = (1, "", "error: /nowhere/in.mid: No such file or directory\n")
     assert in_process(capsys, *call) == expected
-    assert not service.received
+    assert not scripted.received
 
 
 def test_a_file_that_cannot_be_written_is_told_before_the_work(
-    service: Service, capsys: pytest.CaptureFixture[str]
+    scripted: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    call = ["generate", "--base-url", service.url, "--out", "/nowhere/out.mid"]
+    call = ["generate", "--base-url", scripted.url, "--out", "/nowhere/out.mid"]
     assert in_process(capsys, *call) == (1, "", "error: /nowhere: No such file or directory\n")
-    assert not service.received
+    assert not scripted.received
 
 
-def test_a_number_that_json_cannot_hold_is_one_line(service: Service, capsys: pytest.CaptureFixture[str]) -> None:
-    status, _, stderr = in_process(capsys, "generate", "--base-url", service.url, "--top-p", "nan")
+def test_a_number_that_json_cannot_hold_is_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, stderr = in_process(capsys, "generate", "--base-url", scripted.url, "--top-p", "nan")
     assert status == 1
     assert re.fullmatch(r"error: .*\n", stderr)
 
