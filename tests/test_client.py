@@ -9,12 +9,15 @@ import re
 import subprocess
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from typing import Any
 import pytest
 
 import client
+from amt import midi
 from client import (
     LONGEST_WAIT_SECONDS,
     AnticipatoryClient,
@@ -30,24 +34,30 @@ from client import (
     Busy,
     ConnectionFailed,
     ConnectionLost,
+    Event,
     InvalidRequest,
     RequestTimeout,
     ServerFault,
     ServiceError,
+    Unauthorized,
     Unavailable,
     UnexpectedAnswer,
     retry_wait_seconds,
 )
+from tests.conftest import GOLDEN, Service
 
 MIDI = b"MThd and so on"
 CLIENT = Path(client.__file__)
 METADATA = {"model_size": "tiny", "device": "cpu"}
 NOW = {"Retry-After": "0"}
+SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
+NOTE = Event("note", {"variation": 0, "onset": 0.5, "duration": 0.25, "pitch": 60, "instrument": 0, "velocity": 72})
+PROGRESS = Event("progress", {"seconds": 5.0, "total_seconds": 20.0, "events": 3})
 
 
 @dataclass
 class Answer:
-    """What the scripted server says to one request."""
+    """What the scripted server says to one request: a text, JSON, or parts of a text and what to do between them."""
 
     body: Any
     status: int = 200
@@ -82,6 +92,17 @@ def music(*notes: int, task: str = "generate") -> Answer:
     return Answer({"task": task, "variations": variations, "metadata": METADATA})
 
 
+def sse(name: str, data: Any) -> str:
+    """A server-sent event as the service writes it."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+def streamed(*parts: Any, **headers: str) -> Answer:
+    """A stream: events, texts, answers whose body becomes the result, and what to do between them."""
+    texts = tuple(sse("result", part.body) if isinstance(part, Answer) else part for part in parts)
+    return Answer(tuple(sse(*part) if isinstance(part, Event) else part for part in texts), 200, SSE | headers)
+
+
 @dataclass
 class Received:
     """A request that the scripted server was sent."""
@@ -99,9 +120,11 @@ class Scripted(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_port}"
-        self.script: list[Answer] = []
+        self.script: list[Answer | Callable[[], Answer]] = []
         self.received: list[Received] = []
         self.over = threading.Event()
+        self.may_go_on = threading.Event()
+        self.hung_up = threading.Event()
 
     @property
     def bodies(self) -> list[Any]:
@@ -116,16 +139,28 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         self.server.received.append(Received(self.path, dict(self.headers.items()), body))
         answer = self.server.script.pop(0) if self.server.script else Answer("the script is over", 500)
+        if callable(answer):
+            answer = answer()
         if answer is SILENCE:
             self.server.over.wait()
         if answer is SILENCE or answer is DROP:
             return
-        text = answer.body if isinstance(answer.body, str) else json.dumps(answer.body)
+        whole = answer.body if isinstance(answer.body, str | tuple) else json.dumps(answer.body)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(text.encode())
+        for part in whole if isinstance(whole, tuple) else (whole,):
+            part(self) if callable(part) else self.wfile.write(part.encode())
+
+    def pause(self) -> None:
+        """Between two parts of an answer: until the test lets it go on."""
+        self.server.may_go_on.wait()
+
+    def listen(self) -> None:
+        """Between two parts of an answer: until the client has hung up."""
+        if self.rfile.read(1) == b"":
+            self.server.hung_up.set()
 
     def do_GET(self) -> None:
         self.do_POST()
@@ -141,6 +176,7 @@ def scripted() -> Iterator[Scripted]:
         thread.start()
         yield server
         server.over.set()
+        server.may_go_on.set()
         server.shutdown()
         thread.join()
 
@@ -161,9 +197,48 @@ def ask_async(url: str, method: str, *arguments: Any, options: Mapping[str, Any]
     return asyncio.run(run())
 
 
+def with_client(url: str, run: Callable[[AsyncAnticipatoryClient], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        async with AsyncAnticipatoryClient(url) as each:
+            await run(each)
+
+    asyncio.run(main())
+
+
 @pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
     """Calls a method of one of the two clients."""
+    chosen: Ask = request.param
+    return chosen
+
+
+def hear_sync(
+    url: str, *arguments: Any, heard: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
+) -> list[Event]:
+    events = [] if heard is None else heard
+    with AnticipatoryClient(url, **options) as each:
+        for event in each.stream(*arguments, **fields):
+            events.append(event)
+    return events
+
+
+def hear_async(
+    url: str, *arguments: Any, heard: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
+) -> list[Event]:
+    events = [] if heard is None else heard
+
+    async def run() -> None:
+        async with AsyncAnticipatoryClient(url, **options) as each:
+            async for event in each.stream(*arguments, **fields):
+                events.append(event)
+
+    asyncio.run(run())
+    return events
+
+
+@pytest.fixture(params=[hear_sync, hear_async], ids=["sync", "async"])
+def hear(request: pytest.FixtureRequest) -> Ask:
+    """All events of a stream of one of the two clients; also in `heard`, should it end in an error."""
     chosen: Ask = request.param
     return chosen
 
@@ -215,6 +290,34 @@ def test_headers_are_passed_through(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [music(1)]
     ask(scripted.url, "generate", headers={"traceparent": "00-1-2-01"})
     assert scripted.received[0].headers["traceparent"] == "00-1-2-01"
+
+
+@pytest.mark.parametrize(
+    ("options", "environment", "sent"),
+    [
+        ({"api_key": "mine"}, "theirs", "mine"),
+        ({"api_key": " line\n"}, "theirs", "line"),
+        ({}, "theirs", "theirs"),
+        ({"api_key": ""}, "theirs", None),
+        ({}, "", None),
+    ],
+)
+def test_the_key_is_the_given_one_or_the_environments(
+    scripted: Scripted, monkeypatch: pytest.MonkeyPatch, options: Any, environment: str, sent: str | None
+) -> None:
+    monkeypatch.setenv("LIT_SERVER_API_KEY", environment)
+    scripted.script = [music(1)]
+    ask_sync(scripted.url, "generate", options=options)
+    assert scripted.received[0].headers.get("X-API-Key") == sent
+
+
+def test_the_key_is_sent_with_every_request(scripted: Scripted, ask: Ask, hear: Ask) -> None:
+    scripted.script = [EMBEDDING, streamed(EMBEDDING), Answer("ok")]
+    options = {"api_key": "mine"}
+    ask(scripted.url, "embed", MIDI, options=options)
+    hear(scripted.url, "embed", MIDI, options=options)
+    ask(scripted.url, "health", options=options)
+    assert [each.headers["X-API-Key"] for each in scripted.received] == ["mine"] * 3
 
 
 def test_the_service_may_live_below_a_path(scripted: Scripted, ask: Ask) -> None:
@@ -313,6 +416,218 @@ def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
     assert ask(nobody(), "health") is False
 
 
+# Streams
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fields", "body"),
+    [
+        ((), {"length_seconds": 10}, {"task": "generate", "length_seconds": 10}),
+        (("generate",), {"top_p": 0.9, "model_size": None}, {"task": "generate", "top_p": 0.9}),
+        (("continue", b"hi"), {"prime_seconds": 3}, {"task": "continue", "midi_input": "aGk=", "prime_seconds": 3}),
+        (("embed", b"hi"), {"embed_layer": -1}, {"task": "embed", "midi_input": "aGk=", "embed_layer": -1}),
+    ],
+)
+def test_a_stream_asks_for_any_task(
+    scripted: Scripted, hear: Ask, arguments: Any, fields: Mapping[str, Any], body: Any
+) -> None:
+    scripted.script = [streamed(EMBEDDING)]
+    hear(scripted.url, *arguments, headers={"traceparent": "00-1-2-01"}, **fields)
+    [sent] = scripted.received
+    assert (sent.path, sent.body, sent.headers["traceparent"]) == ("/predict/stream", body, "00-1-2-01")
+
+
+def test_the_last_event_is_what_generate_returns(scripted: Scripted, ask: Ask, hear: Ask) -> None:
+    scripted.script = [streamed(NOTE, PROGRESS, music(3, 4)), music(3, 4)]
+    events = hear(scripted.url)
+    assert events == [NOTE, PROGRESS, Event("result", ask(scripted.url, "generate"))]
+    assert events[-1].data["variations"][0]["midi_bytes"] == MIDI
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_comments_line_ends_and_unknown_events_do_not_matter(scripted: Scripted, hear: Ask, newline: str) -> None:
+    text = ': hello\n\nid: 1\nevent:note\n: still here\ndata:{"pitch": 1}\n\n\nevent: news\ndata: {}\n\n'
+    scripted.script = [streamed(text.replace("\n", newline), EMBEDDING)]
+    expected = [Event("note", {"pitch": 1}), Event("news", {}), Event("result", EMBEDDING.body)]
+    assert hear(scripted.url) == expected
+
+
+def test_events_come_as_they_happen(scripted: Scripted) -> None:
+    scripted.script = [streamed(NOTE, Handler.pause, PROGRESS, EMBEDDING)]
+    with AnticipatoryClient(scripted.url) as each:
+        events = each.stream()
+        assert next(events) == NOTE
+        scripted.may_go_on.set()
+        assert next(events) == PROGRESS
+
+
+def test_events_come_as_they_happen_async(scripted: Scripted) -> None:
+    async def run(each: AsyncAnticipatoryClient) -> None:
+        events = each.stream()
+        assert await anext(events) == NOTE
+        scripted.may_go_on.set()
+        assert [event.name async for event in events] == ["progress", "result"]
+
+    scripted.script = [streamed(NOTE, Handler.pause, PROGRESS, EMBEDDING)]
+    with_client(scripted.url, run)
+
+
+def test_leaving_the_loop_hangs_up(scripted: Scripted) -> None:
+    scripted.script = [streamed(NOTE, Handler.listen)]
+    with AnticipatoryClient(scripted.url) as each:
+        for _ in each.stream():
+            break
+        assert scripted.hung_up.wait(20)
+
+
+def test_leaving_the_loop_hangs_up_async(scripted: Scripted) -> None:
+    async def run(each: AsyncAnticipatoryClient) -> None:
+        async for _ in each.stream():
+            break
+        assert await asyncio.to_thread(scripted.hung_up.wait, 20)
+
+    scripted.script = [streamed(NOTE, Handler.listen)]
+    with_client(scripted.url, run)
+
+
+def test_closing_a_stream_hangs_up(scripted: Scripted) -> None:
+    async def run(each: AsyncAnticipatoryClient) -> None:
+        async with aclosing(each.stream()) as events:
+            assert await anext(events) == NOTE
+        assert await asyncio.to_thread(scripted.hung_up.wait, 20)
+
+    scripted.script = [streamed(NOTE, Handler.listen)]
+    with_client(scripted.url, run)
+
+
+def test_a_stream_that_is_not_read_sends_nothing(scripted: Scripted) -> None:
+    with AnticipatoryClient(scripted.url) as each:
+        each.stream()
+    assert not scripted.received
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(422, InvalidRequest), (429, Busy), (500, ServerFault), (503, Unavailable), (504, ServerFault)],
+)
+def test_an_error_event_is_raised_and_never_asked_again(
+    scripted: Scripted, hear: Ask, status: int, kind: type[ServiceError]
+) -> None:
+    scripted.script = [streamed(NOTE, Event("error", {"status": status, "detail": "because"})), streamed(EMBEDDING)]
+    heard: list[Event] = []
+    with pytest.raises(kind) as caught:
+        hear(scripted.url, heard=heard)
+    assert type(caught.value) is kind
+    assert str(caught.value) == f"because (HTTP {status})"
+    assert (heard, len(scripted.received)) == ([NOTE], 1)
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}], ids=["at an end", "anywhere"])
+def test_a_stream_without_its_result_is_a_lost_connection(
+    scripted: Scripted, hear: Ask, headers: Mapping[str, str]
+) -> None:
+    scripted.script = [streamed(NOTE, "event: no", **headers), streamed(EMBEDDING)]
+    heard: list[Event] = []
+    with pytest.raises(ConnectionLost, match=f"^the connection to {scripted.url} broke: "):
+        hear(scripted.url, heard=heard)
+    assert (heard, len(scripted.received)) == ([NOTE], 1)
+
+
+def test_an_event_that_does_not_come_is_a_timeout(scripted: Scripted, hear: Ask) -> None:
+    scripted.script = [streamed(NOTE, Handler.listen), streamed(EMBEDDING)]
+    with pytest.raises(RequestTimeout, match=f"^no answer from {scripted.url} within 0.5 s$"):
+        hear(scripted.url, options={"timeout": 0.5})
+    assert scripted.hung_up.wait(20)
+    assert len(scripted.received) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("<html>"),
+        music(3),
+        streamed("event: note\ndata: {\n\n"),
+        streamed(Event("result", {"task": "generate"})),
+        streamed(Event("error", {})),
+        streamed(Event("error", {"status": "high", "detail": ""})),
+        Answer("moved", 302, {"Location": "/elsewhere"}),
+    ],
+)
+def test_another_services_stream_is_recognised(scripted: Scripted, answer: Answer) -> None:
+    scripted.script = [answer]
+    with pytest.raises(UnexpectedAnswer):
+        hear_sync(scripted.url)
+
+
+def test_a_stream_that_is_refused_is_asked_for_again(scripted: Scripted, hear: Ask) -> None:
+    scripted.script = [Answer("later", 429, NOW), Answer("later", 503, NOW), streamed(NOTE, EMBEDDING)]
+    assert hear(scripted.url) == [NOTE, Event("result", EMBEDDING.body)]
+    assert len(scripted.received) == 3
+
+
+def test_a_stream_that_is_refused_for_good_raises_why(scripted: Scripted, hear: Ask) -> None:
+    scripted.script = [Answer({"detail": "later"}, 429, NOW)] * 2
+    with pytest.raises(Busy, match=r"^later "):
+        hear(scripted.url, options={"max_retries": 1})
+
+
+def test_a_stream_from_nowhere_is_a_failed_connection(hear: Ask) -> None:
+    with pytest.raises(ConnectionFailed):
+        hear(nobody())
+
+
+# Streams of the real service
+
+
+def test_the_service_streams_every_note_of_its_result(service: Service, hear: Ask) -> None:
+    events = hear(service.url, length_seconds=3, num_variations=2)
+    *others, (last, result) = events
+    notes = Counter(event.data["variation"] for event in others if event.name == "note")
+    assert [notes[number] for number in (0, 1)] == [each["num_events"] for each in result["variations"]]
+    assert ({event.name for event in others}, last) == ({"note", "progress"}, "result")
+    seconds = [event.data["seconds"] for event in others if event.name == "progress"]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] == 3
+
+
+def test_the_service_streams_what_comes_after_the_prime(service: Service, hear: Ask) -> None:
+    path = GOLDEN / "midi/freedoom_e1m2.mid"
+    *others, (_, result) = hear(service.url, "continue", path, prime_seconds=2, length_seconds=2)
+    new = [event.data["onset"] for event in others if event.name == "note"]
+    all_notes = sorted(note.onset / 100 for note in midi.read_notes(result["variations"][0]["midi_bytes"]))
+    assert all_notes[len(all_notes) - len(new) :] == new
+
+
+def test_the_service_streams_an_embedding_as_its_result(service: Service, ask: Ask, hear: Ask) -> None:
+    path = GOLDEN / "midi/chorale_001.mid"
+    [(name, result)] = hear(service.url, "embed", path)
+    assert name == "result"
+    assert result["embedding"] == pytest.approx(ask(service.url, "embed", path)["embedding"], rel=1e-4, abs=1e-5)
+
+
+def test_the_service_refuses_a_stream_with_a_status(service: Service, hear: Ask) -> None:
+    with pytest.raises(InvalidRequest, match=r"^length_seconds must be in range 1.0..120.0, got 3000 \(HTTP 422\)$"):
+        hear(service.url, length_seconds=3000)
+
+
+def test_leaving_the_loop_frees_the_services_place(service: Service) -> None:
+    with AnticipatoryClient(service.url) as each:
+        for _ in each.stream(length_seconds=120, num_variations=5):
+            break
+        service.wait_for("anticipatory_batch_rows", 0)
+
+
+def test_the_key_opens_a_service_that_asks_for_one() -> None:
+    locked = Service("--default-model", "tiny", LIT_SERVER_API_KEY="secret")
+    locked.wait_until_listening()
+    for call in (partial(ask_sync, locked.url, "generate"), partial(hear_sync, locked.url)):
+        with pytest.raises(Unauthorized, match="X-API-Key"):
+            call(options={"api_key": "wrong"})
+        with pytest.raises(InvalidRequest, match="must be in range"):
+            call(length_seconds=3000, options={"api_key": "secret"})
+    locked.stop()
+
+
 # What goes wrong
 
 
@@ -336,6 +651,15 @@ def test_every_status_has_its_error(scripted: Scripted, status: int, kind: type[
     assert type(caught.value) is kind
     assert (caught.value.status, caught.value.detail) == (status, "because")
     assert str(caught.value) == f"because (HTTP {status})"
+
+
+def test_a_wrong_key_has_an_error_of_its_own(scripted: Scripted, ask: Ask, hear: Ask) -> None:
+    scripted.script = [Answer({"detail": "no key"}, 401)] * 2
+    for call in (partial(ask, scripted.url, "generate"), partial(hear, scripted.url)):
+        with pytest.raises(Unauthorized) as caught:
+            call(options={"api_key": "wrong"})
+        assert isinstance(caught.value, InvalidRequest)
+        assert str(caught.value) == "no key (HTTP 401): give api_key, or set LIT_SERVER_API_KEY"
 
 
 def test_a_list_of_problems_becomes_one_line(scripted: Scripted, ask: Ask) -> None:
@@ -435,6 +759,21 @@ def test_a_service_that_asks_for_patience_is_asked_again(scripted: Scripted, ask
     assert ask(scripted.url, "generate")["variations"][0]["num_events"] == 3
     assert len(scripted.received) == 3
     assert scripted.bodies[0] == scripted.bodies[2]
+
+
+def test_who_comes_back_when_told_to_is_let_in(scripted: Scripted, ask: Ask) -> None:
+    opens = float("inf")
+
+    def refuse() -> Answer:
+        nonlocal opens
+        opens = time.monotonic() + 1
+        return Answer("later", 429, {"Retry-After": "1"})
+
+    def let_in() -> Answer:
+        return music(3) if time.monotonic() >= opens else Answer("too early", 500)
+
+    scripted.script = [refuse, let_in]
+    assert ask(scripted.url, "generate", options={"max_retries": 1})["task"] == "generate"
 
 
 def test_patience_ends_after_the_last_retry(scripted: Scripted, ask: Ask) -> None:
