@@ -31,7 +31,7 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
@@ -50,6 +50,7 @@ QUICK_TIMEOUT_SECONDS: Final = 10.0
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30.0
 UNAUTHORIZED, BUSY, UNAVAILABLE = 401, 429, 503
+BAR_WIDTH: Final = 24
 
 Result: TypeAlias = dict[str, Any]
 """The service's answer as it came, and in each variation also `midi_bytes`."""
@@ -499,10 +500,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(**vars(_parser().parse_args(arguments)))
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (
-        AnticipatoryError,
-        ValueError,
-    ) as error:  # ValueError: not a number, or not a text, that JSON knows
+    except (AnticipatoryError, ValueError) as error:  # ValueError: what JSON cannot hold
         message = str(error)
     except KeyboardInterrupt:
         return 130
@@ -519,6 +517,7 @@ def _parser() -> argparse.ArgumentParser:
     url = os.environ.get("ANTICIPATORY_URL") or DEFAULT_URL
     url_help = f"where the service is (default: ANTICIPATORY_URL, or {DEFAULT_URL})"
     service.add_argument("--base-url", type=address, default=url, metavar="URL", help=url_help)
+    service.add_argument("--api-key", metavar="KEY", help="if the service asks for one (default: LIT_SERVER_API_KEY)")
 
     request = options(parents=[service])
     request.add_argument("--model-size", metavar="SIZE", help="tiny, small, medium or large")
@@ -546,24 +545,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(command: str, base_url: httpx.URL, out: Path | None = None, **fields: Any) -> None:
+def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Path | None = None, **fields: Any) -> None:
     """Ask, write what comes to `out`, and sum it up in one line."""
     if out and not out.parent.is_dir():  # minutes before it would have come to light
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out.parent))
     started = time.monotonic()
-    with AnticipatoryClient(base_url) as client:
+    with AnticipatoryClient(base_url, api_key=api_key) as client:
         if command == "health":
             if not client.health():
                 raise AnticipatoryError(f"{client.base_url} is not ready")
             sys.stdout.write(f"{client.base_url}: ok\n")
             return
-        requests: dict[str, Callable[..., Result]] = {
-            "generate": client.generate,
-            "continue": client.continue_midi,
-            "embed": client.embed,
-        }
-        with _spinner(command):
-            result = requests[command](**fields)
+        with _StatusLine(command) as status:
+            for event in client.stream(command, **fields):
+                status.take(event)
+    result = event.data
     written = _write(result, out)
     metadata = result["metadata"]
     where = f"{metadata['model_size']} on {metadata.get('device', 'unknown device')}"
@@ -597,30 +593,46 @@ def _contents(result: Result) -> str:
     return f"{notes} {unit}, {result['variations'][0]['duration_seconds']:.1f} s"
 
 
-@contextmanager
-def _spinner(label: str) -> Iterator[None]:
-    """On a terminal, show that something is going on, and for how long."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-    started = time.monotonic()
+class _StatusLine:
+    """On a terminal, while the block runs: that something is going on, for how long, and how far it has come."""
 
-    def turn() -> None:
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._notes = 0
+        self._music = ""
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._turn, daemon=True)
+
+    def take(self, event: Event) -> None:
+        """Show what has happened."""
+        if event.name == "note":
+            self._notes += 1
+        elif event.name == "progress":
+            seconds, total = event.data["seconds"], event.data["total_seconds"]
+            bar = "#" * round(BAR_WIDTH * min(1.0, seconds / total))
+            notes = f"{self._notes} note{'s' * (self._notes != 1)}"
+            self._music = f" [{bar:<{BAR_WIDTH}}] {seconds:.1f} of {total:.1f} s of music, {notes}"
+
+    def _turn(self) -> None:
+        started = time.monotonic()
         for frame in itertools.cycle("|/-\\"):
-            sys.stderr.write(f"\r{frame} {label} {time.monotonic() - started:.0f} s")
+            text = f"{frame} {self._label} {time.monotonic() - started:.0f} s{self._music}"
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # and wipe what is left of a longer line
             sys.stderr.flush()
-            if done.wait(0.1):
+            if self._done.wait(0.1):
                 break
-        sys.stderr.write("\r\x1b[K")  # back to the start of the line, and wipe it
+        sys.stderr.write("\r\x1b[K")
 
-    thread = threading.Thread(target=turn, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
 if __name__ == "__main__":

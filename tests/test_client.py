@@ -6,8 +6,10 @@ import os
 import pickle
 import pty
 import re
+import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 import weakref
@@ -835,45 +837,103 @@ def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.Com
 
 
 def test_generate_writes_a_file_and_sums_up(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [music(164)]
+    scripted.script = [streamed(NOTE, PROGRESS, music(164))]
     options = ["--length-seconds", "10", "--top-p", "0.9", "--model-size", "tiny", "--client-job-id", "me"]
     run = run_client("generate", "--base-url", scripted.url, *options, "--out", "new.mid", cwd=tmp_path)
     assert re.fullmatch(r"new\.mid: 164 notes, 10\.0 s, tiny on cpu, \d+\.\d s\n", run.stdout)
     assert (run.returncode, run.stderr) == (0, "")
     assert (tmp_path / "new.mid").read_bytes() == MIDI
     sent = {"length_seconds": 10.0, "top_p": 0.9, "model_size": "tiny", "client_job_id": "me"}
-    assert scripted.bodies == [{"task": "generate", "num_variations": 1, **sent}]
+    assert scripted.bodies == [{"task": "generate", **sent}]
 
 
 def test_an_embedding_without_a_file_is_all_that_stdout_gets(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "in.mid").write_bytes(MIDI)
-    scripted.script = [EMBEDDING]
+    scripted.script = [streamed(EMBEDDING)]
     run = run_client("embed", "in.mid", "--embed-layer", "-1", cwd=tmp_path, ANTICIPATORY_URL=scripted.url)
     assert json.loads(run.stdout) == EMBEDDING.body
     assert run.stderr.startswith("stdout: 2 numbers from 1023 of 3000 tokens, tiny on cpu, ")
     assert scripted.bodies[0]["embed_layer"] == -1
 
 
-def test_a_terminal_shows_that_something_goes_on(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [music(1)]
-    screen, terminal = pty.openpty()
-    command = [sys.executable, str(CLIENT), "generate", "--base-url", scripted.url]
-    run = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=terminal, text=True, check=True)
-    os.close(terminal)
-    shown = read_all(screen)
-    os.close(screen)
-    assert shown.startswith("\r| generate 0 s")
-    assert shown.endswith("\r\x1b[K")
-    assert run.stdout.startswith("out.mid: 1 note, 10.0 s")
+class Terminal:
+    """The command line on a terminal of so many columns; stdout is a pipe."""
+
+    def __init__(self, *arguments: str, cwd: Path, columns: int = 80) -> None:
+        self._screen, terminal = pty.openpty()
+        termios.tcsetwinsize(terminal, (24, columns))
+        # Whoever started the tests in the background has Ctrl-C ignored, and that is inherited.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        self.process = subprocess.Popen(
+            [sys.executable, str(CLIENT), *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=terminal, text=True
+        )
+        signal.signal(signal.SIGINT, before)
+        os.close(terminal)
+        self.shown = ""
+
+    def read_until(self, text: str) -> None:
+        """Take what is shown, up to a text that is, or to the end."""
+        with suppress(OSError):  # so Linux says that the other end is closed
+            while text not in self.shown and (part := os.read(self._screen, 1000)):
+                self.shown += part.decode()
+
+    def finish(self) -> tuple[int, str]:
+        """(exit status, stdout), once there is nothing more to show."""
+        self.read_until("there is no such text")
+        os.close(self._screen)
+        stdout, _ = self.process.communicate()
+        return self.process.returncode, stdout
 
 
-def read_all(screen: int) -> str:
-    """What was written to a terminal whose other end is closed by now."""
-    shown = b""
-    with suppress(OSError):  # so Linux says that there is no more
-        while part := os.read(screen, 1000):
-            shown += part
-    return shown.decode()
+def test_a_terminal_shows_how_far_the_music_has_come(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [streamed(NOTE, NOTE, PROGRESS, Handler.pause, music(1))]
+    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
+    terminal.read_until("notes")
+    scripted.may_go_on.set()
+    status, stdout = terminal.finish()
+    assert terminal.shown.startswith("\r| generate 0 s")
+    assert " s [######                  ] 5.0 of 20.0 s of music, 2 notes\x1b[K" in terminal.shown
+    assert terminal.shown.endswith("\r\x1b[K")
+    assert "\n" not in terminal.shown
+    assert (status, stdout.partition(", ")[0]) == (0, "out.mid: 1 note")
+
+
+def test_what_a_terminal_shows_fits_into_its_line(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [streamed(NOTE, PROGRESS, Handler.pause, music(1))]
+    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path, columns=30)
+    terminal.read_until("#")
+    scripted.may_go_on.set()
+    terminal.finish()
+    assert max(len(line.removesuffix("\x1b[K")) for line in terminal.shown.split("\r")) == 29
+
+
+def test_an_error_wipes_the_line_before_it_is_told(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [streamed(NOTE, Event("error", {"status": 504, "detail": "too long"}))]
+    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
+    status, stdout = terminal.finish()
+    assert (status, stdout) == (1, "")
+    assert terminal.shown.endswith("\r\x1b[Kerror: too long (HTTP 504)\r\n")
+
+
+def test_ctrl_c_hangs_up_and_says_nothing(scripted: Scripted, tmp_path: Path) -> None:
+    scripted.script = [streamed(NOTE, PROGRESS, Handler.listen)]
+    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
+    terminal.read_until("#")
+    terminal.process.send_signal(signal.SIGINT)
+    assert terminal.finish() == (130, "")
+    assert terminal.shown.endswith("\r\x1b[K")
+    assert "Traceback" not in terminal.shown
+    assert scripted.hung_up.wait(20)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_key_is_an_option_of_every_command(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    scripted.script = [Answer("ok"), Answer({"detail": "no key"}, 401)]
+    call = ["--base-url", scripted.url, "--api-key", "mine"]
+    in_process(capsys, "health", *call)
+    status, _, stderr = in_process(capsys, "generate", *call)
+    assert (status, stderr) == (1, "error: no key (HTTP 401): give api_key, or set LIT_SERVER_API_KEY\n")
+    assert [each.headers["X-API-Key"] for each in scripted.received] == ["mine", "mine"]
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
@@ -885,7 +945,7 @@ def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int
 def test_continue_numbers_its_files(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source, out = tmp_path / "in.mid", tmp_path / "new.mid"
     source.write_bytes(MIDI)
-    scripted.script = [music(5, 6, task="continue")]
+    scripted.script = [streamed(music(5, 6, task="continue"))]
     call = ["continue", str(source), "--base-url", scripted.url, "--prime-seconds", "3", "--out", str(out)]
     _, stdout, _ = in_process(capsys, *call)
     assert stdout.startswith(f"{tmp_path}/new-1.mid, {tmp_path}/new-2.mid: 5, 6 notes, 10.0 s, tiny on cpu, ")
@@ -897,7 +957,7 @@ def test_an_embedding_is_written_to_the_file_asked_for(
     scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "in.mid").write_bytes(MIDI)
-    scripted.script = [EMBEDDING]
+    scripted.script = [streamed(EMBEDDING)]
     out = tmp_path / "x.json"
     call = ["embed", str(tmp_path / "in.mid"), "--base-url", scripted.url, "--out", str(out)]
     status, stdout, _ = in_process(capsys, *call)
