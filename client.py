@@ -9,6 +9,7 @@ AnticipatoryError
 ├── UnexpectedAnswer     what answered is not this service
 └── ServiceError         the service answered with an error; has its `status` and `detail`
     ├── InvalidRequest   4xx: the request must be changed
+    │   └── Unauthorized 401: the service asks for a key, and this is not it
     ├── Busy             429: too many requests are waiting, also after the last retry
     ├── Unavailable      503: not ready, or the model cannot be had, also after the last retry
     └── ServerFault      other 5xx: the service failed, or ran out of time
@@ -30,12 +31,12 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
 
 import httpx
 
@@ -48,7 +49,8 @@ QUICK_TIMEOUT_SECONDS: Final = 10.0
 
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30.0
-BUSY, UNAVAILABLE = 429, 503
+UNAUTHORIZED, BUSY, UNAVAILABLE = 401, 429, 503
+BAR_WIDTH: Final = 24
 
 Result: TypeAlias = dict[str, Any]
 """The service's answer as it came, and in each variation also `midi_bytes`."""
@@ -59,7 +61,22 @@ Midi: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
 Headers: TypeAlias = Mapping[str, str] | None
 """Sent along as they are: `traceparent`, for instance."""
 
-T = TypeVar("T")
+Task: TypeAlias = Literal["generate", "continue", "embed"]
+
+AnswerT = TypeVar("AnswerT")
+EventsT = TypeVar("EventsT")
+
+
+class Event(NamedTuple):
+    """Something that happened while the service worked.
+
+    - `note`, once for each: `variation`, `onset` and `duration` in seconds, `pitch`, `instrument`, `velocity`
+    - `progress`: `seconds` of new music that are done in every variation, of `total_seconds`
+    - `result`, the last: what the method without a stream returns
+    """
+
+    name: str
+    data: Result
 
 
 class AnticipatoryError(Exception):
@@ -97,6 +114,13 @@ class ServiceError(AnticipatoryError):
 
 class InvalidRequest(ServiceError):
     """The request must be changed; `detail` says what is wrong with it."""
+
+
+class Unauthorized(InvalidRequest):
+    """The service asks for a key, and this is not it."""
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}: give api_key, or set LIT_SERVER_API_KEY"
 
 
 class Busy(ServiceError):
@@ -163,29 +187,53 @@ def _problem_text(problem: Any) -> str:
     return message if not field or message.startswith(f"{field} ") else f"{field}: {message}"
 
 
-def _read_result(response: httpx.Response) -> Result:
-    """A good answer, with `midi_bytes` added to its variations. Any other is raised as an error."""
-    if not response.is_success:
-        raise _service_error(response)
+def _read_event(name: str, text: str) -> Event:
+    """An event of the service, with `midi_bytes` added to the variations of a result. An `error` is raised."""
     try:
-        result: Result = response.json()
-        for variation in result["variations"] if result["task"] != "embed" else ():
-            variation["midi_bytes"] = base64.b64decode(variation["midi_base64"], validate=True)
+        data = json.loads(text)
+        if name == "error":
+            raise _service_error(data["status"], data["detail"])
+        if name == "result" and data["task"] != "embed":
+            for variation in data["variations"]:
+                variation["midi_bytes"] = base64.b64decode(variation["midi_base64"], validate=True)
     except (ValueError, KeyError, TypeError) as error:
-        raise UnexpectedAnswer(f"this is no answer of the service: {response.text[:80]!r}") from error
-    return result
+        raise UnexpectedAnswer(f"this is no answer of the service: {text[:80]!r}") from error
+    return Event(name, data)
 
 
-def _service_error(response: httpx.Response) -> AnticipatoryError:
-    status = response.status_code
-    if status < 400:
-        return UnexpectedAnswer(f"the service does not answer with HTTP {status}: is the address right?")
+class _EventReader:
+    """Server-sent events out of the lines that they travel as."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        kind = response.headers.get("content-type", "nothing known")
+        if not kind.startswith("text/event-stream"):
+            raise UnexpectedAnswer(f"this is no stream of the service, but {kind}: is the address right?")
+        self._fields: dict[str, str] = {}
+
+    def read(self, line: str) -> Event | None:
+        """The event that ends with this line, if one does."""
+        if line:
+            name, _, value = line.partition(":")  # a comment has no name
+            self._fields[name] = value.removeprefix(" ")
+            return None
+        fields, self._fields = self._fields, {}
+        return _read_event(fields.get("event", "message"), fields["data"]) if "data" in fields else None
+
+
+def _refusal(response: httpx.Response) -> AnticipatoryError:
+    """The error that an answer without success stands for."""
+    if response.status_code < 400:
+        return UnexpectedAnswer(f"the service does not answer with HTTP {response.status_code}: is the address right?")
     try:
         detail = response.json()["detail"]
     except (ValueError, KeyError, TypeError):
         detail = response.text[:300]
-    error = {BUSY: Busy, UNAVAILABLE: Unavailable}.get(status)
-    return (error or (InvalidRequest if status < 500 else ServerFault))(status, detail)
+    return _service_error(response.status_code, detail)
+
+
+def _service_error(status: int, detail: Any) -> ServiceError:
+    kinds = {UNAUTHORIZED: Unauthorized, BUSY: Busy, UNAVAILABLE: Unavailable}
+    return kinds.get(status, InvalidRequest if status < 500 else ServerFault)(status, detail)
 
 
 def _is_ok(health: httpx.Response) -> bool:
@@ -193,34 +241,45 @@ def _is_ok(health: httpx.Response) -> bool:
     return health.status_code == httpx.codes.OK and health.text.strip() == "ok"
 
 
-def _base64(midi: Midi) -> str:
-    data = Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else midi
-    return base64.b64encode(data).decode()
+def _body(task: Task, midi: Midi | None = None, **fields: Any) -> Result:
+    """A request. What is None is not sent."""
+    if midi is not None:
+        data = Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else midi
+        fields["midi_input"] = base64.b64encode(data).decode()
+    return {"task": task, **{name: value for name, value in fields.items() if value is not None}}
 
 
-class _BaseClient(ABC, Generic[T]):
-    """All but the sending. `T` is what a request returns: a result, or a coroutine that does."""
+class _BaseClient(ABC, Generic[AnswerT, EventsT]):
+    """All but the sending. A request returns `AnswerT`: a result, or a coroutine that does; a stream `EventsT`."""
 
     def __init__(
         self,
         base_url: httpx.URL | str = DEFAULT_URL,
         *,
+        api_key: str | None = None,
         timeout: float = TIMEOUT_SECONDS,
         max_retries: int = 3,
     ) -> None:
         """A client of the service at `base_url` (ValueError when that is no address).
 
-        It waits `timeout` seconds for an answer, and while the service is busy (429) or not ready (503) it
-        tries `max_retries` times more.
+        It shows `api_key` to a service that asks for one, by default what LIT_SERVER_API_KEY says. It waits
+        `timeout` seconds for an answer, or for the next event of a stream, and while the service is busy (429) or
+        not ready (503) it tries `max_retries` times more.
         """
         url = address(str(base_url))
         self.base_url = str(url.copy_with(userinfo=b"")).rstrip("/")
         self.timeout = timeout
         self.max_retries = max_retries
         self._quick_timeout = min(timeout, QUICK_TIMEOUT_SECONDS)
+        key = os.environ.get("LIT_SERVER_API_KEY", "") if api_key is None else api_key
         # Plain http needs no certificates, and to load them takes longer than the rest of a request.
         verify = True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        self._open(base_url=url, timeout=httpx.Timeout(timeout, connect=self._quick_timeout), verify=verify)
+        self._open(
+            base_url=url,
+            headers={b"X-API-Key": key.strip().encode()} if key else None,
+            timeout=httpx.Timeout(timeout, connect=self._quick_timeout),
+            verify=verify,
+        )
 
     def generate(
         self,
@@ -231,17 +290,17 @@ class _BaseClient(ABC, Generic[T]):
         num_variations: int = 1,
         client_job_id: str | None = None,
         headers: Headers = None,
-    ) -> T:
+    ) -> AnswerT:
         """Music from nothing."""
-        return self._request(
+        request = _body(
             "generate",
-            headers,
             length_seconds=length_seconds,
             top_p=top_p,
             model_size=model_size,
             num_variations=num_variations,
             client_job_id=client_job_id,
         )
+        return self._predict(request, headers)
 
     def continue_midi(
         self,
@@ -254,12 +313,11 @@ class _BaseClient(ABC, Generic[T]):
         num_variations: int = 1,
         client_job_id: str | None = None,
         headers: Headers = None,
-    ) -> T:
+    ) -> AnswerT:
         """The first `prime_seconds` of a MIDI file, and `length_seconds` of new music after them."""
-        return self._request(
+        request = _body(
             "continue",
-            headers,
-            midi_input=_base64(midi),
+            midi,
             prime_seconds=prime_seconds,
             length_seconds=length_seconds,
             top_p=top_p,
@@ -267,6 +325,7 @@ class _BaseClient(ABC, Generic[T]):
             num_variations=num_variations,
             client_job_id=client_job_id,
         )
+        return self._predict(request, headers)
 
     def embed(
         self,
@@ -276,33 +335,44 @@ class _BaseClient(ABC, Generic[T]):
         model_size: str | None = None,
         client_job_id: str | None = None,
         headers: Headers = None,
-    ) -> T:
+    ) -> AnswerT:
         """One vector that describes a MIDI file."""
-        return self._request(
+        request = _body(
             "embed",
-            headers,
-            midi_input=_base64(midi),
+            midi,
             embed_layer=embed_layer,
             model_size=model_size,
             client_job_id=client_job_id,
         )
+        return self._predict(request, headers)
 
-    def _request(self, task: str, headers: Headers, **fields: Any) -> T:
-        sent = {name: value for name, value in fields.items() if value is not None}
-        return self._predict({"task": task, **sent}, headers)
+    def stream(
+        self, task: Task = "generate", midi: Midi | None = None, *, headers: Headers = None, **fields: Any
+    ) -> EventsT:
+        """The same request, answered by its events as they happen: each note, and last the result.
+
+        `fields` are those of `generate`, `continue_midi` or `embed`, by name. Nothing is sent before the first event is
+        asked for. To leave the loop early hangs up, and the service stops: at once if the iterator is closed
+        (`contextlib.closing`, `aclosing`), else when it is forgotten.
+        """
+        return self._stream(_body(task, midi, **fields), headers)
 
     @abstractmethod
     def _open(self, **options: Any) -> None:
         """Make the httpx client."""
 
     @abstractmethod
-    def _predict(self, body: Result, headers: Headers) -> T:
-        """Send a request, again while the service asks for patience, and read the answer."""
+    def _predict(self, body: Result, headers: Headers) -> AnswerT:
+        """Send a request and read the answer."""
 
-    def _wait_seconds(self, response: httpx.Response, attempt: int) -> float | None:
-        """How long to wait before the request is sent again; None when it is not."""
+    @abstractmethod
+    def _stream(self, body: Result, headers: Headers) -> EventsT:
+        """Send a request and read the events."""
+
+    def _wait_seconds(self, response: httpx.Response, attempt: int) -> float:
+        """How long to wait before a request that was refused is sent again. Raises the refusal when it is not."""
         if response.status_code not in (BUSY, UNAVAILABLE) or attempt >= self.max_retries:
-            return None
+            raise _refusal(response)
         return retry_wait_seconds(attempt, response.headers.get("retry-after"))
 
     @contextmanager
@@ -321,22 +391,39 @@ class _BaseClient(ABC, Generic[T]):
             raise ConnectionLost(f"the connection to {self.base_url} broke: {reason}") from error
 
 
-class AnticipatoryClient(_BaseClient[Result]):
+class AnticipatoryClient(_BaseClient[Result, Generator[Event]]):
     """The client for ordinary code. A `with` block closes it; so does garbage collection."""
 
     def _open(self, **options: Any) -> None:
         self._http = httpx.Client(**options)
         weakref.finalize(self, self._http.close)
 
+    @contextmanager
+    def _post(self, path: str, body: Result, headers: Headers) -> Iterator[httpx.Response]:
+        """A good answer, not yet read. Sends the request again while the service asks for patience."""
+        with self._own_errors():
+            for attempt in itertools.count():
+                with self._http.stream("POST", path, json=body, headers=headers) as response:
+                    if response.is_success:
+                        yield response
+                        return
+                    response.read()
+                time.sleep(self._wait_seconds(response, attempt))
+
     def _predict(self, body: Result, headers: Headers) -> Result:
-        for attempt in itertools.count():
-            with self._own_errors():
-                response = self._http.post("/predict", json=body, headers=headers)
-            wait = self._wait_seconds(response, attempt)
-            if wait is None:
-                break
-            time.sleep(wait)
-        return _read_result(response)
+        with self._post("/predict", body, headers) as response:
+            response.read()
+        return _read_event("result", response.text).data
+
+    def _stream(self, body: Result, headers: Headers) -> Generator[Event]:
+        with self._post("/predict/stream", body, headers) as response:
+            reader = _EventReader(response)
+            for line in response.iter_lines():
+                if event := reader.read(line):
+                    yield event
+                    if event.name == "result":
+                        return
+        raise ConnectionLost(f"the connection to {self.base_url} broke: the stream ended before its result")
 
     def health(self) -> bool:
         """Whether the service is there and ready."""
@@ -356,21 +443,38 @@ class AnticipatoryClient(_BaseClient[Result]):
         self.close()
 
 
-class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result]]):
-    """The client for asyncio: the same methods, to be awaited. Use it in an `async with` block."""
+class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGenerator[Event]]):
+    """The client for asyncio: the same methods, to be awaited, and `async for`. Use it in an `async with` block."""
 
     def _open(self, **options: Any) -> None:
         self._http = httpx.AsyncClient(**options)
 
+    @asynccontextmanager
+    async def _post(self, path: str, body: Result, headers: Headers) -> AsyncIterator[httpx.Response]:
+        """A good answer, not yet read. Sends the request again while the service asks for patience."""
+        with self._own_errors():
+            for attempt in itertools.count():
+                async with self._http.stream("POST", path, json=body, headers=headers) as response:
+                    if response.is_success:
+                        yield response
+                        return
+                    await response.aread()
+                await asyncio.sleep(self._wait_seconds(response, attempt))
+
     async def _predict(self, body: Result, headers: Headers) -> Result:
-        for attempt in itertools.count():
-            with self._own_errors():
-                response = await self._http.post("/predict", json=body, headers=headers)
-            wait = self._wait_seconds(response, attempt)
-            if wait is None:
-                break
-            await asyncio.sleep(wait)
-        return _read_result(response)
+        async with self._post("/predict", body, headers) as response:
+            await response.aread()
+        return _read_event("result", response.text).data
+
+    async def _stream(self, body: Result, headers: Headers) -> AsyncGenerator[Event]:
+        async with self._post("/predict/stream", body, headers) as response:
+            reader = _EventReader(response)
+            async for line in response.aiter_lines():
+                if event := reader.read(line):
+                    yield event
+                    if event.name == "result":
+                        return
+        raise ConnectionLost(f"the connection to {self.base_url} broke: the stream ended before its result")
 
     async def health(self) -> bool:
         """Whether the service is there and ready."""
@@ -396,10 +500,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _run(**vars(_parser().parse_args(arguments)))
     except OSError as error:
         message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (
-        AnticipatoryError,
-        ValueError,
-    ) as error:  # ValueError: not a number, or not a text, that JSON knows
+    except (AnticipatoryError, ValueError) as error:  # ValueError: what JSON cannot hold
         message = str(error)
     except KeyboardInterrupt:
         return 130
@@ -416,6 +517,7 @@ def _parser() -> argparse.ArgumentParser:
     url = os.environ.get("ANTICIPATORY_URL") or DEFAULT_URL
     url_help = f"where the service is (default: ANTICIPATORY_URL, or {DEFAULT_URL})"
     service.add_argument("--base-url", type=address, default=url, metavar="URL", help=url_help)
+    service.add_argument("--api-key", metavar="KEY", help="if the service asks for one (default: LIT_SERVER_API_KEY)")
 
     request = options(parents=[service])
     request.add_argument("--model-size", metavar="SIZE", help="tiny, small, medium or large")
@@ -443,24 +545,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run(command: str, base_url: httpx.URL, out: Path | None = None, **fields: Any) -> None:
+def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Path | None = None, **fields: Any) -> None:
     """Ask, write what comes to `out`, and sum it up in one line."""
     if out and not out.parent.is_dir():  # minutes before it would have come to light
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out.parent))
     started = time.monotonic()
-    with AnticipatoryClient(base_url) as client:
+    with AnticipatoryClient(base_url, api_key=api_key) as client:
         if command == "health":
             if not client.health():
                 raise AnticipatoryError(f"{client.base_url} is not ready")
             sys.stdout.write(f"{client.base_url}: ok\n")
             return
-        requests: dict[str, Callable[..., Result]] = {
-            "generate": client.generate,
-            "continue": client.continue_midi,
-            "embed": client.embed,
-        }
-        with _spinner(command):
-            result = requests[command](**fields)
+        with _StatusLine(command) as status:
+            for event in client.stream(command, **fields):
+                status.take(event)
+    result = event.data
     written = _write(result, out)
     metadata = result["metadata"]
     where = f"{metadata['model_size']} on {metadata.get('device', 'unknown device')}"
@@ -494,30 +593,46 @@ def _contents(result: Result) -> str:
     return f"{notes} {unit}, {result['variations'][0]['duration_seconds']:.1f} s"
 
 
-@contextmanager
-def _spinner(label: str) -> Iterator[None]:
-    """On a terminal, show that something is going on, and for how long."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    done = threading.Event()
-    started = time.monotonic()
+class _StatusLine:
+    """On a terminal, while the block runs: that something is going on, for how long, and how far it has come."""
 
-    def turn() -> None:
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._notes = 0
+        self._music = ""
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._turn, daemon=True)
+
+    def take(self, event: Event) -> None:
+        """Show what has happened."""
+        if event.name == "note":
+            self._notes += 1
+        elif event.name == "progress":
+            seconds, total = event.data["seconds"], event.data["total_seconds"]
+            bar = "#" * round(BAR_WIDTH * min(1.0, seconds / total))
+            notes = f"{self._notes} note{'s' * (self._notes != 1)}"
+            self._music = f" [{bar:<{BAR_WIDTH}}] {seconds:.1f} of {total:.1f} s of music, {notes}"
+
+    def _turn(self) -> None:
+        started = time.monotonic()
         for frame in itertools.cycle("|/-\\"):
-            sys.stderr.write(f"\r{frame} {label} {time.monotonic() - started:.0f} s")
+            text = f"{frame} {self._label} {time.monotonic() - started:.0f} s{self._music}"
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # and wipe what is left of a longer line
             sys.stderr.flush()
-            if done.wait(0.1):
+            if self._done.wait(0.1):
                 break
-        sys.stderr.write("\r\x1b[K")  # back to the start of the line, and wipe it
+        sys.stderr.write("\r\x1b[K")
 
-    thread = threading.Thread(target=turn, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
 if __name__ == "__main__":
