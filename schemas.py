@@ -191,7 +191,7 @@ class PredictRequest(BaseModel):
         if task == "generate":
             return value
         if value is None or not value.strip():
-            raise PydanticCustomError("missing", "midi_input is required for task '{task}'", {"task": task})
+            raise PydanticCustomError("midi_required", "midi_input is required for task '{task}'", {"task": task})
         try:
             _decode_base64(value)
         except ValueError as error:
