@@ -20,6 +20,9 @@ FIRST_DELAY_SECONDS: Final = 0.25
 LONGEST_DELAY_SECONDS: Final = 30.0
 """Between the deaths of workers that never became ready and the next try."""
 
+START_SECONDS: Final = 120.0
+"""How long a worker may be silent before it is ready, if a step may not be so long: imports take their time."""
+
 STOP_SECONDS: Final = 5.0
 """How long a worker may take to exit when it is told to."""
 
@@ -129,9 +132,10 @@ class Supervisor:
     async def _watch(self, worker: _Worker) -> str:
         """Wait for the worker's end, or bring it about when it hangs; what happened."""
         while not worker.gone.is_set():
-            if time.monotonic() - worker.heard > self._step_timeout:
+            patience = self._step_timeout if worker.was_ready else max(self._step_timeout, START_SECONDS)
+            if time.monotonic() - worker.heard > patience:
                 worker.process.kill()
-                return f"was stuck in one step for {self._step_timeout:g} s and has been killed"
+                return f"was stuck in one step for {patience:g} s and has been killed"
             with suppress(TimeoutError):
                 await asyncio.wait_for(worker.gone.wait(), 0.5)
         return "died"
