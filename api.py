@@ -18,6 +18,7 @@ from amt.sequence import Request as Decoding
 from amt.vocab import TICKS_PER_SECOND
 from jobs import Embed, Generation, Progress
 from schemas import (
+    MAX_SEED,
     ContinueResponse,
     EmbedResponse,
     GenerateResponse,
@@ -33,6 +34,9 @@ from serving.telemetry import start_tracing
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
     from runner import Runner
+
+DRAWN_SEED_BITS = 48
+"""Seeds that we draw are exact in JavaScript and other languages without integers of 64 bits."""
 
 NO_MEMORY = (
     "there is not enough memory for this request beside what runs: "
@@ -68,15 +72,16 @@ class AnticipatoryAPI(BatchingAPI):
         if request.task == "continue":
             prime = take_prime(midi.read_notes(request.midi_bytes), _ticks(request.prime_seconds))
         prompt = ev.from_notes(prime.notes)
+        seed = secrets.randbits(DRAWN_SEED_BITS) if request.seed is None else request.seed
         sequences = tuple(
             Decoding(
                 end_ticks=prime.end_ticks + _ticks(request.length_seconds),
                 start_ticks=prime.end_ticks,
                 prompt=prompt,
                 top_p=request.top_p,
-                seed=secrets.randbits(63),
+                seed=(seed + variation) % (MAX_SEED + 1),
             )
-            for _ in range(request.num_variations)
+            for variation in range(request.num_variations)
         )
         return Generation(size, headers, streams, prime, sequences)
 
@@ -123,7 +128,10 @@ class AnticipatoryAPI(BatchingAPI):
                 metadata=metadata,
             )
         end_ticks = work.sequences[0].end_ticks
-        variations = [_variation(work.prime.followed_by(_new_notes(events, end_ticks)), end_ticks) for events in result]
+        variations = [
+            _variation(work.prime.followed_by(_new_notes(events, end_ticks)), end_ticks, sequence.seed)
+            for events, sequence in zip(result, work.sequences, strict=True)
+        ]
         if request.task == "generate":
             return GenerateResponse(variations=variations, metadata=metadata)
         return ContinueResponse(variations=variations, prime_seconds=request.prime_seconds, metadata=metadata)
@@ -189,9 +197,10 @@ def _in_seconds(note: Note) -> dict[str, Any]:
     return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
 
 
-def _variation(notes: list[Note], end_ticks: int) -> Variation:
+def _variation(notes: list[Note], end_ticks: int, seed: int) -> Variation:
     return Variation(
         midi_base64=base64.b64encode(midi.write_notes(notes, end_ticks)).decode(),
         num_events=len(notes),
+        seed=seed,
         duration_seconds=end_ticks / TICKS_PER_SECOND,
     )

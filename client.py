@@ -288,6 +288,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
         top_p: float = 0.95,
         model_size: str | None = None,
         num_variations: int = 1,
+        seed: int | None = None,
         client_job_id: str | None = None,
         headers: Headers = None,
     ) -> AnswerT:
@@ -298,6 +299,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
             top_p=top_p,
             model_size=model_size,
             num_variations=num_variations,
+            seed=seed,
             client_job_id=client_job_id,
         )
         return self._predict(request, headers)
@@ -311,6 +313,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
         top_p: float = 0.95,
         model_size: str | None = None,
         num_variations: int = 1,
+        seed: int | None = None,
         client_job_id: str | None = None,
         headers: Headers = None,
     ) -> AnswerT:
@@ -323,6 +326,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
             top_p=top_p,
             model_size=model_size,
             num_variations=num_variations,
+            seed=seed,
             client_job_id=client_job_id,
         )
         return self._predict(request, headers)
@@ -527,6 +531,7 @@ def _parser() -> argparse.ArgumentParser:
     music.add_argument("--length-seconds", type=float, metavar="S", help="new music, 1 to 120 (default: 20)")
     music.add_argument("--top-p", type=float, metavar="P", help="0.1 tame to 1.0 wild (default: 0.95)")
     music.add_argument("--num-variations", type=int, metavar="N", help="1 to 5 (default: 1)")
+    music.add_argument("--seed", type=int, metavar="N", help="for the same music again (default: a new one)")
     out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
     music.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
 

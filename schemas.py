@@ -20,6 +20,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+MAX_SEED: Final = 2**63 - 1
+
 Task = Literal["generate", "continue", "embed"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
 
@@ -160,6 +162,12 @@ class PredictRequest(BaseModel):
         default=1,
         description="generate, continue: how many independent results. They are made together, as one batch.",
     )
+    seed: Annotated[int, InRange(0, MAX_SEED)] | None = Field(
+        default=None,
+        description="generate, continue: of the random choices. The first variation gets it, each further one the "
+        "next number; null: one is drawn. The answer names every variation's seed, and sending it back with the "
+        "same request gives the same music, on the same device and precision.",
+    )
     model_size: ModelSize | None = Field(
         default=None,
         description="Which model: tiny (bundled with the service), small (about 128 million parameters), "
@@ -215,6 +223,7 @@ class Variation(_Response):
 
     midi_base64: str = Field(description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument.")
     num_events: int = Field(description="How many notes the MIDI file holds.")
+    seed: int = Field(description="What to send as `seed` to get this one alone again.")
     duration_seconds: float = Field(
         description="How long the MIDI file lasts, in seconds; continue: with the prime that was used."
     )

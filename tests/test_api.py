@@ -59,7 +59,7 @@ def test_generate_answers_as_specified(http: httpx.Client) -> None:
     assert set(result) == {"task", "variations", "metadata"}
     assert result["task"] == "generate"
     (variation,) = result["variations"]
-    assert set(variation) == {"midi_base64", "num_events", "duration_seconds"}
+    assert set(variation) == {"midi_base64", "num_events", "duration_seconds", "seed"}
     assert variation["duration_seconds"] == 2.0
     assert set(result["metadata"]) == METADATA
     assert result["metadata"]["client_job_id"] == "job.1"
@@ -82,6 +82,18 @@ def test_an_empty_request_generates_with_the_defaults(http: httpx.Client) -> Non
 def test_variations_differ(http: httpx.Client) -> None:
     result = predict(http, task="generate", length_seconds=4, num_variations=5)
     assert len({variation["midi_base64"] for variation in result["variations"]}) == 5
+
+
+@pytest.mark.parametrize("task", ["generate", "continue"])
+def test_a_seed_sent_back_alone_gives_the_same_bytes(task: str, http: httpx.Client) -> None:
+    body = {"task": task, "midi_input": encoded(CHORALE), "length_seconds": 5}
+    for variation in predict(http, **body, num_variations=3)["variations"]:
+        assert predict(http, **body, seed=variation["seed"])["variations"] == [variation]
+
+
+def test_the_largest_seed_is_followed_by_the_smallest(http: httpx.Client) -> None:
+    variations = predict(http, length_seconds=1, seed=2**63 - 1, num_variations=2)["variations"]
+    assert [variation["seed"] for variation in variations] == [2**63 - 1, 0]
 
 
 def test_continue_answers_as_specified(http: httpx.Client) -> None:
@@ -143,6 +155,7 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
         ({"length_seconds": 0.5}, "length_seconds must be in range 1.0..120.0"),
         ({"prime_seconds": 61}, "prime_seconds must be in range 1.0..60.0"),
         ({"top_p": 0}, "top_p must be in range 0.1..1.0"),
+        ({"seed": -1}, "seed must be in range 0..9223372036854775807, got -1"),
         ({"num_variations": 6}, "num_variations must be in range 1..5"),
         ({"model_size": "huge"}, "'tiny', 'small', 'medium' or 'large'"),
         ({"task": "compose"}, "'generate', 'continue' or 'embed'"),

@@ -30,7 +30,7 @@ METADATA = Metadata(
     queue_seconds=0.0,
     compute_seconds=1.5,
 )
-VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0.5)
+VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0.5, seed=0)
 
 RANGES = [
     ("length_seconds", 1.0, 120.0, "1.0..120.0"),
@@ -55,6 +55,7 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "prime_seconds": 5.0,
         "top_p": 0.95,
         "num_variations": 1,
+        "seed": None,
         "model_size": None,
         "embed_layer": -3,
         "midi_input": None,
