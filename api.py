@@ -28,7 +28,6 @@ from schemas import (
     Variation,
 )
 from serving.batching import BatchingAPI, Report
-from serving.messages import FromWorker
 from serving.settings import Settings
 from serving.telemetry import start_tracing
 
@@ -37,6 +36,8 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the
 
 DRAWN_SEED_BITS = 48
 """Seeds that we draw are exact in JavaScript and other languages without integers of 64 bits."""
+
+TORCH_SAYS_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 
 NO_MEMORY = (
     "there is not enough memory for this request beside what runs: "
@@ -50,7 +51,7 @@ class AnticipatoryAPI(BatchingAPI):
     What takes a processor but no model (MIDI to events and back) happens in the API process; the worker decodes.
     """
 
-    runner: "Runner"
+    _runner: "Runner"
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(api_path="/predict")
@@ -145,7 +146,7 @@ class AnticipatoryAPI(BatchingAPI):
                 return 422, str(error)
             case MemoryError():
                 return 503, NO_MEMORY
-            case RuntimeError() if "allocate memory" in str(error) or "out of memory" in str(error):  # as torch says it
+            case RuntimeError() if any(words in str(error) for words in TORCH_SAYS_NO_MEMORY):
                 return 503, NO_MEMORY
             case _:
                 return 500, f"{type(error).__name__}: {error}"
@@ -160,28 +161,12 @@ class AnticipatoryAPI(BatchingAPI):
         from runner import Runner
 
         models = ModelStore(self.settings.checkpoints, self.settings.device, self.settings.dtype)
-        self.runner = Runner(models, self.settings.default_model, start_tracing("anticipatory"), self.explain)
-
-    def add_request(self, uid: int, work: Generation | Embed) -> None:
-        """See `Runner.add`."""
-        self.runner.add(uid, work)
-
-    def cancel_request(self, uid: int) -> None:
-        """See `Runner.cancel`."""
-        self.runner.cancel(uid)
-
-    def load(self, group: Any, headers: Mapping[str, str]) -> None:
-        """See `Runner.load`."""
-        self.runner.load(group, headers)
-
-    def step(self) -> Iterator[FromWorker]:
-        """See `Runner.step`."""
-        return self.runner.step()
+        self._runner = Runner(models, self.settings.default_model, start_tracing("anticipatory"), self.explain)
 
     @property
-    def patience_seconds(self) -> float:
-        """See `Runner.patience_seconds`."""
-        return self.runner.patience_seconds
+    def runner(self) -> "Runner":
+        """What runs in the worker."""
+        return self._runner
 
 
 def _ticks(seconds: float) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import torch
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
 
 from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
@@ -153,18 +153,18 @@ def _find(source: str) -> Path:
 
 def _find_here(source: str) -> Path | None:
     """The folder with the checkpoint if it is on this machine: as named, or in the hub's cache."""
-    folder = PROJECT / Path(source).expanduser()
-    if folder.is_dir():
-        return folder
-    if not _is_repository(source):
-        return None
     repository, _, revision = source.partition("@")
     try:
+        folder = PROJECT / Path(source).expanduser()
+        if folder.is_dir():
+            return folder
+        if not _is_repository(source):
+            return None
         cached = snapshot_download(
             repository, revision=revision or None, allow_patterns=_CHECKPOINT_FILES, local_files_only=True
         )
         return _complete(Path(cached))
-    except (LocalEntryNotFoundError, FileNotFoundError):
+    except (OSError, RuntimeError, ValueError):  # not there, or not even a name that could be
         return None
 
 

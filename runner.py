@@ -7,11 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import mean
 from typing import Any, Final, Literal
 
+import torch
 from opentelemetry.trace import Span, Tracer
 
 from amt.embedding import embed, find_depth
 from amt.engine import Engine
-from amt.excerpt import Excerpt
 from amt.sequence import Sequence
 from amt.vocab import EVENT_TOKENS
 from jobs import Embed, Generation, Progress
@@ -43,8 +43,12 @@ class _Decoding:
         self.sequences: list[Sequence] = []
         self._sent = [0] * len(work.sequences)
         self._updated = 0.0
-        for request in work.sequences:
-            self.sequences.append(engine.add(request))
+        try:
+            for request in work.sequences:
+                self.sequences.append(engine.add(request))
+        except Exception:
+            self.leave()
+            raise
 
     @property
     def is_done(self) -> bool:
@@ -89,8 +93,9 @@ class Runner:
         self._engines: dict[ModelSize, Engine] = {}
         self._decodings: dict[int, _Decoding] = {}
         self._embeds: dict[int, Embed] = {}
+        self._embed_tokens = EMBED_TOKENS.get(models.device.type, MOST_EMBED_TOKENS)
         self._failed: list[Failed] = []
-        self._loader = ThreadPoolExecutor(1, "loader")
+        self._loader = ThreadPoolExecutor(len(models.describe()), "loader")  # a slow one holds up no other
         self._default: Future[ModelSize] | None = self._loader.submit(models.default_size, default)
         self._default_size: ModelSize | None = None
         self._loads: dict[ModelSize, Future[tuple[LoadedModel, float]]] = {}
@@ -166,22 +171,29 @@ class Runner:
         if not self._embeds:
             return
         first = next(iter(self._embeds.values()))
-        budget = EMBED_TOKENS.get(self._models.device.type, MOST_EMBED_TOKENS)
-        chosen: dict[int, Excerpt] = {}
+        chosen: dict[int, Embed] = {}
         longest = 0
         for uid, each in self._embeds.items():
             if (each.group, each.layer) == (first.group, first.layer):
                 longest = max(longest, len(each.excerpt.tokens))
-                if chosen and longest * (len(chosen) + 1) > budget:
+                if chosen and longest * (len(chosen) + 1) > self._embed_tokens:
                     break
-                chosen[uid] = each.excerpt
+                chosen[uid] = each
         for uid in chosen:
             del self._embeds[uid]
+        excerpts = [each.excerpt for each in chosen.values()]
         try:
             with self._tracer.start_as_current_span("embed", caller_context(first.headers)):
-                vectors = embed(self._models.get(first.group).gpt2, list(chosen.values()), first.layer)
+                vectors = embed(self._models.get(first.group).gpt2, excerpts, first.layer)
+        except torch.AcceleratorError:
+            raise  # see _decode
         except Exception as error:
-            yield from (Failed(uid, *self._explain(error)) for uid in chosen)
+            status, detail = self._explain(error)
+            if status == 503 and len(chosen) > 1:  # there may be memory for fewer at a time
+                self._embed_tokens = longest * (len(chosen) // 2)
+                self._embeds = chosen | self._embeds
+            else:
+                yield from (Failed(uid, status, detail) for uid in chosen)
         else:
             yield from (Done(uid, vector, {}) for uid, vector in zip(chosen, vectors, strict=True))
 
@@ -189,6 +201,8 @@ class Runner:
         decodings = [decoding for decoding in self._decodings.values() if decoding.engine is engine]
         try:
             engine.step()
+        except torch.AcceleratorError:
+            raise  # the device is lost to this process: another one is needed
         except Exception as error:
             status, detail = self._explain(error)
             if status == 503:  # without memory for all, the last one to come must go

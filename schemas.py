@@ -17,10 +17,12 @@ from pydantic import (
     ValidationInfo,
     WithJsonSchema,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 MAX_SEED: Final = 2**63 - 1
+MAX_FIELDS: Final = 100
 
 Task = Literal["generate", "continue", "embed"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
@@ -137,6 +139,18 @@ class PredictRequest(BaseModel):
         json_schema_extra={"examples": list(EXAMPLES.values())},
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _check_size(cls, body: Any) -> Any:
+        """One error at once, where pydantic would list a million unknown fields first."""
+        if isinstance(body, dict) and len(body) > MAX_FIELDS:
+            raise PydanticCustomError(
+                "too_many_fields",
+                "a request has at most {most} fields, got {got}",
+                {"most": MAX_FIELDS, "got": len(body)},
+            )
+        return body
+
     task: Task = Field(
         default="generate",
         description="generate: music from nothing. continue: go on where the first seconds of `midi_input` "
@@ -240,8 +254,11 @@ class Metadata(_Response):
         description="The OpenTelemetry trace, 32 hexadecimal digits: the caller's if `traceparent` named it."
     )
     span_id: str = Field(description="The request's span in that trace, 16 hexadecimal digits.")
-    queue_seconds: float = Field(description="Seconds from the request's arrival to the start of its computation.")
-    compute_seconds: float = Field(description="Seconds of computation, including those in which a model was loaded.")
+    queue_seconds: float = Field(
+        description="Seconds from the request's arrival to the start of its computation, "
+        "those in which a model was loaded included."
+    )
+    compute_seconds: float = Field(description="Seconds of computation, from the first event to the last.")
 
 
 class GenerateResponse(_Response):

@@ -1,8 +1,14 @@
 """Start the service: `uv run python server.py --help` lists the settings."""
 
+import signal
+import sys
+
+if __name__ == "__main__":  # before the imports that take their time; uvicorn has handlers of its own later
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, lambda signum, frame: sys.exit(0))
+
 import logging
 import os
-import sys
 import tomllib
 from pathlib import Path
 

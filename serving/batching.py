@@ -33,12 +33,37 @@ class Report:
     compute_seconds: float
 
 
+class BatchRunner(Protocol):
+    """What runs in the worker. Its only loop calls all of these; errors of one work must not reach another."""
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long the loop may wait for messages before the next step: 0 while there is work."""
+
+    def add(self, uid: int, work: Any) -> None:
+        """Let work join; its group is loaded."""
+
+    def cancel(self, uid: int) -> None:
+        """Let work leave, if it is still there."""
+
+    def load(self, group: Any, headers: Mapping[str, str]) -> None:
+        """Begin to make a group ready in the background; `step` tells of the end."""
+
+    def step(self) -> Iterator[FromWorker]:
+        """Advance everything by one step; what it raises ends the worker."""
+
+
 class BatchingAPI(LitAPI):  # type: ignore[misc]
     """Work that many requests share, step by step, in one worker process.
 
-    `decode_request`, `encode_update`, `encode_response` and `explain` are called in the API process, in threads; the
-    others in the worker, after `setup`, by its only loop.
+    `setup` and `runner` are the worker's. The rest is called in the API process: `decode_request` and `encode_response`
+    in threads, as they may take long, the others in the event loop.
     """
+
+    @property
+    @abstractmethod
+    def runner(self) -> BatchRunner:
+        """What `setup` has set up."""
 
     @abstractmethod
     def rows(self, request: Any) -> int:
@@ -63,24 +88,3 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
     @abstractmethod
     def explain(self, error: Exception) -> tuple[int, str]:
         """(status, detail) of an error; the status is 500 for one that nobody expected."""
-
-    @abstractmethod
-    def add_request(self, uid: int, work: Any) -> None:
-        """Let work join the batch."""
-
-    @abstractmethod
-    def cancel_request(self, uid: int) -> None:
-        """Let it leave, if it is still there."""
-
-    @abstractmethod
-    def load(self, group: str, headers: Mapping[str, str]) -> None:
-        """Begin to make a group ready in the background; `step` tells of the end."""
-
-    @abstractmethod
-    def step(self) -> Iterator[FromWorker]:
-        """Advance everything by one step."""
-
-    @property
-    @abstractmethod
-    def patience_seconds(self) -> float:
-        """How long the loop may wait for messages before the next step: 0 while there is work."""

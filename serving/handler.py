@@ -4,15 +4,18 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
-from typing import Any, Final, Protocol
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
 
 from fastapi import HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from fastapi.sse import format_sse_event
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from starlette.types import Receive, Scope, Send
 
 from serving.batching import BatchingAPI, Report
 from serving.messages import Done
@@ -21,14 +24,25 @@ from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, span_ids, 
 
 logger = logging.getLogger("anticipatory")
 
+T = TypeVar("T")
+
 CLIENT_GONE: Final = 499
 """The status in logs and metrics of a request that nobody waits for; as nginx counts it."""
 
 
 class EventStream(StreamingResponse):
-    """Server-sent events."""
+    """Server-sent events. What makes them ends with the response, and not when garbage is next collected."""
 
     media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncGenerator[bytes]) -> None:
+        super().__init__(events, headers={"Cache-Control": "no-cache"})
+        self._events = events
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events."""
+        async with aclosing(self._events):
+            await super().__call__(scope, receive, send)
 
 
 class Body(Protocol):
@@ -64,6 +78,8 @@ class Handler:
     ) -> None:
         self._api, self._scheduler, self._timeout = api, scheduler, timeout_seconds
         self._tracer, self._metrics = tracer, metrics
+        # Few, for they share the interpreter with the event loop; of their own, for a large file takes seconds.
+        self._threads = ThreadPoolExecutor(2, "codec")
 
     async def predict(self, request: Request, body: Any) -> Response:
         """Answer when everything is done."""
@@ -76,7 +92,7 @@ class Handler:
         """Answer with server-sent events from the first one on; what fails before that has a status of its own."""
         events = self._events(request, body, streams=True)
         first = await anext(events)
-        return EventStream(_formatted(first, events), headers={"Cache-Control": "no-cache"})
+        return EventStream(_formatted(first, events))
 
     async def _events(self, request: Request, body: Any, *, streams: bool) -> AsyncGenerator[tuple[str, str]]:
         """(name, JSON) of what happens; the last is the result. Leaving it early frees the place.
@@ -85,9 +101,11 @@ class Handler:
             HTTPException: there is no result, and why.
         """
         with self._call(request, body) as call, self._scheduler.place(self._api.rows(body)) as job:
-            deadline = f"the request took longer than {self._timeout:g} s and was stopped"
-            timer = asyncio.get_running_loop().call_later(self._timeout, job.abort, 504, deadline)
-            watcher = asyncio.create_task(_watch(request, job))
+            late = partial(
+                self._scheduler.abort, job, 504, f"the request took longer than {self._timeout:g} s and was stopped"
+            )
+            timer = asyncio.get_running_loop().call_later(self._timeout, late)
+            watcher = asyncio.create_task(self._watch(request, job))
             try:
                 async with aclosing(self._outcome(call, job, streams=streams)) as events:
                     async for event in events:
@@ -99,8 +117,8 @@ class Handler:
     async def _outcome(self, call: Call, job: Job, *, streams: bool) -> AsyncGenerator[tuple[str, str]]:
         body, headers = call.body, trace_headers(call.span)
         with self._span("decode", call):
-            work = await asyncio.to_thread(
-                self._api.decode_request, body, self._scheduler.info, headers, streams=streams
+            work = await job.unless_aborted(
+                self._in_thread(self._api.decode_request, body, self._scheduler.info, headers, streams=streams)
             )
         call.labels["size"] = work.group
         self._scheduler.submit(job, work)
@@ -115,7 +133,17 @@ class Handler:
         report = Report(call.trace_id, call.span_id, queue_seconds, call.seconds - queue_seconds)
         self._metrics.ran(report.queue_seconds, report.compute_seconds, call.labels)
         with self._span("encode", call):
-            yield "result", await asyncio.to_thread(self._encode, body, work, item.result, report)
+            answer = await self._in_thread(self._encode, body, work, item.result, report)
+        yield "result", answer
+
+    async def _in_thread(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **named))
+
+    async def _watch(self, request: Request, job: Job) -> None:
+        """Abort the job when its client goes away."""
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        self._scheduler.abort(job, CLIENT_GONE, "the client went away")
 
     def _encode(self, body: Any, work: Any, result: Any, report: Report) -> str:
         return self._api.encode_response(body, work, result, self._scheduler.info, report).model_dump_json()
@@ -165,14 +193,7 @@ class Handler:
             span.end()
 
 
-async def _watch(request: Request, job: Job) -> None:
-    """Abort the job when its client goes away."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-    job.abort(CLIENT_GONE, "the client went away")
-
-
-async def _formatted(first: tuple[str, str], events: AsyncGenerator[tuple[str, str]]) -> AsyncIterator[bytes]:
+async def _formatted(first: tuple[str, str], events: AsyncGenerator[tuple[str, str]]) -> AsyncGenerator[bytes]:
     """Server-sent events; an error becomes the last of them."""
     async with aclosing(events):
         yield _format(first)

@@ -2,11 +2,10 @@
 
 import asyncio
 import itertools
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException
 
@@ -14,10 +13,10 @@ from serving.batching import Work
 from serving.messages import Cancel, Done, Failed, FromWorker, Load, Loaded, NotLoaded, Ready, Start, ToWorker, Update
 from serving.telemetry import Metrics
 
-logger = logging.getLogger("anticipatory")
-
 RETRY_RESTART_SECONDS: Final = 5
 RETRY_FULL_SECONDS: Final = 2
+
+T = TypeVar("T")
 
 
 class Job:
@@ -26,25 +25,29 @@ class Job:
     Attributes:
         work: what to do, once that is known.
         started: when it began to run, in seconds of the monotonic clock; None while it waits.
-        is_over: it must not be started any more.
     """
 
     def __init__(self, uid: int, rows: int) -> None:
         self.uid, self.rows = uid, rows
         self.work: Work | None = None
         self.started: float | None = None
-        self.is_over = False
-        self._arrived: asyncio.Queue[Update | Done | HTTPException] = asyncio.Queue()
+        self.aborted: asyncio.Future[HTTPException] = asyncio.get_running_loop().create_future()
+        self.arrived: asyncio.Queue[Update | Done] = asyncio.Queue()
 
-    def put(self, item: Update | Done) -> None:
-        """Something has come from the worker."""
-        self._arrived.put_nowait(item)
+    async def unless_aborted(self, awaitable: Awaitable[T]) -> T:
+        """What it gives, or the end of the job.
 
-    def abort(self, status: int, detail: str, retry_seconds: int | None = None) -> None:
-        """There will be no result, and this is why."""
-        self.is_over = True
-        headers = {"Retry-After": str(retry_seconds)} if retry_seconds is not None else None
-        self._arrived.put_nowait(HTTPException(status, detail, headers))
+        Raises:
+            HTTPException: the job was aborted first.
+        """
+        task = asyncio.ensure_future(awaitable)
+        either: set[asyncio.Future[Any]] = {task, self.aborted}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        task.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody else looks
+        task.cancel()
+        raise self.aborted.result()
 
     async def outcome(self) -> AsyncIterator[Update | Done]:
         """Updates, and last what is done.
@@ -52,11 +55,9 @@ class Job:
         Raises:
             HTTPException: the job was aborted.
         """
-        item: Update | Done | HTTPException | None = None
+        item: Update | Done | None = None
         while not isinstance(item, Done):
-            item = await self._arrived.get()
-            if isinstance(item, HTTPException):
-                raise item
+            item = await self.unless_aborted(self.arrived.get())
             yield item
 
 
@@ -72,6 +73,7 @@ class Scheduler:
         """At most `max_batch` rows run, and `max_waiting` jobs wait."""
         self.info: Mapping[str, Any] = {}
         self.is_ready = False
+        self._is_stopping = False
         self._max_batch, self._max_waiting, self._metrics = max_batch, max_waiting, metrics
         self._send: Callable[[ToWorker], None]
         self._uids = itertools.count()
@@ -87,41 +89,56 @@ class Scheduler:
 
     @contextmanager
     def place(self, rows: int) -> Iterator[Job]:
-        """A place among those that wait, and later run, until the block is left, however that comes about.
+        """A place among those that wait, and later run, at most until the block is left.
 
         Raises:
             HTTPException: 503 while there is no worker, 429 when too many wait.
         """
-        if not self.is_ready:
+        if self._is_stopping or not self.is_ready:
             state = "restarting after a failure" if self.info else "starting"
-            raise _later(503, f"the service is {state}: try again in a few seconds", RETRY_RESTART_SECONDS)
+            state = "stopping" if self._is_stopping else state
+            text = f"the service is {state}: try again in a few seconds"
+            raise _refusal(503, text, RETRY_RESTART_SECONDS)
         is_full = _rows(self._waiting) + _rows(self._running) + rows > self._max_batch
         if is_full and len(self._waiting) >= self._max_waiting:
             text = f"the service is busy, and {len(self._waiting)} requests wait already: try again in a few seconds"
-            raise _later(429, text, RETRY_FULL_SECONDS)
+            raise _refusal(429, text, RETRY_FULL_SECONDS)
         job = Job(next(self._uids), rows)
         self._waiting[job.uid] = job
         try:
             yield job
         finally:
-            self._waiting.pop(job.uid, None)
-            if self._running.pop(job.uid, None):
-                self._send(Cancel(job.uid))
-            self._start_what_fits()
+            self._free(job)
 
     def submit(self, job: Job, work: Work) -> None:
         """The job's work is known: start it as soon as there is room."""
         job.work = work
         self._start_what_fits()
 
+    def abort(self, job: Job, status: int, detail: str, retry_seconds: int | None = None) -> None:
+        """There will be no result, and this is why; the place is free at once."""
+        if not job.aborted.done():
+            job.aborted.set_result(_refusal(status, detail, retry_seconds))
+        self._free(job)
+
+    def stop(self) -> None:
+        """Take no more jobs."""
+        self._is_stopping = True
+
     def abort_all(self, status: int, detail: str) -> None:
         """No job will have a result any more."""
         for job in [*self._waiting.values(), *self._running.values()]:
-            job.abort(status, detail)
+            self.abort(job, status, detail)
+
+    def _free(self, job: Job) -> None:
+        self._waiting.pop(job.uid, None)
+        if self._running.pop(job.uid, None):
+            self._send(Cancel(job.uid))
+        self._start_what_fits()
 
     def _start_what_fits(self) -> None:
         for job in list(self._waiting.values()):
-            if not self.is_ready or job.work is None or job.is_over:
+            if not self.is_ready or job.work is None:
                 continue
             if job.work.group not in self._loaded:
                 self._load(job.work)  # those behind it need not wait for that
@@ -137,6 +154,9 @@ class Scheduler:
             self._loading.add(work.group)
             self._send(Load(work.group, work.headers))
 
+    def _waiting_for(self, groups: set[str]) -> list[Job]:
+        return [job for job in self._waiting.values() if job.work and job.work.group in groups]
+
     def received(self, messages: Sequence[FromWorker]) -> None:
         """Take what the worker sent."""
         for message in messages:
@@ -151,34 +171,34 @@ class Scheduler:
                     self._loaded.add(group)
                     self._metrics.loaded(group, seconds)
                 case NotLoaded(group, status, detail):
+                    for job in self._waiting_for({group}):
+                        self.abort(job, status, detail)
                     self._loading.discard(group)
-                    for job in self._waiting.values():
-                        if job.work and job.work.group == group:
-                            job.abort(status, detail)
                 case Update(uid) if uid in self._running:
-                    self._running[uid].put(message)
+                    self._running[uid].arrived.put_nowait(message)
                 case Done(uid, _, amounts):
                     self._metrics.computed(amounts)
                     if uid in self._running:
-                        self._running.pop(uid).put(message)
+                        self._running.pop(uid).arrived.put_nowait(message)
                 case Failed(uid, status, detail) if uid in self._running:
-                    retry = RETRY_RESTART_SECONDS if status == 503 else None
-                    self._running.pop(uid).abort(status, detail, retry)
+                    retry_seconds = RETRY_RESTART_SECONDS if status == 503 else None
+                    self.abort(self._running.pop(uid), status, detail, retry_seconds)
         self._start_what_fits()
 
     def worker_died(self, reason: str) -> None:
-        """Answer everything that was running; what waits will run on the next worker."""
+        """Answer what was running or loading; what else waits will run on the next worker."""
         self._metrics.worker_died()
         self.is_ready = False
-        self._loaded, self._loading = set(), set()
-        for job in self._running.values():
-            job.abort(503, f"the worker {reason}: try again in a few seconds", RETRY_RESTART_SECONDS)
+        lost = [*self._running.values(), *self._waiting_for(self._loading)]
         self._running.clear()
+        self._loaded, self._loading = set(), set()
+        for job in lost:
+            self.abort(job, 503, f"the worker {reason}: try again in a few seconds", RETRY_RESTART_SECONDS)
 
 
 def _rows(jobs: Mapping[int, Job]) -> int:
-    return sum(job.rows for job in jobs.values())
+    return sum(job.rows for job in list(jobs.values()))  # metrics are read in other threads, too
 
 
-def _later(status: int, detail: str, seconds: int) -> HTTPException:
-    return HTTPException(status, detail, {"Retry-After": str(seconds)})
+def _refusal(status: int, detail: str, retry_seconds: int | None) -> HTTPException:
+    return HTTPException(status, detail, None if retry_seconds is None else {"Retry-After": str(retry_seconds)})

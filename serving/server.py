@@ -8,7 +8,6 @@ and what runs is known in one place: see `supervisor.py` and `scheduler.py`. Lit
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from collections.abc import AsyncIterator
 from socket import socket
@@ -21,6 +20,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from litserve import LitServer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from serving import telemetry
 from serving.batching import BatchingAPI
 from serving.handler import EventStream, Handler
 from serving.http import Documentation, KeyRequired, explain_invalid_requests
@@ -49,7 +49,6 @@ class Server(LitServer):  # type: ignore[misc]
             api,
             accelerator="cpu",  # only says how many workers: the worker finds its device by our own setting
             devices=1,
-            timeout=settings.timeout,
             max_payload_size=settings.max_payload_bytes,
         )
         self.app.title, self.app.version = documentation.title, documentation.version
@@ -109,11 +108,14 @@ class Server(LitServer):  # type: ignore[misc]
             yield
         finally:
             supervision.cancel()
-            await self._supervisor.stop()
-            await asyncio.to_thread(self._metrics.shutdown)
+            await asyncio.gather(self._supervisor.stop(), asyncio.to_thread(telemetry.finish))
 
     async def _supervise(self) -> None:
-        self._failure = await self._supervisor.run()
+        try:
+            self._failure = await self._supervisor.run()
+        except Exception as error:
+            logger.exception("the worker cannot be kept running")
+            self._failure = str(error)
         self._uvicorn.should_exit = True
 
     def run(self) -> None:
@@ -122,8 +124,6 @@ class Server(LitServer):  # type: ignore[misc]
         Raises:
             SystemExit: with a message if the worker cannot be set up as it is configured, or the port is taken.
         """
-        for each in (signal.SIGTERM, signal.SIGINT):  # until uvicorn has its own handlers
-            signal.signal(each, lambda signum, frame: sys.exit(0))
         settings = self._settings
         config = uvicorn.Config(
             self.app,
@@ -156,6 +156,7 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Take no more requests, finish those that are there; after the drain time they get 503."""
+        self._scheduler.stop()
         logger.info("stopping: what runs has %g s to finish", self._drain_seconds)
         text = "the service has been stopped before this was finished: try again later"
         asyncio.get_running_loop().call_later(self._drain_seconds, self._scheduler.abort_all, 503, text)

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 import multiprocessing
+import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from typing import Final, Protocol
 
 from serving.batching import BatchingAPI
@@ -26,6 +28,9 @@ START_SECONDS: Final = 120.0
 STOP_SECONDS: Final = 5.0
 """How long a worker may take to exit when it is told to."""
 
+EXIT_SECONDS: Final = 1.0
+"""How long a worker that has closed the pipe may take to exit by itself."""
+
 
 class Listener(Protocol):
     """Who is told what the worker sends, and of its death; in the event loop."""
@@ -41,44 +46,63 @@ class _Worker:
     """A worker process, and this end of the pipe to it."""
 
     def __init__(self, api: BatchingAPI, received: Callable[["_Worker", Sequence[FromWorker]], None]) -> None:
-        """`received` is told what the worker sends."""
+        """`received` is told what the worker sends.
+
+        Raises:
+            OSError: the system has no room for another process.
+        """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
         self.process = context.Process(target=work, args=(api, theirs), name="worker", daemon=True)
-        self.process.start()
-        theirs.close()  # or the end of the pipe would never be seen
-        self.gone = asyncio.Event()
+        # The worker inherits the mask: Ctrl-C and some supervisors signal every process, but only this one acts on it.
+        resource_tracker.ensure_running()  # when it is started, it unblocks these signals
+        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        try:
+            self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
+            theirs.close()  # or the end of the pipe would never be seen
+        self.gone, self._exited = asyncio.Event(), asyncio.Event()
         self.heard = time.monotonic()
         self.was_ready = False
         self._sender = ThreadPoolExecutor(1, "to-worker")
-        reader = (asyncio.get_running_loop(), received)
-        threading.Thread(target=self._read, args=reader, name="from-worker", daemon=True).start()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.process.sentinel, self._exited.set)
+        threading.Thread(target=self._read, args=(received,), name="from-worker", daemon=True).start()
 
-    def _read(
-        self, loop: asyncio.AbstractEventLoop, received: Callable[["_Worker", Sequence[FromWorker]], None]
-    ) -> None:
+    def _read(self, received: Callable[["_Worker", Sequence[FromWorker]], None]) -> None:
         """In a thread: a message may be large, and its sender may stop in the middle of it."""
-        with suppress(RuntimeError):  # the event loop has been closed
-            try:
-                while True:
-                    loop.call_soon_threadsafe(received, self, self._connection.recv())
-            except (EOFError, OSError):
-                loop.call_soon_threadsafe(self.gone.set)
+        try:
+            while True:
+                messages = self._connection.recv()
+                self._loop.call_soon_threadsafe(received, self, messages)
+        except (EOFError, OSError):
+            pass
+        finally:
+            with suppress(RuntimeError):  # the event loop has been closed
+                self._loop.call_soon_threadsafe(self.gone.set)
 
     def send(self, message: ToWorker) -> None:
         """Pass a message on, in order and without waiting: a worker that hangs does not read."""
-        self._sender.submit(self._send, message)
+        with suppress(RuntimeError):  # it has ended
+            self._sender.submit(self._send, message)
 
     def _send(self, message: ToWorker) -> None:
-        with suppress(OSError):  # the reader sees the same, and acts on it
+        try:
             self._connection.send(message)
+        except OSError:
+            pass  # the reader sees the same, and acts on it
+        except Exception:
+            logger.exception("a message to the worker could not be sent")
 
     async def end(self, patience_seconds: float = 0) -> None:
         """Return when the process has ended; kill it if it does not by itself in time."""
-        await asyncio.to_thread(self.process.join, patience_seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._exited.wait(), patience_seconds)
+        self._loop.remove_reader(self.process.sentinel)
         self.process.kill()
-        await asyncio.to_thread(self.process.join)
-        await asyncio.to_thread(self._sender.shutdown, cancel_futures=True)
+        self.process.join()  # a matter of milliseconds
+        self._sender.shutdown(cancel_futures=True)  # likewise: what it sends has no reader
         await self.gone.wait()
         self._connection.close()
 
@@ -88,24 +112,25 @@ class Supervisor:
 
     def __init__(self, api: BatchingAPI, step_timeout_seconds: float, listener: Listener) -> None:
         self._api, self._step_timeout, self._listener = api, step_timeout_seconds, listener
-        self._worker: _Worker | None = None
+        self._worker: _Worker | None = None  # that is talked to
+        self._last: _Worker | None = None  # that has been started
         self._stillborn: str | None = None
 
     async def run(self) -> str:
         """Keep a worker running until cancelled, or until one finds that it cannot be set up at all: why it cannot."""
         delay = FIRST_DELAY_SECONDS
         while True:
-            worker = self._worker = _Worker(self._api, self._received)
-            reason = await self._watch(worker)
+            try:
+                worker = self._worker = self._last = _Worker(self._api, self._received)
+            except OSError as error:
+                reason, was_ready = f"cannot be started ({error})", False
+            else:
+                reason = await self._end(worker)
+                was_ready = worker.was_ready
             if self._stillborn is not None:
                 return self._stillborn
-            self._worker = None
-            self._listener.worker_died(reason)
-            await worker.end()
-            delay = FIRST_DELAY_SECONDS if worker.was_ready else min(2 * delay, LONGEST_DELAY_SECONDS)
-            code = worker.process.exitcode or 0
-            how = f"signal {-code}" if code < 0 else f"exit status {code}"
-            logger.error("the worker %s (%s); another one is started in %.2g s", reason, how, delay)
+            delay = FIRST_DELAY_SECONDS if was_ready else min(2 * delay, LONGEST_DELAY_SECONDS)
+            logger.error("the worker %s; another one is started in %.2g s", reason, delay)
             await asyncio.sleep(delay)
 
     def send(self, message: ToWorker) -> None:
@@ -115,11 +140,13 @@ class Supervisor:
 
     async def stop(self) -> None:
         """End the worker, gently if it is ready: it may have traces to export."""
-        if self._worker:
-            self._worker.send(Stop())
-            await self._worker.end(STOP_SECONDS if self._worker.was_ready else 0)
+        self.send(Stop())
+        if self._last:
+            await self._last.end(STOP_SECONDS if self._last.was_ready else 0)
 
     def _received(self, worker: _Worker, messages: Sequence[FromWorker]) -> None:
+        if worker is not self._worker:
+            return  # the last words of one that has been replaced
         worker.heard = time.monotonic()
         for message in messages:
             match message:
@@ -129,13 +156,20 @@ class Supervisor:
                     self._stillborn = reason
         self._listener.received(messages)
 
-    async def _watch(self, worker: _Worker) -> str:
+    async def _end(self, worker: _Worker) -> str:
         """Wait for the worker's end, or bring it about when it hangs; what happened."""
-        while not worker.gone.is_set():
+        gone = asyncio.ensure_future(worker.gone.wait())
+        patience = self._step_timeout
+        while not gone.done() and time.monotonic() - worker.heard < patience:
+            await asyncio.wait({gone}, timeout=0.5)
             patience = self._step_timeout if worker.was_ready else max(self._step_timeout, START_SECONDS)
-            if time.monotonic() - worker.heard > patience:
-                worker.process.kill()
-                return f"was stuck in one step for {patience:g} s and has been killed"
-            with suppress(TimeoutError):
-                await asyncio.wait_for(worker.gone.wait(), 0.5)
-        return "died"
+        self._worker = None
+        if not gone.done():
+            reason = f"was stuck in one step for {patience:g} s and has been killed"
+            self._listener.worker_died(reason)
+            await worker.end()
+            return reason
+        self._listener.worker_died("died")
+        await worker.end(EXIT_SECONDS)
+        code = worker.process.exitcode or 0
+        return f"died (signal {-code})" if code < 0 else f"died (exit status {code})"

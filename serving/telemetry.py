@@ -1,6 +1,8 @@
 """Traces and metrics by OpenTelemetry, exported over OTLP when the standard variables say where to."""
 
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import trace
@@ -15,7 +17,10 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-SHUTDOWN_MILLISECONDS = 2_000
+FINISH_SECONDS = 2.0
+"""How long the last exports may take: a collector that is down must not keep the service from stopping."""
+
+_providers: list[TracerProvider | MeterProvider] = []
 
 TRACE_HEADERS = ("traceparent", "tracestate")
 """W3C Trace Context."""
@@ -34,12 +39,23 @@ def _resource(service_name: str) -> Resource:
 
 def start_tracing(service_name: str) -> trace.Tracer:
     """A tracer for this process. `OTEL_SERVICE_NAME` and the other standard variables are honoured."""
-    provider = TracerProvider(resource=_resource(service_name))
+    provider = TracerProvider(resource=_resource(service_name), shutdown_on_exit=False)
+    _providers.append(provider)
     if _is_exported("TRACES"):
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # slow to import
 
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
     return provider.get_tracer(service_name)
+
+
+def finish() -> None:
+    """Export what this process has not exported yet, if that can be done soon."""
+    threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in _providers]
+    deadline = time.monotonic() + FINISH_SECONDS
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
 
 
 def caller_context(headers: Mapping[str, str]) -> Context:
@@ -72,8 +88,9 @@ class Metrics:
             from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 
             readers.append(PeriodicExportingMetricReader(OTLPMetricExporter()))
-        self._provider = MeterProvider(readers, _resource(service_name))
-        self._meter, self._name = self._provider.get_meter(service_name), service_name
+        provider = MeterProvider(readers, _resource(service_name), shutdown_on_exit=False)
+        _providers.append(provider)
+        self._meter, self._name = provider.get_meter(service_name), service_name
         self._requests = self._meter.create_counter(f"{service_name}.requests", description="Requests answered")
         self._queue = self._seconds("queue", "From a request's arrival to the start of its computation")
         self._compute = self._seconds("compute", "From the start of a request's computation to its end")
@@ -122,10 +139,6 @@ class Metrics:
     def worker_died(self) -> None:
         """A worker has died or been killed."""
         self._deaths.add(1)
-
-    def shutdown(self) -> None:
-        """Export what has not been yet, if the collector takes it."""
-        self._provider.shutdown(SHUTDOWN_MILLISECONDS)
 
 
 def _callback(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:

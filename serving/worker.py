@@ -1,11 +1,11 @@
 """The worker process: takes what arrives, advances everything by one step, sends what came of it; and again."""
 
 import logging
-import signal
 import time
 from multiprocessing.connection import Connection
 
-from serving.batching import BatchingAPI
+from serving import telemetry
+from serving.batching import BatchingAPI, BatchRunner
 from serving.messages import Cancel, Load, Start, Stillborn, Stop, ToWorker
 
 logger = logging.getLogger("anticipatory")
@@ -17,12 +17,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def work(api: BatchingAPI, connection: Connection) -> None:
-    """Serve until told to stop, or until the service at the other end of the pipe has gone.
-
-    Signals are left to the API process: Ctrl-C and some supervisors send them to every process.
-    """
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN)
+    """Serve until told to stop, or until the service at the other end of the pipe has gone."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         api.setup("worker")
@@ -31,27 +26,28 @@ def work(api: BatchingAPI, connection: Connection) -> None:
         return
     try:
         sent = 0.0
-        while _take_all(api, connection):
-            messages = list(api.step())
+        while _take_all(api.runner, connection):
+            messages = list(api.runner.step())
             if messages or time.monotonic() - sent > SIGN_OF_LIFE_SECONDS:
                 connection.send(messages)
                 sent = time.monotonic()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         logger.warning("the service has gone, so the worker goes too")
+    telemetry.finish()
 
 
-def _take_all(api: BatchingAPI, connection: Connection) -> bool:
+def _take_all(runner: BatchRunner, connection: Connection) -> bool:
     """Take every message that has arrived, after a wait if there is nothing to do; false when told to stop."""
-    patience = api.patience_seconds
+    patience = runner.patience_seconds
     while connection.poll(patience):
         message: ToWorker = connection.recv()
         match message:
             case Start(uid, work):
-                api.add_request(uid, work)
+                runner.add(uid, work)
             case Cancel(uid):
-                api.cancel_request(uid)
+                runner.cancel(uid)
             case Load(group, headers):
-                api.load(group, headers)
+                runner.load(group, headers)
             case Stop():
                 return False
         patience = 0

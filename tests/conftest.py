@@ -167,8 +167,9 @@ class Service:
         """The process id of the worker, which multiprocessing has spawned."""
         while True:
             for pid in descendants(self.process.pid):
-                if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                    return pid
+                with suppress(FileNotFoundError):
+                    if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        return pid
             assert self.process.poll() is None, self.output()
             time.sleep(0.01)
 
@@ -201,8 +202,27 @@ class Service:
 
 def descendants(pid: int) -> set[int]:
     """All processes below one, itself included."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except FileNotFoundError:  # it has just ended
+        return set()
     return {pid}.union(*(descendants(int(child)) for child in children))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Service]]:
+    """Starts services; those that a failing test leaves behind are killed."""
+    started: list[Service] = []
+
+    def start_one(*flags: str, **environment: str) -> Service:
+        started.append(Service(*flags, **environment))
+        return started[-1]
+
+    yield start_one
+    for each in started:
+        if each.process.poll() is None:
+            os.killpg(each.process.pid, signal.SIGKILL)
+            each.process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """LIT_SERVER_API_KEY, and what it covers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
@@ -15,7 +15,7 @@ def locked() -> Iterator[Service]:
     running = Service("--default-model", "tiny", LIT_SERVER_API_KEY="secret")
     running.wait_until_listening()
     yield running
-    running.stop()
+    assert running.stop() == 0
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}, {"X-API-Key": "s\u00e9cret".encode()}])
@@ -35,16 +35,16 @@ def test_the_right_key_opens(locked: Service) -> None:
     assert httpx.get(f"{locked.url}/info", headers={"X-API-Key": "secret"}).status_code == 200
 
 
-def test_metrics_may_be_left_open() -> None:
-    own = Service("--default-model", "tiny", "--public-metrics", LIT_SERVER_API_KEY="secret")
+def test_metrics_may_be_left_open(start: Callable[..., Service]) -> None:
+    own = start("--default-model", "tiny", "--public-metrics", LIT_SERVER_API_KEY="secret")
     own.wait_until_listening()
     assert httpx.get(f"{own.url}/metrics").status_code == 200
     assert httpx.get(f"{own.url}/info").status_code == 401
-    own.stop()
+    assert own.stop() == 0
 
 
-def test_a_service_for_everybody_without_a_key_warns() -> None:
-    own = Service("--default-model", "tiny", "--host", "0.0.0.0")
+def test_a_service_for_everybody_without_a_key_warns(start: Callable[..., Service]) -> None:
+    own = start("--default-model", "tiny", "--host", "0.0.0.0")
     own.wait_until_listening()
     assert "set LIT_SERVER_API_KEY, or --host 127.0.0.1" in own.output()
-    own.stop()
+    assert own.stop() == 0

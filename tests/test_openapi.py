@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,12 +11,12 @@ from tests.conftest import GOLDEN, Service
 
 
 @pytest.mark.slow
-def test_answers_are_those_of_the_schema() -> None:
+def test_answers_are_those_of_the_schema(start: Callable[..., Service]) -> None:
     # Every size is the golden model, so that none is missing and all are quick.
     sizes = [
         word for size in ("tiny", "small", "medium", "large") for word in (f"--model-{size}", str(GOLDEN / "model"))
     ]
-    own = Service(*sizes)
+    own = start(*sizes)
     own.wait_until_ready()
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{own.url}/openapi.json"]
     done = subprocess.run(

@@ -249,3 +249,8 @@ def test_the_wire_needs_neither_the_model_nor_the_server() -> None:
     code = "import schemas, sys; print({'torch', 'litserve', 'amt', 'transformers'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
+
+
+def test_a_body_of_very_many_fields_is_one_problem() -> None:
+    body = {f"field{number}": number for number in range(10_000)}
+    assert problems(body) == [("a request has at most 100 fields, got 10000",)]

@@ -19,6 +19,8 @@ from tests.conftest import GOLDEN, Service, descendants
 
 CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
 LONG = {"length_seconds": 120, "num_variations": 5}
+Start = Callable[..., Service]
+
 ROWS, WAITING = "anticipatory_batch_rows", "anticipatory_queue_depth"
 
 
@@ -26,6 +28,15 @@ ROWS, WAITING = "anticipatory_batch_rows", "anticipatory_queue_depth"
 def small() -> Iterator[Service]:
     """A service with room for five sequences, and for one request that waits."""
     running = Service("--default-model", "tiny", "--max-batch", "5", "--max-waiting", "1")
+    running.wait_until_ready()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="module")
+def hasty() -> Iterator[Service]:
+    """A service that gives a request one second."""
+    running = Service("--default-model", "tiny", "--max-batch", "5", "--timeout", "1")
     running.wait_until_ready()
     yield running
     assert running.stop() == 0
@@ -95,16 +106,36 @@ def test_an_error_reaches_its_own_client_alone(service: Service, threads: Thread
     assert [answer.status_code for answer in answers] == [200, 422, 422, 200, 503, 200]
 
 
-def test_what_is_past_its_deadline_is_stopped_whether_it_runs_or_waits(threads: ThreadPoolExecutor) -> None:
-    own = Service("--default-model", "tiny", "--max-batch", "5", "--timeout", "1")
-    own.wait_until_ready()
-    running = threads.submit(post, own, **LONG)
-    own.wait_for(ROWS, 5)
-    waiting = threads.submit(post, own, **LONG)
+def test_what_is_past_its_deadline_is_stopped_whether_it_runs_or_waits(
+    hasty: Service, threads: ThreadPoolExecutor
+) -> None:
+    running = threads.submit(post, hasty, **LONG)
+    hasty.wait_for(ROWS, 5)
+    waiting = threads.submit(post, hasty, **LONG)
     for answer in (running.result(), waiting.result()):
         assert (answer.status_code, detail(answer)) == (504, "the request took longer than 1 s and was stopped")
-    own.wait_for(ROWS, 0)
+    hasty.wait_for(ROWS, 0)
+    assert post(hasty, length_seconds=1).status_code == 200
+
+
+def test_a_stream_that_nobody_reads_is_stopped_at_its_deadline_too(hasty: Service) -> None:
+    with httpx.stream("POST", f"{hasty.url}/predict/stream", json=LONG, timeout=60):
+        hasty.wait_for(ROWS, 0)
+
+
+def test_loading_holds_up_nothing_and_dies_with_the_worker(
+    start: Start, threads: ThreadPoolExecutor, tmp_path: Path
+) -> None:
+    os.mkfifo(tmp_path / "config.json")  # whoever reads it waits
+    own = start("--default-model", "tiny", "--model-small", str(tmp_path))
+    own.wait_until_ready()
+    loading = threads.submit(post, own, model_size="small")
+    own.wait_for(WAITING, 1)
     assert post(own, length_seconds=1).status_code == 200
+    os.kill(own.worker, signal.SIGKILL)
+    answer = loading.result(timeout=1)
+    assert (answer.status_code, "Retry-After" in answer.headers) == (503, True)
+    own.wait_until_ready()
     assert own.stop() == 0
 
 
@@ -140,9 +171,9 @@ def test_a_reader_of_a_stream_who_goes_away_frees_its_place(small: Service) -> N
 def test_what_waits_runs_when_there_is_room(small: Service, threads: ThreadPoolExecutor) -> None:
     running = threads.submit(post, small, length_seconds=3, num_variations=5)
     small.wait_for(ROWS, 5)
-    answer = post(small, length_seconds=1)
-    assert answer.json()["metadata"]["queue_seconds"] > 0
-    assert running.result().status_code == 200
+    waiting = threads.submit(post, small, length_seconds=1)
+    small.wait_for(WAITING, 1)
+    assert [running.result().status_code, waiting.result().status_code] == [200, 200]
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
@@ -187,15 +218,15 @@ def test_the_death_of_a_worker_in_a_stream_is_its_last_event(small: Service) -> 
     small.wait_until_ready()
 
 
-def test_a_worker_killed_while_it_starts_is_replaced() -> None:
-    own = Service("--default-model", "tiny")
+def test_a_worker_killed_while_it_starts_is_replaced(start: Start) -> None:
+    own = start("--default-model", "tiny")
     os.kill(own.worker, signal.SIGKILL)
     own.wait_until_ready()
     assert own.stop() == 0
 
 
-def test_a_worker_that_hangs_is_replaced(threads: ThreadPoolExecutor) -> None:
-    own = Service("--default-model", "tiny", "--step-timeout", "5")
+def test_a_worker_that_hangs_is_replaced(start: Start, threads: ThreadPoolExecutor) -> None:
+    own = start("--default-model", "tiny", "--step-timeout", "5")
     own.wait_until_ready()
     running = threads.submit(post, own, **LONG)
     own.wait_for(ROWS, 5)
@@ -206,8 +237,8 @@ def test_a_worker_that_hangs_is_replaced(threads: ThreadPoolExecutor) -> None:
     assert own.stop() == 0
 
 
-def test_a_request_without_memory_for_it_fails_alone(threads: ThreadPoolExecutor) -> None:
-    own = Service("--default-model", "tiny", "--max-batch", "200", OMP_NUM_THREADS="1")
+def test_a_request_without_memory_for_it_fails_alone(start: Start, threads: ThreadPoolExecutor) -> None:
+    own = start("--default-model", "tiny", "--max-batch", "200", OMP_NUM_THREADS="1")
     own.wait_until_ready()
     first = threads.submit(post, own, length_seconds=30)
     own.wait_for(ROWS, 1)
@@ -241,8 +272,8 @@ def interrupt_group_twice(service: Service) -> None:
 
 
 @pytest.mark.parametrize("stop", [terminate, interrupt_group_twice])
-def test_stopping_finishes_what_runs_and_leaves_nothing_behind(stop: Callable[[Service], None]) -> None:
-    own = Service("--default-model", "tiny")
+def test_stopping_finishes_what_runs_and_leaves_nothing_behind(start: Start, stop: Callable[[Service], None]) -> None:
+    own = start("--default-model", "tiny")
     own.wait_until_ready()
     processes = descendants(own.process.pid)
     request = Abandoned(own, length_seconds=10)
@@ -254,8 +285,8 @@ def test_stopping_finishes_what_runs_and_leaves_nothing_behind(stop: Callable[[S
     assert "Traceback" not in own.output()
 
 
-def test_what_cannot_finish_within_the_drain_time_is_told_so() -> None:
-    own = Service("--default-model", "tiny", "--drain-timeout", "0.5")
+def test_what_cannot_finish_within_the_drain_time_is_told_so(start: Start) -> None:
+    own = start("--default-model", "tiny", "--drain-timeout", "0.5")
     own.wait_until_ready()
     request = Abandoned(own, **LONG)
     own.wait_for(ROWS, 5)
@@ -263,16 +294,16 @@ def test_what_cannot_finish_within_the_drain_time_is_told_so() -> None:
     assert request.status() == 503
 
 
-def test_stopping_before_the_model_is_loaded_is_quick_and_clean() -> None:
-    own = Service("--default-model", "tiny")
+def test_stopping_before_the_model_is_loaded_is_quick_and_clean(start: Start) -> None:
+    own = start("--default-model", "tiny")
     processes = descendants(own.process.pid) | {own.worker}
     assert own.stop() == 0
     assert "Traceback" not in own.output()
     assert not running(processes)
 
 
-def test_the_worker_goes_when_the_service_is_killed() -> None:
-    own = Service("--default-model", "tiny")
+def test_the_worker_goes_when_the_service_is_killed(start: Start) -> None:
+    own = start("--default-model", "tiny")
     own.wait_until_ready()
     processes = descendants(own.process.pid)
     own.process.kill()
@@ -280,15 +311,15 @@ def test_the_worker_goes_when_the_service_is_killed() -> None:
     assert not running(processes)
 
 
-def test_a_device_that_is_not_there_stops_the_service_with_one_line() -> None:
-    own = Service("--device", "cuda:99")
+def test_a_device_that_is_not_there_stops_the_service_with_one_line(start: Start) -> None:
+    own = start("--device", "cuda:99")
     assert own.process.wait(timeout=60) == 1
     assert "the service could not start: device cuda:99 is not available here" in own.output()
     assert "Traceback" not in own.output()
 
 
-def test_health_is_the_truth_while_the_worker_starts() -> None:
-    own = Service("--default-model", "tiny")
+def test_health_is_the_truth_while_the_worker_starts(start: Start) -> None:
+    own = start("--default-model", "tiny")
     own.wait_until_listening()
     assert httpx.get(f"{own.url}/health").status_code == 503
     refused = post(own)
