@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from types import EllipsisType
 from typing import Final
 
 import torch
@@ -98,8 +97,14 @@ class GPT2:
 
         if config.activation_function not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {config.activation_function}")
+        # Read once: every look at a transformers configuration takes as long as a small tensor operation.
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
         self._activation = _ACTIVATIONS[config.activation_function]
+        self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon
+        self._upcast = config.reorder_and_upcast_attn
+        scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
+        by_layer = config.scale_attn_by_inverse_layer_idx
+        self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
         self._tokens = load("wte.weight").to(device, dtype)
         self._positions = load("wpe.weight").to(device, self.dtype)
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
@@ -155,23 +160,25 @@ class GPT2:
             final hidden states, shape = (n_rows, width).
         """
         n_rows, longest = len(lengths), max(lengths) + 1
-        keys, values = (half.unbind() for half in cache.data[:, :, :n_rows, :, :longest].unbind(1))
+        # In turn the keys and the values of each layer, as far as any row reaches.
+        window = cache.data.flatten(0, 1)[:, :n_rows, :, :longest].unbind()
         by_row = cache.by_row()[:, :n_rows]
-        mask: Tensor | None = None
-        where: EllipsisType | tuple[Tensor, Tensor]
+        index = mask = None
         if min(lengths) + 1 == longest:
-            positions, where = self._positions[longest - 1], ...
-            targets = by_row[:, :, longest - 1].unbind()
+            positions, targets = self._positions[longest - 1], by_row[:, :, longest - 1].unbind()
         else:
             ends = torch.tensor(lengths, device=self.device)
-            positions, where = F.embedding(ends, self._positions), (torch.arange(n_rows, device=self.device), ends)
-            targets = by_row.unbind()
-            mask = self._mask(ends, longest)
+            positions, targets = F.embedding(ends, self._positions), by_row.unbind()
+            index, mask = (torch.arange(n_rows, device=self.device), ends), self._mask(ends, longest)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             split = qkv.view(n_rows, 3, self.n_heads, self.head_width)
-            targets[layer][where] = split[:, 1:]
-            attended = self._attention(layer, split[:, 0, :, None], keys[layer], values[layer], mask)
+            if index is None:
+                targets[layer].copy_(split.narrow(1, 1, 2))
+            else:
+                targets[layer][index] = split.narrow(1, 1, 2)
+            query = split.narrow(1, 0, 1).transpose(1, 2)
+            attended = self._attention(layer, query, window[2 * layer], window[2 * layer + 1], mask)
             return attended.reshape(n_rows, -1)
 
         hidden = self._run(self._embed(tokens) + positions, len(self.layers), attend)
@@ -212,7 +219,7 @@ class GPT2:
         return self.layers[layer].qkv(self._normalised(hidden, self.layers[layer].norm1))
 
     def _normalised(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
-        return F.layer_norm(hidden, (self.config.n_embd,), *norm, self.config.layer_norm_epsilon)
+        return torch.layer_norm(hidden, self._width, *norm, self._epsilon)
 
     def _split(self, qkv: Tensor, shape: torch.Size) -> Tensor:
         """Shape = (n_rows, n_tokens, 3, n_heads, head_width)."""
@@ -224,19 +231,16 @@ class GPT2:
 
     def _mask(self, ends: Tensor, longest: int) -> Tensor:
         """Zero up to each row's end and -inf behind it; shape = (n_rows, 1, 1, longest)."""
-        behind = torch.arange(longest, device=self.device) > ends[:, None]
-        dtype = torch.float32 if self.config.reorder_and_upcast_attn else self.dtype
-        return torch.zeros(behind.shape, dtype=dtype, device=self.device).masked_fill_(behind, -torch.inf)[:, None, None]
+        behind = torch.arange(longest, device=self.device) > ends[:, None, None, None]
+        dtype = torch.float32 if self._upcast else self.dtype
+        return torch.zeros(behind.shape, dtype=dtype, device=self.device).masked_fill_(behind, -torch.inf)
 
     def _attention(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False
     ) -> Tensor:
         """Scaled dot-product attention, with the scale and precision that the config asks for."""
-        scale = 1 / math.sqrt(self.head_width) if self.config.scale_attn_weights else 1.0
-        if self.config.scale_attn_by_inverse_layer_idx:
-            scale /= layer + 1
-        if self.config.reorder_and_upcast_attn:
+        scale = self._scales[layer]
+        if self._upcast:
             query, key, value = query.float(), key.float(), value.float()
         attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
-        return attended.to(self.dtype)
-
+        return attended.to(self.dtype) if self._upcast else attended

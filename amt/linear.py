@@ -8,7 +8,8 @@ from torch import Tensor
 HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
 """Whether this CPU can multiply float32 by float16; any x86 with AVX2 can."""
 
-_multiply: Any = torch.ops.quantized.linear_dynamic_fp16.default
+# The operator itself: what Python would check before, for tracing, takes as long as a small multiplication.
+_multiply: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
 _pack: Any = torch.ops.quantized.linear_prepack_fp16.default
 
 
