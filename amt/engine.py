@@ -1,18 +1,16 @@
 """The batched decoding loop: add sequences, step all of them by one event, take what has finished."""
 
-from collections.abc import Iterable, Iterator
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from amt import sampling
-from amt.gpt2 import GPT2, Cache
+from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.sequence import HOP_EVENTS, Request, Sequence, Triple
 from amt.vocab import N_INSTRUMENTS, NOTE, ONSET, SLOTS
 
 PREFILL_TOKENS = 2_048
-"""At once; more would be no faster, and its activations would take hundreds of megabytes."""
+"""At once, and in one step; more would be no faster, and its activations would take hundreds of megabytes."""
 
 
 class Engine:
@@ -39,8 +37,10 @@ class Engine:
 
         Raises:
             SequenceError: the request cannot be decoded.
+            RuntimeError: there is no memory for one more.
         """
         sequence = Sequence(request, self._hop_events)
+        self._cache.reserve(len(self._sequences) + 1)
         self._sequences.append(sequence)
         return sequence
 
@@ -56,13 +56,16 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
-        """Decode one event of every sequence; the finished ones leave and are returned."""
-        if self.is_idle:
+        """Decode one event of every sequence; the finished ones leave and are returned.
+
+        When many windows must be computed again that takes several steps, which decode nothing: whoever calls has
+        other things to do meanwhile. A step that raises can be repeated, perhaps with fewer sequences.
+        """
+        if self.is_idle or not self._refill():
             return []
-        self._refill()
         sequences, device = self._sequences, self.model.device
         given = [sequence.given() for sequence in sequences]
-        choices = [[sequence.request.top_p, *next(sequence.uniforms)] for sequence in sequences]
+        choices = [[sequence.request.top_p, *sequence.uniforms] for sequence in sequences]
         top_p, *uniforms = torch.tensor(choices, device=device).unbind(1)
         tokens = torch.tensor([sequence.pending for sequence in sequences], device=device)
         lengths = [sequence.length for sequence in sequences]
@@ -86,24 +89,40 @@ class Engine:
             self.remove(sequence)
         return finished
 
-    def _refill(self) -> None:
-        """Compute the cache of every row whose window has moved; equal windows once."""
-        self._cache.reserve(len(self._sequences))
-        rows: dict[tuple[int, ...], list[int]] = {}
-        for row, sequence in enumerate(self._sequences):
-            if sequence.needs_refill and (window := tuple(sequence.refill())):
-                rows.setdefault(window, []).append(row)
-        for windows in _groups(rows):
-            self._prefill(windows, [rows[window] for window in windows])
+    def _refill(self) -> bool:
+        """Compute the cache of rows whose window has moved, as many as a step may; whether that was all of them."""
+        left = PREFILL_TOKENS
+        while moved := [row for row, sequence in enumerate(self._sequences) if sequence.needs_refill]:
+            if left <= 0:
+                return False
+            left -= self._refill_alike(moved)
+        return True
 
-    def _prefill(self, windows: list[tuple[int, ...]], rows: list[list[int]]) -> None:
-        """Each window into its rows."""
+    def _refill_alike(self, moved: list[int]) -> int:
+        """Compute the windows as long as that of the first row, equal ones once; how many tokens that was."""
+        reach = rounded_up(self._sequences[moved[0]].window_tokens)
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row in moved:
+            sequence = self._sequences[row]
+            if rounded_up(sequence.window_tokens) == reach:
+                window = tuple(sequence.window())
+                if window in rows or not rows or (len(rows) + 1) * reach <= PREFILL_TOKENS:
+                    rows.setdefault(window, []).append(row)
+        if reach:
+            self._prefill(reach, rows)
+        for each in rows.values():
+            for row in each:
+                self._sequences[row].refilled()
+        return reach * len(rows)
+
+    def _prefill(self, reach: int, rows: dict[tuple[int, ...], list[int]]) -> None:
+        """Each window, padded to `reach` tokens, into its rows."""
         device = self.model.device
-        tokens = np.zeros((len(windows), max(map(len, windows))), dtype=np.int64)
-        for index, window in enumerate(windows):
+        tokens = np.zeros((len(rows), reach), dtype=np.int64)
+        for index, window in enumerate(rows):
             tokens[index, : len(window)] = window
-        targets = torch.tensor([row for each in rows for row in each], device=device)
-        source = torch.tensor([index for index, each in enumerate(rows) for _ in each], device=device)
+        targets = torch.tensor([row for each in rows.values() for row in each], device=device)
+        source = torch.tensor([index for index, each in enumerate(rows.values()) for _ in each], device=device)
         self.model.prefill(torch.from_numpy(tokens).to(device), self._cache, targets, source)
 
     def _forbid_past(self, logits: Tensor) -> None:
@@ -116,18 +135,6 @@ class Engine:
             every = np.ones(N_INSTRUMENTS, dtype=bool)
             rows = np.stack([every if row is None else row for row in allowed])
             sampling.forbid_instruments(logits, torch.from_numpy(rows).to(logits.device))
-
-
-def _groups(windows: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
-    """Windows of similar lengths, as many at a time as make up PREFILL_TOKENS with their padding; at least one."""
-    group: list[tuple[int, ...]] = []
-    for window in sorted(windows, key=len):
-        if group and (len(group) + 1) * len(window) > PREFILL_TOKENS:
-            yield group
-            group = []
-        group.append(window)
-    if group:
-        yield group
 
 
 def _forced(tokens: Tensor, given: list[int | None]) -> Tensor:

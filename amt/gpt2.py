@@ -19,6 +19,9 @@ from amt.errors import CheckpointError
 from amt.linear import Linear, arithmetic_dtype
 from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
 
+BLOCK_TOKENS: Final = 64
+"""Lengths are rounded up to this, so that the arithmetic of a row is the same beside longer ones."""
+
 _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "gelu": F.gelu,
     "gelu_new": partial(F.gelu, approximate="tanh"),
@@ -105,6 +108,8 @@ class GPT2:
         scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
         by_layer = config.scale_attn_by_inverse_layer_idx
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
+        # Row `end` hides what lies behind it.
+        self._masks = torch.full((CONTEXT_TOKENS, CONTEXT_TOKENS), -torch.inf, device=device).triu_(1)
         self._tokens = load("wte.weight").to(device, dtype)
         self._positions = load("wpe.weight").to(device, self.dtype)
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
@@ -129,7 +134,8 @@ class GPT2:
         """Fill cache rows from position 0.
 
         Args:
-            tokens: shape = (n_distinct, n_tokens); shorter ones padded at the end with anything.
+            tokens: shape = (n_distinct, n_tokens); shorter ones padded at the end with anything. How far must
+                depend on nothing but themselves, or the last digits will depend on their neighbours.
             cache: written in place.
             rows: which cache rows to fill, shape = (n_rows,).
             source: the row of `tokens` that each takes, shape = (n_rows,).
@@ -159,17 +165,18 @@ class GPT2:
         Returns:
             final hidden states, shape = (n_rows, width).
         """
-        n_rows, longest = len(lengths), max(lengths) + 1
+        n_rows, reach = len(lengths), rounded_up(max(lengths) + 1)
         # In turn the keys and the values of each layer, as far as any row reaches.
-        window = cache.data.flatten(0, 1)[:, :n_rows, :, :longest].unbind()
+        window = cache.data.flatten(0, 1)[:, :n_rows, :, :reach].unbind()
         by_row = cache.by_row()[:, :n_rows]
-        index = mask = None
-        if min(lengths) + 1 == longest:
-            positions, targets = self._positions[longest - 1], by_row[:, :, longest - 1].unbind()
+        if len(set(lengths)) == 1:
+            end, index = lengths[0], None
+            targets = by_row[:, :, end].unbind()
+            positions, mask = self._positions[end], self._masks[end, :reach]
         else:
             ends = torch.tensor(lengths, device=self.device)
-            positions, targets = F.embedding(ends, self._positions), by_row.unbind()
-            index, mask = (torch.arange(n_rows, device=self.device), ends), self._mask(ends, longest)
+            targets, index = by_row.unbind(), (torch.arange(n_rows, device=self.device), ends)
+            positions, mask = F.embedding(ends, self._positions), self._masks[ends, None, None, :reach]
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             split = qkv.view(n_rows, 3, self.n_heads, self.head_width)
@@ -178,8 +185,7 @@ class GPT2:
             else:
                 targets[layer][index] = split.narrow(1, 1, 2)
             query = split.narrow(1, 0, 1).transpose(1, 2)
-            attended = self._attention(layer, query, window[2 * layer], window[2 * layer + 1], mask)
-            return attended.reshape(n_rows, -1)
+            return self._attend_once(layer, query, window[2 * layer], window[2 * layer + 1], mask)
 
         hidden = self._run(self._embed(tokens) + positions, len(self.layers), attend)
         return self._normalised(hidden, self._final_norm)
@@ -226,21 +232,26 @@ class GPT2:
         return qkv.view(*shape, 3, self.n_heads, self.head_width)
 
     def _attend_causally(self, layer: int, qkv: Tensor, shape: torch.Size) -> Tensor:
+        """Scaled dot-product attention of whole windows, with the scale and precision that the config asks for."""
         query, key, value = self._split(qkv, shape).permute(2, 0, 3, 1, 4)
-        return self._attention(layer, query, key, value, causal=True).transpose(1, 2).reshape(shape.numel(), -1)
-
-    def _mask(self, ends: Tensor, longest: int) -> Tensor:
-        """Zero up to each row's end and -inf behind it; shape = (n_rows, 1, 1, longest)."""
-        behind = torch.arange(longest, device=self.device) > ends[:, None, None, None]
-        dtype = torch.float32 if self._upcast else self.dtype
-        return torch.zeros(behind.shape, dtype=dtype, device=self.device).masked_fill_(behind, -torch.inf)
-
-    def _attention(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False
-    ) -> Tensor:
-        """Scaled dot-product attention, with the scale and precision that the config asks for."""
-        scale = self._scales[layer]
         if self._upcast:
             query, key, value = query.float(), key.float(), value.float()
-        attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
-        return attended.to(self.dtype) if self._upcast else attended
+        attended = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self._scales[layer])
+        return attended.to(self.dtype).transpose(1, 2).reshape(shape.numel(), -1)
+
+    def _attend_once(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
+        """Likewise of one query in each row, whose result must not depend on how many rows there are, or how long.
+
+        Source of the invariance: plain matrix products over a whole number of blocks give each row the same sums in
+        the same order, which PyTorch's fused attention does not. Behind a row's end the sums only get zeros.
+        """
+        if self._upcast:
+            query, key, value = query.float(), key.float(), value.float()
+        scores = (query * self._scales[layer]) @ key.transpose(2, 3)
+        weights = scores.float().add_(mask).softmax(dim=3).to(value.dtype)
+        return (weights @ value).to(self.dtype).view(len(query), -1)
+
+
+def rounded_up(n_tokens: int) -> int:
+    """A length as a whole number of blocks."""
+    return -(-n_tokens // BLOCK_TOKENS) * BLOCK_TOKENS

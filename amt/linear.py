@@ -4,9 +4,13 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
 """Whether this CPU can multiply float32 by float16; any x86 with AVX2 can."""
+
+FEWEST_ROWS: Final = 3
+"""With fewer the kernel adds up in another order: the last digits of a row would depend on how many there are."""
 
 # The operator itself: what Python would check before, for tracing, takes as long as a small multiplication.
 _multiply: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
@@ -17,8 +21,8 @@ class Linear:
     """X times a matrix, plus a bias; x has shape = (n_rows, in), the result (n_rows, out).
 
     On a CPU a half precision is that of the weights alone; the arithmetic stays float32. Decoding waits for the
-    weights to come from memory, so half the bytes are nearly twice the speed, and the results of a row are as good as
-    independent of its neighbours, which they would not be if activations were rounded, too.
+    weights to come from memory, so half the bytes are nearly twice the speed. The result of a row is then the same, to
+    the bit, however many others there are; in other precisions and on other devices their last digits may differ.
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
@@ -36,7 +40,10 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         """Shape = (n_rows, out)."""
         if self._packed is not None:
-            return _multiply(x, self._packed)  # type: ignore[no-any-return]
+            n_rows = len(x)
+            if n_rows < FEWEST_ROWS:
+                x = x.expand(FEWEST_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, FEWEST_ROWS - n_rows))
+            return _multiply(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
         if self._bias is None:
             return x @ self._matrix
         return torch.addmm(self._bias, x, self._matrix)

@@ -64,7 +64,7 @@ class Sequence:
     """A request's events so far, and the window of them that the model sees.
 
     The window's onsets are relative to its earliest. `length` of its tokens are in the cache; the last token, which
-    is always `pending`, is fed in the next step.
+    is always `pending`, is fed in the next step. `uniforms` are the random numbers for the next event, one a token.
     """
 
     def __init__(self, request: Request, hop_events: int = HOP_EVENTS) -> None:
@@ -73,7 +73,8 @@ class Sequence:
         self.finished = False
         self._hop_events = hop_events
         self._is_exact = hop_events == EXACT_HOP_EVENTS
-        self.uniforms = _uniforms(request.seed)
+        self._random = _uniforms(request.seed)
+        self.uniforms = next(self._random)
         prompt = request.prompt
         if len(prompt) and int(prompt[-1, 0]) > request.start_ticks:
             raise SequenceError("the prompt goes on past the start of what is to be decoded")
@@ -139,6 +140,7 @@ class Sequence:
 
     def append(self, event: Triple) -> None:
         """Take the event of a step, onset relative to the window; finish instead if it lies past the end."""
+        self.uniforms = next(self._random)
         onset, duration, note = event
         is_control = note >= CONTROL_OFFSET
         ticks = onset + self._offset - CONTROL_OFFSET * is_control
@@ -178,15 +180,23 @@ class Sequence:
             self._start, self._offset = start, offset
             self.needs_refill = True
 
-    def refill(self) -> list[int]:
-        """The window's tokens but for the last, which becomes pending."""
-        self.needs_refill = False
+    @property
+    def window_tokens(self) -> int:
+        """How many tokens `window` has."""
+        return EVENT_TOKENS * (len(self._events) - self._start)
+
+    def window(self) -> list[int]:
+        """What the model sees but for the last token: it is pending."""
         tokens = [self.mode]
         for onset, duration, note in self._events[self._start :]:
             tokens += onset - self._offset, duration, note
-        self.pending = tokens.pop()
-        self.length = len(tokens)
-        return tokens
+        return tokens[:-1]
+
+    def refilled(self) -> None:
+        """The window is in the cache."""
+        self.needs_refill = False
+        self.length = self.window_tokens
+        self.pending = self._events[-1][2] if self.length else self.mode
 
 
 def _control_onset(control: Triple) -> int:

@@ -4,8 +4,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from amt.checkpoint import read_config, read_weights
 from amt.gpt2 import GPT2, Cache
-from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, SLOTS, VOCAB_SIZE
+from amt.linear import HAS_HALF_KERNEL
+from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
+from tests.conftest import GOLDEN
 
 FLAGS: list[dict[str, Any]] = [
     {},
@@ -118,3 +121,23 @@ def test_half_precise_weights_stay_near_float32(
     tokens = tokens_like_events(12)
     logits = [model.logits(decode_all(model, tokens, prefilled=len(tokens) - 1)[0], SLOTS[2]) for model in (half, gpt2)]
     assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()
+
+
+@pytest.mark.skipif(not HAS_HALF_KERNEL, reason="needs a CPU with half-precision weights")
+def test_half_precision_weights_give_a_row_the_same_bits_beside_any_others() -> None:
+    folder = GOLDEN / "model"
+    model = GPT2(read_config(folder), read_weights(folder), torch.float16, torch.device("cpu"))
+    tokens = torch.randint(0, ONSET.size, (7, 700), generator=torch.Generator().manual_seed(0))
+    lengths = [100, 1, 640, 64, 320, 99, 101]
+
+    def states(n_rows: int) -> torch.Tensor:
+        cache = Cache(model)
+        cache.reserve(n_rows)
+        for row in range(n_rows):
+            model.prefill(tokens[row : row + 1, :640], cache, torch.tensor([row]), torch.tensor([0]))
+        hidden = model.decode(tokens[:n_rows, 640], lengths[:n_rows], cache)
+        return torch.cat([model.logits(hidden, slot)[0] for slot in SLOTS])
+
+    alone = states(1)
+    for n_rows in range(2, 8):
+        assert torch.equal(states(n_rows), alone)
