@@ -110,6 +110,8 @@ class GPT2:
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
         # Row `end` hides what lies behind it.
         self._masks = torch.full((CONTEXT_TOKENS, CONTEXT_TOKENS), -torch.inf, device=device).triu_(1)
+        if not self._upcast:
+            self._masks = self._masks.to(self.dtype)
         self._tokens = load("wte.weight").to(device, dtype)
         self._positions = load("wpe.weight").to(device, self.dtype)
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
@@ -172,11 +174,12 @@ class GPT2:
         if len(set(lengths)) == 1:
             end, index = lengths[0], None
             targets = by_row[:, :, end].unbind()
-            positions, mask = self._positions[end], self._masks[end, :reach]
+            positions, mask = self._positions[end], self._masks[end, None, None, :reach]
         else:
             ends = torch.tensor(lengths, device=self.device)
             targets, index = by_row.unbind(), (torch.arange(n_rows, device=self.device), ends)
-            positions, mask = F.embedding(ends, self._positions), self._masks[ends, None, None, :reach]
+            positions, mask = F.embedding(ends, self._positions), self._masks[ends, None, :reach]
+            mask = mask.repeat_interleave(self.n_heads, dim=0)
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             split = qkv.view(n_rows, 3, self.n_heads, self.head_width)
@@ -184,8 +187,7 @@ class GPT2:
                 targets[layer].copy_(split.narrow(1, 1, 2))
             else:
                 targets[layer][index] = split.narrow(1, 1, 2)
-            query = split.narrow(1, 0, 1).transpose(1, 2)
-            return self._attend_once(layer, query, window[2 * layer], window[2 * layer + 1], mask)
+            return self._attend_once(layer, split[:, 0], window[2 * layer], window[2 * layer + 1], mask)
 
         hidden = self._run(self._embed(tokens) + positions, len(self.layers), attend)
         return self._normalised(hidden, self._final_norm)
@@ -242,14 +244,21 @@ class GPT2:
     def _attend_once(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         """Likewise of one query in each row, whose result must not depend on how many rows there are, or how long.
 
-        Source of the invariance: plain matrix products over a whole number of blocks give each row the same sums in
-        the same order, which PyTorch's fused attention does not. Behind a row's end the sums only get zeros.
+        Plain matrix products over whole blocks give each row the same sums in the same order, which PyTorch's fused
+        attention does not; behind a row's end the sums only get zeros.
+
+        Args:
+            layer: which block.
+            query: shape = (n_rows, n_heads, head_width).
+            key: shape = (n_rows, n_heads, reach, head_width).
+            value: likewise.
+            mask: -inf behind the end, shape = (n_rows * n_heads, 1, reach).
         """
+        query, key, value = query.flatten(0, 1)[:, None], key.flatten(0, 1), value.flatten(0, 1)
         if self._upcast:
             query, key, value = query.float(), key.float(), value.float()
-        scores = (query * self._scales[layer]) @ key.transpose(2, 3)
-        weights = scores.float().add_(mask).softmax(dim=3).to(value.dtype)
-        return (weights @ value).to(self.dtype).view(len(query), -1)
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self._scales[layer])
+        return torch.bmm(scores.softmax(dim=2), value).to(self.dtype).view(-1, *self._width)
 
 
 def rounded_up(n_tokens: int) -> int:

@@ -40,7 +40,7 @@ class Linear:
     def __call__(self, x: Tensor) -> Tensor:
         """Shape = (n_rows, out)."""
         if self._packed is not None:
-            n_rows = len(x)
+            n_rows = x.shape[0]
             if n_rows < FEWEST_ROWS:
                 x = x.expand(FEWEST_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, FEWEST_ROWS - n_rows))
             return _multiply(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
