@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2Config
 
 from amt.errors import CheckpointError
+from amt.linear import Linear, arithmetic_dtype
 from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
 
 _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
@@ -30,14 +31,14 @@ _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 
 @dataclass(frozen=True)
 class _Layer:
-    """One block's weights; matrices have shape = (in, out), as in the file."""
+    """One block's weights; of the norms, scale and shift."""
 
     norm1: tuple[Tensor, Tensor]
-    qkv: tuple[Tensor, Tensor]
-    attention_out: tuple[Tensor, Tensor]
+    qkv: Linear
+    attention_out: Linear
     norm2: tuple[Tensor, Tensor]
-    mlp_in: tuple[Tensor, Tensor]
-    mlp_out: tuple[Tensor, Tensor]
+    mlp_in: Linear
+    mlp_out: Linear
 
 
 class Cache:
@@ -58,6 +59,10 @@ class Cache:
             grown[:, :, :have] = self.data
             self.data = grown
 
+    def by_row(self) -> Tensor:
+        """The same memory; shape = (n_layers, n_rows, 1,024, 2, n_heads, head_width)."""
+        return self.data.permute(0, 2, 4, 1, 3, 5)
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copy the first `length` tokens of one row over another."""
         self.data[:, :, target, :, :length] = self.data[:, :, source, :, :length]
@@ -71,39 +76,55 @@ class GPT2:
     ) -> None:
         """Take weights by their names in Hugging Face's `GPT2Model`, and `lm_head.weight` if the output is not tied.
 
+        `dtype`: the weights' precision; a CPU computes in float32 whatever it is.
+
         Raises:
             CheckpointError: a weight is missing, or the activation function is unknown.
         """
+        self.config, self.device = config, device
+        self.dtype = arithmetic_dtype(dtype, device)
 
         def load(name: str) -> Tensor:
             if name not in weights:
                 raise CheckpointError(f"the weights lack {name}")
-            return weights[name].detach().to(device, dtype)
+            return weights[name].detach()
 
-        def pair(name: str) -> tuple[Tensor, Tensor]:
-            return load(f"{name}.weight"), load(f"{name}.bias")
+        def own(name: str) -> Tensor:
+            # A copy, for a view would keep the whole file in memory.
+            return load(name).to(device, self.dtype, copy=True)
+
+        def norm(name: str) -> tuple[Tensor, Tensor]:
+            return own(f"{name}.weight"), own(f"{name}.bias")
+
+        def linear(name: str) -> Linear:
+            return Linear(load(f"{name}.weight"), load(f"{name}.bias"), dtype, device)
 
         if config.activation_function not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {config.activation_function}")
-        self.config, self.dtype, self.device = config, dtype, device
+        # Read once: every look at a transformers configuration takes as long as a small tensor operation.
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
         self._activation = _ACTIVATIONS[config.activation_function]
-        self._tokens, self._positions = load("wte.weight"), load("wpe.weight")
+        self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon
+        self._upcast = config.reorder_and_upcast_attn
+        scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
+        by_layer = config.scale_attn_by_inverse_layer_idx
+        self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
+        self._tokens = load("wte.weight").to(device, dtype)
+        self._positions = own("wpe.weight")
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
             shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
             raise CheckpointError(f"its embeddings are of {shape}, not of {VOCAB_SIZE} and {CONTEXT_TOKENS}")
-        output = self._tokens if config.tie_word_embeddings else load("lm_head.weight")
-        # A copy, (in, out): a CPU multiplies a single row by it with all threads, and by the original with one.
-        self._outputs = {slot: output[slot.slice].T.contiguous() for slot in SLOTS}
-        self._final_norm = pair("ln_f")
+        output = load("wte.weight" if config.tie_word_embeddings else "lm_head.weight")
+        self._outputs = {slot: Linear(output[slot.slice].T, None, dtype, device) for slot in SLOTS}
+        self._final_norm = norm("ln_f")
         self.layers = [
             _Layer(
-                norm1=pair(f"h.{index}.ln_1"),
-                qkv=pair(f"h.{index}.attn.c_attn"),
-                attention_out=pair(f"h.{index}.attn.c_proj"),
-                norm2=pair(f"h.{index}.ln_2"),
-                mlp_in=pair(f"h.{index}.mlp.c_fc"),
-                mlp_out=pair(f"h.{index}.mlp.c_proj"),
+                norm1=norm(f"h.{index}.ln_1"),
+                qkv=linear(f"h.{index}.attn.c_attn"),
+                attention_out=linear(f"h.{index}.attn.c_proj"),
+                norm2=norm(f"h.{index}.ln_2"),
+                mlp_in=linear(f"h.{index}.mlp.c_fc"),
+                mlp_out=linear(f"h.{index}.mlp.c_proj"),
             )
             for index in range(config.n_layer)
         ]
@@ -117,14 +138,19 @@ class GPT2:
             rows: which cache rows to fill, shape = (n_rows,).
             source: the row of `tokens` that each takes, shape = (n_rows,).
         """
-        n_tokens = tokens.shape[1]
+        by_row = cache.by_row()
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            cache.data[layer, 0, rows, :, :n_tokens] = key[source]
-            cache.data[layer, 1, rows, :, :n_tokens] = value[source]
-            return self._attention(layer, query, key, value, causal=True)
+        def store(layer: int, qkv: Tensor) -> None:
+            by_row[layer, rows, : tokens.shape[1]] = self._split(qkv, tokens.shape)[:, :, 1:][source]
 
-        self._run(self._embed(tokens, torch.arange(n_tokens, device=self.device)), len(self.layers), attend)
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            store(layer, qkv)
+            return self._attend_causally(layer, qkv, tokens.shape)
+
+        # Of the last block only keys and values are wanted.
+        last = len(self.layers) - 1
+        hidden = self._run(self._embed_windows(tokens), last, attend)
+        store(last, self._project(hidden, last))
 
     def decode(self, tokens: Tensor, lengths: list[int], cache: Cache) -> Tensor:
         """Feed one token to each of the first rows of the cache.
@@ -138,65 +164,87 @@ class GPT2:
             final hidden states, shape = (n_rows, width).
         """
         n_rows, longest = len(lengths), max(lengths) + 1
-        positions = torch.tensor(lengths, device=self.device)
-        every_row = torch.arange(n_rows, device=self.device)
-        mask = None
-        if min(lengths) + 1 < longest:
-            mask = (torch.arange(longest, device=self.device) <= positions[:, None])[:, None, None]
+        # In turn the keys and the values of each layer, as far as any row reaches.
+        window = cache.data.flatten(0, 1)[:, :n_rows, :, :longest].unbind()
+        by_row = cache.by_row()[:, :n_rows]
+        index = mask = None
+        if min(lengths) + 1 == longest:
+            positions, targets = self._positions[longest - 1], by_row[:, :, longest - 1].unbind()
+        else:
+            ends = torch.tensor(lengths, device=self.device)
+            positions, targets = F.embedding(ends, self._positions), by_row.unbind()
+            index, mask = (torch.arange(n_rows, device=self.device), ends), self._mask(ends, longest)
 
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = cache.data[layer, :, :n_rows]
-            keys[every_row, :, positions] = key[:, :, 0]
-            values[every_row, :, positions] = value[:, :, 0]
-            return self._attention(layer, query, keys[:, :, :longest], values[:, :, :longest], mask)
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            split = qkv.view(n_rows, 3, self.n_heads, self.head_width)
+            if index is None:
+                targets[layer].copy_(split.narrow(1, 1, 2))
+            else:
+                targets[layer][index] = split.narrow(1, 1, 2)
+            query = split.narrow(1, 0, 1).transpose(1, 2)
+            attended = self._attention(layer, query, window[2 * layer], window[2 * layer + 1], mask)
+            return attended.reshape(n_rows, -1)
 
-        hidden = self._run(self._embed(tokens[:, None], positions[:, None]), len(self.layers), attend)
-        return F.layer_norm(hidden[:, 0], (self.config.n_embd,), *self._final_norm, self.config.layer_norm_epsilon)
+        hidden = self._run(self._embed(tokens) + positions, len(self.layers), attend)
+        return self._normalised(hidden, self._final_norm)
 
     def hidden_states(self, tokens: Tensor, depth: int) -> Tensor:
         """Hidden states after so many blocks, the last of them normalised; shape = (n_rows, n_tokens, width).
 
         Depth 0 is the embeddings. The same as Hugging Face's `hidden_states[depth]`.
         """
-        hidden = self._embed(tokens, torch.arange(tokens.shape[1], device=self.device))
-        hidden = self._run(hidden, depth, lambda *qkv: self._attention(*qkv, causal=True))
+        attend = partial(self._attend_causally, shape=tokens.shape)
+        hidden = self._run(self._embed_windows(tokens), depth, attend)
         if depth == len(self.layers):
-            return F.layer_norm(hidden, (self.config.n_embd,), *self._final_norm, self.config.layer_norm_epsilon)
-        return hidden
+            hidden = self._normalised(hidden, self._final_norm)
+        return hidden.view(*tokens.shape, -1)
 
     def logits(self, hidden: Tensor, slot: Slot) -> Tensor:
         """Float32 logits of one slot's tokens; shape = (n_rows, slot.size)."""
-        return (hidden @ self._outputs[slot]).float()
+        return self._outputs[slot](hidden).float()
 
-    def _embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        return F.embedding(tokens, self._tokens) + F.embedding(positions, self._positions)
+    def _embed(self, tokens: Tensor) -> Tensor:
+        return F.embedding(tokens, self._tokens).to(self.dtype)
 
-    def _run(self, hidden: Tensor, depth: int, attend: Callable[[int, Tensor, Tensor, Tensor], Tensor]) -> Tensor:
-        shape, epsilon = (self.config.n_embd,), self.config.layer_norm_epsilon
+    def _embed_windows(self, tokens: Tensor) -> Tensor:
+        """Tokens from position 0 on; shape = (n_rows * n_tokens, width)."""
+        return (self._embed(tokens) + self._positions[: tokens.shape[1]]).flatten(0, 1)
+
+    def _run(self, hidden: Tensor, depth: int, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """The first `depth` blocks; hidden and the result have shape = (n, width), queries to values (n, 3 * width)."""
         for index, layer in enumerate(self.layers[:depth]):
-            qkv = _linear(F.layer_norm(hidden, shape, *layer.norm1, epsilon), layer.qkv)
-            split = qkv.view(*qkv.shape[:2], 3, self.n_heads, self.head_width)
-            query, key, value = split.permute(2, 0, 3, 1, 4)
-            attended = attend(index, query, key, value).transpose(1, 2).flatten(2)
-            hidden = hidden + _linear(attended, layer.attention_out)
-            inner = self._activation(_linear(F.layer_norm(hidden, shape, *layer.norm2, epsilon), layer.mlp_in))
-            hidden = hidden + _linear(inner, layer.mlp_out)
+            hidden = layer.attention_out(attend(index, self._project(hidden, index))).add_(hidden)
+            inner = self._activation(layer.mlp_in(self._normalised(hidden, layer.norm2)))
+            hidden = layer.mlp_out(inner).add_(hidden)
         return hidden
+
+    def _project(self, hidden: Tensor, layer: int) -> Tensor:
+        """Queries, keys and values of a block; shape = (n, 3 * width)."""
+        return self.layers[layer].qkv(self._normalised(hidden, self.layers[layer].norm1))
+
+    def _normalised(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+        return torch.layer_norm(hidden, self._width, *norm, self._epsilon)
+
+    def _split(self, qkv: Tensor, shape: torch.Size) -> Tensor:
+        """Shape = (n_rows, n_tokens, 3, n_heads, head_width)."""
+        return qkv.view(*shape, 3, self.n_heads, self.head_width)
+
+    def _attend_causally(self, layer: int, qkv: Tensor, shape: torch.Size) -> Tensor:
+        query, key, value = self._split(qkv, shape).permute(2, 0, 3, 1, 4)
+        return self._attention(layer, query, key, value, causal=True).transpose(1, 2).reshape(shape.numel(), -1)
+
+    def _mask(self, ends: Tensor, longest: int) -> Tensor:
+        """Zero up to each row's end and -inf behind it; shape = (n_rows, 1, 1, longest)."""
+        behind = torch.arange(longest, device=self.device) > ends[:, None, None, None]
+        dtype = torch.float32 if self._upcast else self.dtype
+        return torch.zeros(behind.shape, dtype=dtype, device=self.device).masked_fill_(behind, -torch.inf)
 
     def _attention(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None, *, causal: bool = False
     ) -> Tensor:
         """Scaled dot-product attention, with the scale and precision that the config asks for."""
-        scale = 1 / math.sqrt(self.head_width) if self.config.scale_attn_weights else 1.0
-        if self.config.scale_attn_by_inverse_layer_idx:
-            scale /= layer + 1
-        if self.config.reorder_and_upcast_attn:
+        scale = self._scales[layer]
+        if self._upcast:
             query, key, value = query.float(), key.float(), value.float()
         attended = F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, scale=scale)
-        return attended.to(self.dtype)
-
-
-def _linear(x: Tensor, weights: tuple[Tensor, Tensor]) -> Tensor:
-    """X times the matrix, plus the bias; shape = (n_rows, n_tokens, out)."""
-    matrix, bias = weights
-    return (x @ matrix).add_(bias)
+        return attended.to(self.dtype) if self._upcast else attended
