@@ -2,12 +2,13 @@
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from amt.vocab import N_INSTRUMENTS, N_PITCHES
 
-PARTIAL = 128
+PARTIAL = 512
 """Tokens looked at before all are sorted; trained models rarely spread a nucleus over more."""
 
 
@@ -23,7 +24,7 @@ def forbid_past(logits: Tensor, earliest: Tensor) -> None:
 
 @cache
 def _counting(n: int, device: torch.device) -> Tensor:
-    return torch.arange(n, device=device)
+    return torch.arange(n, dtype=torch.int32, device=device)
 
 
 def forbid_instruments(logits: Tensor, allowed: Tensor) -> None:
@@ -52,17 +53,25 @@ def nucleus(logits: Tensor, top_p: Tensor) -> Tensor:
     if not decided.all():
         rows = ~decided
         least[rows], _ = _least_kept(probabilities[rows], top_p[rows], logits.shape[1])
-    return probabilities.masked_fill_(probabilities < least[:, None], 0)
+    return probabilities.mul_(probabilities >= least[:, None])
 
 
 def _least_kept(probabilities: Tensor, top_p: Tensor, n_largest: int) -> tuple[Tensor, Tensor]:
     """(the smallest probability in each row's nucleus, whether so many of the largest suffice to know it)."""
-    largest = probabilities.topk(n_largest, dim=1).values
-    reached = largest.cumsum(dim=1)
-    n_kept = (reached[:, :-1] <= top_p[:, None]).sum(dim=1)
-    least = largest.gather(1, n_kept[:, None])[:, 0]
+    largest = _largest(probabilities, n_largest)
+    n_kept = (largest.cumsum(dim=1) <= top_p[:, None]).sum(dim=1)
     everything = top_p >= 1
-    return least.masked_fill(everything, 0), (reached[:, -1] > top_p) | everything
+    least = largest.gather(1, n_kept.clamp(max=n_largest - 1)[:, None])[:, 0]
+    return least.masked_fill(everything, 0), (n_kept < n_largest) | everything
+
+
+def _largest(probabilities: Tensor, n: int) -> Tensor:
+    """The n largest of each row, in descending order."""
+    if probabilities.device.type != "cpu":
+        return probabilities.topk(n, dim=1).values
+    # On a CPU numpy selects five times as fast as torch, and sorts fifteen times as fast.
+    smallest_first = np.sort(np.partition(probabilities.numpy(), -n, axis=1)[:, -n:], axis=1)
+    return torch.from_numpy(smallest_first[:, ::-1].copy())
 
 
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
@@ -78,6 +87,8 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     cumulative = probabilities.cumsum(dim=1)
     # 1 - u lies in (0, 1]: the first token to reach a positive share of the total has a probability of its own.
     tokens = torch.searchsorted(cumulative, (1 - uniform)[:, None] * cumulative[:, -1:])
-    # A parallel scan may round neighbouring sums in the wrong order; then the most probable token stands in.
-    impossible = probabilities.gather(1, tokens.clamp(max=probabilities.shape[1] - 1)) == 0
-    return torch.where(impossible, probabilities.argmax(dim=1, keepdim=True), tokens)[:, 0]
+    if probabilities.device.type != "cpu":
+        # A parallel scan may round neighbouring sums in the wrong order; then the most probable token stands in.
+        impossible = probabilities.gather(1, tokens.clamp(max=probabilities.shape[1] - 1)) == 0
+        tokens = torch.where(impossible, probabilities.argmax(dim=1, keepdim=True), tokens)
+    return tokens[:, 0]
