@@ -1,5 +1,7 @@
 """The batched decoding loop: add sequences, step all of them by one event, take what has finished."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,6 +10,9 @@ from amt import sampling
 from amt.gpt2 import GPT2, Cache
 from amt.sequence import HOP_EVENTS, Request, Sequence, Triple
 from amt.vocab import N_INSTRUMENTS, NOTE, ONSET, SLOTS
+
+PREFILL_TOKENS = 2_048
+"""At once; more would be no faster, and its activations would take hundreds of megabytes."""
 
 
 class Engine:
@@ -55,11 +60,12 @@ class Engine:
         if self.is_idle:
             return []
         self._refill()
-        given = [sequence.given() for sequence in self._sequences]
-        uniforms = torch.tensor([next(sequence.uniforms) for sequence in self._sequences], device=self.model.device)
-        top_p = torch.tensor([sequence.request.top_p for sequence in self._sequences], device=self.model.device)
-        tokens = torch.tensor([sequence.pending for sequence in self._sequences], device=self.model.device)
-        lengths = [sequence.length for sequence in self._sequences]
+        sequences, device = self._sequences, self.model.device
+        given = [sequence.given() for sequence in sequences]
+        choices = [[sequence.request.top_p, *next(sequence.uniforms)] for sequence in sequences]
+        top_p, *uniforms = torch.tensor(choices, device=device).unbind(1)
+        tokens = torch.tensor([sequence.pending for sequence in sequences], device=device)
+        lengths = [sequence.length for sequence in sequences]
         decoded = []
         for index, slot in enumerate(SLOTS):
             hidden = self.model.decode(tokens, [length + index for length in lengths], self._cache)
@@ -68,9 +74,9 @@ class Engine:
                 self._forbid_past(logits)
             elif slot is NOTE:
                 self._forbid_instruments(logits)
-            probabilities = sampling.nucleus(logits, top_p)
-            tokens = slot.offset + sampling.draw(probabilities, uniforms[:, index])
-            tokens = _forced(tokens, [event and event[index] for event in given])
+            tokens = sampling.draw(sampling.nucleus(logits, top_p), uniforms[index]).add_(slot.offset)
+            if any(given):
+                tokens = _forced(tokens, [event and event[index] for event in given])
             decoded.append(tokens)
         events: list[Triple] = torch.stack(decoded, dim=1).tolist()
         for sequence, event in zip(self._sequences, events, strict=True):
@@ -82,22 +88,27 @@ class Engine:
 
     def _refill(self) -> None:
         """Compute the cache of every row whose window has moved; equal windows once."""
-        rows = [row for row, sequence in enumerate(self._sequences) if sequence.needs_refill]
         self._cache.reserve(len(self._sequences))
-        windows = [tuple(self._sequences[row].refill()) for row in rows]
-        distinct = list(dict.fromkeys(windows))
-        if not distinct:
-            return
-        tokens = np.zeros((len(distinct), max(map(len, distinct))), dtype=np.int64)
-        for index, window in enumerate(distinct):
-            tokens[index, : len(window)] = window
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, sequence in enumerate(self._sequences):
+            if sequence.needs_refill and (window := tuple(sequence.refill())):
+                rows.setdefault(window, []).append(row)
+        for windows in _groups(rows):
+            self._prefill(windows, [rows[window] for window in windows])
+
+    def _prefill(self, windows: list[tuple[int, ...]], rows: list[list[int]]) -> None:
+        """Each window into its rows."""
         device = self.model.device
-        source = torch.tensor([distinct.index(window) for window in windows], device=device)
-        self.model.prefill(torch.from_numpy(tokens).to(device), self._cache, torch.tensor(rows, device=device), source)
+        tokens = np.zeros((len(windows), max(map(len, windows))), dtype=np.int64)
+        for index, window in enumerate(windows):
+            tokens[index, : len(window)] = window
+        targets = torch.tensor([row for each in rows for row in each], device=device)
+        source = torch.tensor([index for index, each in enumerate(rows) for _ in each], device=device)
+        self.model.prefill(torch.from_numpy(tokens).to(device), self._cache, targets, source)
 
     def _forbid_past(self, logits: Tensor) -> None:
-        earliest = torch.tensor([sequence.earliest for sequence in self._sequences], device=logits.device)
-        sampling.forbid_past(logits, earliest)
+        earliest = [sequence.earliest for sequence in self._sequences]
+        sampling.forbid_past(logits, torch.tensor(earliest, device=logits.device))
 
     def _forbid_instruments(self, logits: Tensor) -> None:
         allowed = [sequence.allowed_instruments for sequence in self._sequences]
@@ -107,9 +118,19 @@ class Engine:
             sampling.forbid_instruments(logits, torch.from_numpy(rows).to(logits.device))
 
 
+def _groups(windows: Iterable[tuple[int, ...]]) -> Iterator[list[tuple[int, ...]]]:
+    """Windows of similar lengths, as many at a time as make up PREFILL_TOKENS with their padding; at least one."""
+    group: list[tuple[int, ...]] = []
+    for window in sorted(windows, key=len):
+        if group and (len(group) + 1) * len(window) > PREFILL_TOKENS:
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
+
+
 def _forced(tokens: Tensor, given: list[int | None]) -> Tensor:
     """The tokens, those that are given in their place; shape = (n_rows,)."""
-    if all(token is None for token in given):
-        return tokens
     wanted = torch.tensor([-1 if token is None else token for token in given], device=tokens.device)
     return torch.where(wanted >= 0, wanted, tokens)

@@ -7,12 +7,14 @@ import torch
 
 from amt import events as ev
 from amt import sampling
+from amt.checkpoint import read_config, read_weights
 from amt.engine import Engine
 from amt.errors import SequenceError
 from amt.gpt2 import GPT2, Cache
 from amt.sequence import DENSEST_EVENTS_PER_SECOND, EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
 from amt.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
 from tests import plain
+from tests.conftest import GOLDEN
 
 FAR = 10**9
 
@@ -108,11 +110,14 @@ def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
     ]
 
 
-def test_a_sequence_does_not_depend_on_its_neighbours(gpt2: GPT2) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_a_sequence_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
+    folder = GOLDEN / "model"
+    model = GPT2(read_config(folder), read_weights(folder), dtype, torch.device("cpu"))
     asked = request(20, seed=11)
-    (alone,) = decode(Engine(gpt2), [asked], 12)
+    (alone,) = decode(Engine(model), [asked], 12)
     others = [request(n, seed=n) for n in (0, 335, 60)]
-    _, together, *_ = decode(Engine(gpt2), [others[0], asked, *others[1:]], 12)
+    _, together, *_ = decode(Engine(model), [others[0], asked, *others[1:]], 12)
     assert made(together) == made(alone)
 
 
