@@ -14,6 +14,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
 from amt.gpt2 import GPT2
+from amt.linear import HAS_HALF_KERNEL
 from amt.vocab import AUTOREGRESS
 from schemas import ModelSize
 
@@ -116,11 +117,15 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The precision of that name; auto is bfloat16 on a CUDA device that supports it, else float32."""
+    """The weights' precision of that name.
+
+    Auto is bfloat16 on a CUDA device that supports it, float16 on a CPU that can multiply float32 by it, else float32.
+    """
     if name != "auto":
         return getattr(torch, name)  # type: ignore[no-any-return]
-    bfloat16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if bfloat16 else torch.float32
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16 if device.type == "cpu" and HAS_HALF_KERNEL else torch.float32
 
 
 def _find(source: str) -> Path:

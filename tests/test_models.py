@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from amt.errors import ModelUnavailableError
+from amt.linear import HAS_HALF_KERNEL
 from models import ModelStore, find_device, find_dtype
 from tests.conftest import GOLDEN
 
@@ -66,10 +67,10 @@ def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
         store(small=tmp_path).get("small")
 
 
-def test_precision_on_the_cpu_is_float32_unless_set() -> None:
+def test_weights_on_the_cpu_are_half_precise_where_it_can_multiply_them() -> None:
     cpu = torch.device("cpu")
-    assert find_dtype("auto", cpu) is torch.float32
-    assert find_dtype("bfloat16", cpu) is torch.bfloat16
+    assert find_dtype("auto", cpu) is (torch.float16 if HAS_HALF_KERNEL else torch.float32)
+    assert find_dtype("float32", cpu) is torch.float32
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
