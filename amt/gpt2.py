@@ -92,8 +92,12 @@ class GPT2:
                 raise CheckpointError(f"the weights lack {name}")
             return weights[name].detach()
 
+        def own(name: str) -> Tensor:
+            # A copy, for a view would keep the whole file in memory.
+            return load(name).to(device, self.dtype, copy=True)
+
         def norm(name: str) -> tuple[Tensor, Tensor]:
-            return load(f"{name}.weight").to(device, self.dtype), load(f"{name}.bias").to(device, self.dtype)
+            return own(f"{name}.weight"), own(f"{name}.bias")
 
         def linear(name: str) -> Linear:
             return Linear(load(f"{name}.weight"), load(f"{name}.bias"), dtype, device)
@@ -113,7 +117,7 @@ class GPT2:
         if not self._upcast:
             self._masks = self._masks.to(self.dtype)
         self._tokens = load("wte.weight").to(device, dtype)
-        self._positions = load("wpe.weight").to(device, self.dtype)
+        self._positions = own("wpe.weight")
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
             shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
             raise CheckpointError(f"its embeddings are of {shape}, not of {VOCAB_SIZE} and {CONTEXT_TOKENS}")

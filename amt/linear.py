@@ -27,15 +27,17 @@ class Linear:
 
     def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
         """`matrix`: shape = (in, out); `dtype`: the weights' precision."""
-        self._packed = None
-        matrix = matrix.to(device, dtype)
         arithmetic = arithmetic_dtype(dtype, device)
-        self._bias = None if bias is None else bias.to(device, arithmetic)
-        if device.type == "cpu" and dtype is not torch.float32 and HAS_HALF_KERNEL:
-            self._packed = _pack(matrix.float().T.contiguous(), self._bias)
+        self._bias = None if bias is None else bias.to(device, arithmetic, copy=True)
+        self._packed = None
+        if dtype is torch.bfloat16 and device.type == "cpu":
+            matrix = matrix.bfloat16()
+        if dtype is not torch.float32 and device.type == "cpu" and HAS_HALF_KERNEL:
+            # One temporary matrix at a time: more of them leave holes in the heap that stay.
+            self._packed = _pack(torch.empty(matrix.T.shape).copy_(matrix.T), self._bias)
         else:
             # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
-            self._matrix = matrix.to(arithmetic).contiguous()
+            self._matrix = matrix.to(device, dtype).to(arithmetic).contiguous()
 
     def __call__(self, x: Tensor) -> Tensor:
         """Shape = (n_rows, out)."""
