@@ -80,7 +80,9 @@ class Server(LitServer):  # type: ignore[misc]
 
         path, texts = lit_api.api_path, self._documentation
         self.app.add_api_route(path, predict, response_model=response_type, **texts.route())
-        self.app.add_api_route(f"{path}/stream", stream, response_class=EventStream, **texts.streaming_route())
+        self.app.add_api_route(
+            f"{path}/stream", stream, response_class=EventStream, status_code=200, **texts.streaming_route()
+        )
 
     async def _health(self) -> PlainTextResponse:
         return PlainTextResponse("ok") if self._scheduler.is_ready else PlainTextResponse("not ready", 503)
