@@ -29,19 +29,27 @@ def longest_shared_runs(excerpts: Sequence[ev.Events], pieces: Sequence[ev.Event
     corpus, _ = _joined(pieces, separator=2**40)
     own, owners = _joined(excerpts, separator=2**41)
     longest = np.zeros(len(excerpts), dtype=np.int64)
-    length, found = 0, np.arange(len(own))
-    hashes, own_hashes = (np.zeros(len(side) + 1, dtype=np.uint64) for side in (corpus, own))
-    while len(found):
-        np.maximum.at(longest, owners[found], length)
-        hashes = hashes[:-1] * _BASE + corpus[length:]
-        own_hashes = own_hashes[:-1] * _BASE + own[length:]
+    starts, own_starts = np.arange(len(corpus)), np.arange(len(own))
+    hashes, own_hashes = np.zeros_like(corpus), np.zeros_like(own)
+    length = 0
+    while len(own_starts):
+        np.maximum.at(longest, owners[own_starts], length)
+        # Only a run that both sides have can be part of a longer one.
+        starts, hashes = _one_longer(starts, hashes, corpus, length)
+        own_starts, own_hashes = _one_longer(own_starts, own_hashes, own, length)
         length += 1
-        found = found[found < len(own_hashes)]
-        wanted = np.unique(own_hashes[found])
-        places = np.searchsorted(wanted, hashes).clip(max=max(len(wanted) - 1, 0))
-        present = wanted[np.unique(places[wanted[places] == hashes])] if len(wanted) else wanted
-        found = found[np.isin(own_hashes[found], present)]
+        shared, own_shared = np.isin(hashes, own_hashes), np.isin(own_hashes, hashes)
+        starts, hashes = starts[shared], hashes[shared]
+        own_starts, own_hashes = own_starts[own_shared], own_hashes[own_shared]
     return longest.tolist()
+
+
+def _one_longer(
+    starts: NDArray[np.int64], hashes: NDArray[np.uint64], symbols: NDArray[np.uint64], length: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Extend runs of `length` symbols by one, those that still can be."""
+    inside = starts + length < len(symbols)
+    return starts[inside], hashes[inside] * _BASE + symbols[starts[inside] + length]
 
 
 def _joined(parts: Sequence[ev.Events], separator: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

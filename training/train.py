@@ -12,6 +12,7 @@ import os
 import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
@@ -88,6 +89,7 @@ class Run:
     ) -> None:
         self._model, self._optims, self._checkpoint = model, optims, checkpoint
         self._workers = workers
+        self._lock = Lock()
         self._earlier_seconds = 0.0
         self._last: dict[str, float] = {}
         self._n_steps, self._n_events = 0, 0
@@ -118,9 +120,9 @@ class Run:
         at_once = max(MAX_WINDOW_EVENTS // len(windows[0].events), 1)
         parts = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
         n_targets = sum(int(window.targets.sum()) for window in windows)
-        losses, gradients = zip(*pool.map(lambda part: self._gradients(part, n_targets), parts), strict=True)
-        for parameter, shares in zip(self._model.parameters(), zip(*gradients, strict=True), strict=True):
-            parameter.grad = torch.stack(shares).sum(0)
+        for parameter in self._model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        losses = list(pool.map(lambda part: self._add_gradients(part, n_targets), parts))
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         for optim in self._optims:
             for group in optim.param_groups:
@@ -130,15 +132,18 @@ class Run:
         self._smooth = loss if self._smooth is None else self._smooth.lerp(loss, 0.05)
         self._n_steps, self._n_events = self._n_steps + 1, self._n_events + n_targets
 
-    def _gradients(self, windows: list[Window], n_targets: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """These windows' share of the loss of each slot, shape = (3,), and of every parameter's gradient."""
+    def _add_gradients(self, windows: list[Window], n_targets: int) -> Tensor:
+        """Add these windows' share of every gradient; their share of the loss of each slot, shape = (3,)."""
         parameters = list(self._model.parameters())
         modes, events, targets = collate(windows, parameters[0].device)
         # Windows that begin a context remain the most common.
         shifts = torch.randint(MAX_WINDOW_EVENTS - events.shape[1] + 1, modes.shape, device=modes.device)
         shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
         loss = self._model(modes, events, targets, shifts) * (targets.sum() / n_targets)
-        return loss.detach(), torch.autograd.grad(loss.sum(), parameters)
+        gradients = torch.autograd.grad(loss.sum(), parameters)
+        with self._lock:
+            torch._foreach_add_([parameter.grad for parameter in parameters], gradients)
+        return loss.detach()
 
     def report(self, n_events: int) -> None:
         """Print the pace and the recent loss."""
