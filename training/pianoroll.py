@@ -17,7 +17,8 @@ from training.excerpts import SECONDS
 COLUMNS = 2
 COLOURS = colormaps["tab10"].colors
 DRUM_COLOUR = "black"
-TITLE_LETTERS = 90
+TITLE_LETTERS = 66
+"""As many as fit over one piano roll."""
 
 
 def draw(excerpts: Sequence[ev.Events], path: Path) -> None:
