@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,10 @@ from transformers import GPT2LMHeadModel
 from amt import events as ev
 from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, MAX_ONSET_TICKS, NOTE, SLOTS
 from tests.conftest import GOLDEN, PROJECT
+from training.augmentation import Augmentation
 from training.corpus import Piece
 from training.model import TrainingModel
-from training.train import collate
+from training.train import Run, collate, optimizers
 from training.windows import Sampler
 
 
@@ -30,9 +32,14 @@ def pieces(golden_midi: Path = GOLDEN / "midi") -> list[Piece]:
 def test_windows_are_legal_model_inputs() -> None:
     sampler = Sampler(pieces(), seed=0)
     modes = set()
-    for mode, events in sampler.batch(200, 85):
+    reachable = sampler.augmentation.reachable_notes()
+    for mode, events, targets in sampler.batch(200, 85):
         modes.add(mode)
         assert 0 < len(events) <= 85
+        assert targets.shape == (len(events),)
+        assert targets.any()
+        assert not targets[ev.is_control(events)].any()
+        assert reachable[events[targets, 2] - NOTE.offset].all()
         controls = ev.is_control(events)
         assert mode == ANTICIPATE or not controls.any()
         assert int(ev.onsets(events).min()) == 0
@@ -48,7 +55,7 @@ def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:
     torch.manual_seed(0)
     model = TrainingModel(2, torch.ones(NOTE.size, dtype=torch.bool)).eval()
     windows = Sampler(pieces(), seed=1).batch(3, 40)
-    modes, events, targets = collate(windows, 40, torch.device("cpu"))
+    modes, events, targets = collate(windows, torch.device("cpu"))
     with torch.no_grad():
         trained = model(modes, events, targets, torch.zeros(3, dtype=torch.int64))
         exported = model.export()
@@ -64,6 +71,69 @@ def test_held_out_pieces_are_a_fixed_share_by_name() -> None:
     names = [Piece("any", f"piece_{index}.mid", ev.empty()) for index in range(4_000)]
     share = sum(piece.held_out for piece in names) / len(names)
     assert 0.08 < share < 0.12
+
+
+def test_a_hang_delays_the_music_and_is_nothing_to_learn() -> None:
+    augmentation = Augmentation(pieces(), np.random.default_rng(0))
+    music = ev.pad(pieces()[0].events[:60])
+    for _ in range(50):
+        events, hanging = augmentation.stick(music)
+        assert len(events) == len(music) + hanging.sum()
+        assert 4 <= hanging.sum() <= 32
+        assert np.all(np.diff(events[:, 0]) >= 0)
+        assert (events[~hanging, 1:] == music[:, 1:]).all()
+        delays = events[~hanging, 0] - music[:, 0]
+        assert np.all(np.diff(delays) >= 0)
+        assert set(events[hanging, 2]) <= set(music[:, 2])
+
+
+def test_substitutes_are_of_the_family_and_leave_drums_alone() -> None:
+    notes = [ev.Note(50 * index, 40, 60, (40, 41, 42, 0, 128)[index % 5]) for index in range(50)]
+    piece = Piece("any", "any", ev.from_notes(notes))
+    augmentation = Augmentation([piece], np.random.default_rng(0))
+    seen = set()
+    for _ in range(200):
+        playing = ev.instrument_codes(augmentation.vary(piece.events))
+        assert playing <= {40, 41, 42, 0, 128}, "only what the pieces use"
+        seen.add(frozenset(playing))
+    assert any(len(playing) < 5 for playing in seen), "instruments are left out"
+
+
+def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
+    full = [window for window in Sampler(pieces(), seed=2).batch(40, 341) if len(window.events) == 341][:3]
+    torch.manual_seed(0)
+    model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
+    parameters = list(model.parameters())
+    loss = model(*collate(full, torch.device("cpu")), torch.zeros(3, dtype=torch.int64)).sum()
+    expected = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
+    with ThreadPoolExecutor(2) as pool:
+        Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2).learn(full, 1.0, pool)
+    found = torch.cat([parameter.grad.flatten() for parameter in parameters])
+    torch.testing.assert_close(found / found.norm(), expected / expected.norm(), atol=1e-6, rtol=1e-3)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+    windows = Sampler(pieces(), seed=3).batch(4, 30)
+
+    def begin(seed: int) -> tuple[TrainingModel, Run]:
+        torch.manual_seed(seed)
+        model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
+        return model, Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=1)
+
+    def learn(run: Run) -> None:
+        torch.manual_seed(5)
+        with ThreadPoolExecutor(1) as pool:
+            run.learn(windows, 0.5, pool)
+
+    (one, run), (other, resumed) = begin(seed=0), begin(seed=1)
+    learn(run)
+    run.save()
+    resumed.resume()
+    assert resumed.worked_seconds() > run.worked_seconds()
+    learn(run)
+    learn(resumed)
+    for expected, found in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.slow

@@ -1,63 +1,86 @@
-"""Held-out perplexity per event of a checkpoint: `python -m training.evaluate CORPUS MODEL`.
+"""Measure a checkpoint: `uv run --group evaluation python -m training.evaluate CORPUS MODEL`.
 
-Full autoregressive windows of 341 events (or the whole piece), as the model sees them when it generates; the loss of a
-slot is over that slot's tokens, rests count as events. Pieces are drawn evenly over the collections.
+Perplexity on held-out pieces, collection by collection; statistics of pieces generated from nothing beside those of
+held-out music; how much of them is copied; a picture. Prints Markdown, as the model card has it.
 """
 
 import argparse
-import math
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
-from torch import Tensor
-from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2LMHeadModel
 
-from amt.vocab import MAX_WINDOW_EVENTS, SLOTS
-from training.corpus import load
-from training.windows import Window, held_out_windows
+from amt import events as ev
+from training import memorisation, perplexity, statistics
+from training.corpus import Piece, load
+from training.excerpts import SECONDS, generated_excerpts, held_out_excerpts
+
+PICTURED = 8
 
 
-@torch.inference_mode()
-def nats(model: GPT2LMHeadModel, window: Window) -> Tensor:
-    """Mean nats of the three slots over a window's events; shape = (3,)."""
-    events = torch.from_numpy(window.events).to(model.device)
-    tokens = torch.cat([torch.tensor([window.mode], device=model.device), events.flatten()[:-1]])
-    hidden = model.transformer(tokens[None]).last_hidden_state[0].unflatten(0, (-1, len(SLOTS)))
-    output = model.lm_head.weight
-    return torch.stack(
-        [
-            F.cross_entropy((hidden[:, index] @ output[slot.slice].T).float(), events[:, index] - slot.offset)
-            for index, slot in enumerate(SLOTS)
-        ]
-    )
-
-
-def main() -> None:
-    """Print a Markdown table, collection by collection."""
+def parse_arguments() -> argparse.Namespace:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("model", type=Path)
-    parser.add_argument("--windows", type=int, default=24, help="of each collection")
-    parser.add_argument("--device", default="cpu")
-    args = parser.parse_args()
-    model = GPT2LMHeadModel.from_pretrained(args.model, dtype=torch.float32).eval().to(args.device)
-    cache = Path(tempfile.gettempdir()) / f"{args.corpus.name}.events.npz"
-    held_out = [piece for piece in load(args.corpus, cache) if piece.held_out]
+    parser.add_argument("--windows", type=int, default=24, help="of each collection, for the perplexity; 0: none")
+    parser.add_argument("--pieces", type=int, default=100, help="to generate; 0: perplexity only")
+    parser.add_argument("--top-p", type=float, default=0.95)
+    parser.add_argument("--excerpts", type=int, default=24, help="of held-out music, of each collection")
+    parser.add_argument("--picture", type=Path, help="write piano rolls of the first eight there")
+    return parser.parse_args()
+
+
+def by_collection(pieces: Sequence[Piece]) -> dict[str, list[Piece]]:
+    """The pieces of each collection, in the order of their names."""
+    names = sorted({piece.collection for piece in pieces})
+    return {name: [piece for piece in pieces if piece.collection == name] for name in names}
+
+
+def print_perplexities(folder: Path, held_out: Sequence[Piece], n_windows: int) -> None:
+    """A row for each collection, as soon as it is known."""
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
-    print("| collection | pieces | onset | duration | note | perplexity per event |\n|---|---|---|---|---|---|")
-    for name in sorted({piece.collection for piece in held_out}):
-        group = [piece for piece in held_out if piece.collection == name]
-        windows = held_out_windows(group, MAX_WINDOW_EVENTS, args.windows)
-        rows.append(torch.stack([nats(model, window) for window in windows]).mean(0).cpu())
-        print(_row(name, len(group), rows[-1]), flush=True)
-    print(_row("all, weighted evenly", len(held_out), torch.stack(rows).mean(0)))
+    print(perplexity.HEADER)
+    for name, pieces in by_collection(held_out).items():
+        rows.append(perplexity.measure(model, name, pieces, n_windows))
+        print(rows[-1], flush=True)
+    print(perplexity.average(rows), flush=True)
 
 
-def _row(name: str, n_pieces: int, losses: Tensor) -> str:
-    slots = " | ".join(f"{loss:.2f}" for loss in losses.tolist())
-    return f"| {name} | {n_pieces} | {slots} | {math.exp(losses.sum()):.0f} |"
+def print_memorisation(music: Sequence[ev.Events], made: Sequence[ev.Events], trained: Sequence[Piece]) -> None:
+    """Longest runs shared with training pieces: of the generated excerpts, and, to compare, of held-out music."""
+    pieces = [piece.events for piece in trained]
+    for name, excerpts in (("held-out music", music), ("generated", made)):
+        runs = memorisation.longest_shared_runs(excerpts, pieces)
+        middle, high = np.percentile(runs, (50, 95))
+        print(
+            f"longest run shared with a training piece, {name}: median {middle:.0f}, 95 % {high:.0f}, max {max(runs)}"
+        )
+
+
+def main() -> None:
+    """Print the report."""
+    args = parse_arguments()
+    pieces = load(args.corpus, Path(tempfile.gettempdir()) / f"{args.corpus.name}.events.npz")
+    held_out = [piece for piece in pieces if piece.held_out]
+    if args.windows:
+        print_perplexities(args.model, held_out, args.windows)
+    if not args.pieces:
+        return
+    made = generated_excerpts(args.model, args.pieces, args.top_p)
+    groups = by_collection(held_out).values()
+    music = [excerpt for group in groups for excerpt in held_out_excerpts(group, args.excerpts)]
+    print(f"\n{len(made)} pieces at top_p {args.top_p}, {len(music)} excerpts of held-out music, {SECONDS} s each\n")
+    print(statistics.table(music, made))
+    print_memorisation(music, made, [piece for piece in pieces if not piece.held_out])
+    if args.picture:
+        from training import pianoroll
+
+        pianoroll.draw(made[:PICTURED], args.picture)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from training.model import TrainingModel
 def main() -> None:
     """Fold the structured embeddings and save in bfloat16."""
     checkpoint, folder = sys.argv[1:]
-    state = torch.load(checkpoint, map_location="cpu")
+    state = torch.load(checkpoint, map_location="cpu")["model"]
     n_layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
     model = TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool))
     model.load_state_dict(state)

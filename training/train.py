@@ -2,72 +2,70 @@
 
     uv run python -m training.train CORPUS OUT --minutes 90 --stages 85:0.4,170:0.2,341:0.4
 
-CORPUS holds a folder of MIDI files per collection. OUT gets `checkpoint.pt`, from which a later run goes on with
-`--resume`, and `model/`, a Hugging Face checkpoint in bfloat16.
+CORPUS holds a folder of MIDI files per collection. OUT gets `checkpoint.pt`, every few minutes, from which `--resume`
+goes on after an interruption, and at the end `model/`, a Hugging Face checkpoint in bfloat16.
 """
 
 import argparse
 import math
+import os
 import time
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from amt.vocab import DRUMS, MAX_WINDOW_EVENTS, N_PITCHES, NOTE, REST
+from amt.vocab import MAX_WINDOW_EVENTS
 from training.corpus import Piece, load
 from training.model import TrainingModel
 from training.muon import Muon
-from training.windows import Sampler, Window, held_out_windows, is_given
+from training.windows import Sampler, Window, held_out_windows
+
+REPORT_SECONDS = 30
+SAVE_SECONDS = 240
+"""Both of work, not of waiting."""
 
 
-def collate(windows: list[Window], n_events: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(modes, events, targets) as `TrainingModel.forward` takes them."""
+def collate(windows: list[Window], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """(modes, events, targets) as `TrainingModel.forward` takes them, as long as the longest window."""
+    n_events = max(len(window.events) for window in windows)
     events = np.zeros((len(windows), n_events, 3), dtype=np.int64)
     events[:] = (0, 10_000, 11_000)
     targets = np.zeros((len(windows), n_events), dtype=bool)
     for row, window in enumerate(windows):
         events[row, : len(window.events)] = window.events
-        targets[row, : len(window.events)] = ~is_given(window.events)
+        targets[row, : len(window.events)] = window.targets
     modes = torch.tensor([window.mode for window in windows], device=device)
     return modes, torch.from_numpy(events).to(device), torch.from_numpy(targets).to(device)
 
 
-def common_notes(pieces: list[Piece]) -> Tensor:
-    """Rows of the note slot that the pieces use in any transposition; shape = (16,513,)."""
-    used = np.zeros(NOTE.size, dtype=bool)
-    used[np.concatenate([piece.events[:, 2] for piece in pieces]) - NOTE.offset] = True
-    melodic = used[: DRUMS * N_PITCHES].reshape(DRUMS, N_PITCHES)
-    untransposed = melodic.copy()
-    for shift in range(1, 7):
-        melodic[:, shift:] |= untransposed[:, :-shift]
-        melodic[:, :-shift] |= untransposed[:, shift:]
-    used[REST - NOTE.offset] = True
-    return torch.from_numpy(used)
+def held_out_report(model: TrainingModel, pieces: list[Piece], n_events: int, pool: Executor) -> str:
+    """The perplexity per event on some windows, collections weighted evenly."""
 
+    @torch.no_grad()
+    def nats(window: Window) -> Tensor:
+        return model(*collate([window], device), torch.zeros(1, dtype=torch.int64, device=device))
 
-@torch.no_grad()
-def held_out_nats(model: TrainingModel, pieces: list[Piece], n_events: int, count: int, device: torch.device) -> Tensor:
-    """Nats per slot, collections weighted evenly; shape = (3,)."""
-    collections = sorted({piece.collection for piece in pieces})
+    device = next(model.parameters()).device
+    model.eval()
     rows = []
-    for name in collections:
-        group = [piece for piece in pieces if piece.collection == name]
-        windows = held_out_windows(group, n_events, count)
-        losses = [
-            model(*collate([window], len(window.events), device), torch.zeros(1, dtype=torch.int64, device=device))
-            for window in windows
-        ]
-        rows.append(torch.stack(losses).mean(0))
-    return torch.stack(rows).mean(0)
+    for name in sorted({piece.collection for piece in pieces}):
+        windows = held_out_windows([piece for piece in pieces if piece.collection == name], n_events, count=6)
+        rows.append(torch.stack(list(pool.map(nats, windows))).mean(0))
+    model.train()
+    total = torch.stack(rows).mean(0)
+    parts = " + ".join(f"{nat:.2f}" for nat in total.tolist())
+    return f"held out, {n_events} events: perplexity {math.exp(total.sum()):.0f} ({parts} nats)"
 
 
 def optimizers(model: TrainingModel, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the body's matrices, AdamW for everything else, the rows' remainders slower."""
-    matrices = [p for p in model.blocks.parameters() if p.ndim == 2]
+    """Muon for each block's matrices, AdamW for everything else, the rows' remainders slower."""
+    matrices = [[p for p in block.parameters() if p.ndim == 2] for block in model.blocks]
     remainders = [p for name, p in model.named_parameters() if name.endswith("remainder")]
-    chosen = {id(p) for p in matrices + remainders}
+    chosen = {id(p) for p in [*remainders, *(p for group in matrices for p in group)]}
     rest = [p for p in model.parameters() if id(p) not in chosen]
     adam = torch.optim.AdamW(
         [{"params": rest, "lr": rate}, {"params": remainders, "lr": rate / 4}],
@@ -75,12 +73,106 @@ def optimizers(model: TrainingModel, rate: float) -> list[torch.optim.Optimizer]
         weight_decay=0.0,
         fused=True,
     )
-    return [Muon(matrices, lr=rate), adam]
+    return [adam, *(Muon(group, lr=rate) for group in matrices)]
 
 
 def learning_rate(progress: float) -> float:
-    """Of the run's: a short rise, a plateau, and a fall to zero over the last 40 %."""
-    return min(progress / 0.01, 1.0, (1 - progress) / 0.4)
+    """Of the run's: a short rise, a plateau, and a fall to zero over the last 60 %."""
+    return min((progress + 1e-3) / 0.02, 1.0, (1 - progress) / 0.6)
+
+
+class Run:
+    """A model, its optimizers, and how long they have been at it."""
+
+    def __init__(
+        self, model: TrainingModel, optims: list[torch.optim.Optimizer], checkpoint: Path, workers: int
+    ) -> None:
+        self._model, self._optims, self._checkpoint = model, optims, checkpoint
+        self._workers = workers
+        self._lock = Lock()
+        self._earlier_seconds = 0.0
+        self._last: dict[str, float] = {}
+        self._n_steps, self._n_events = 0, 0
+        self._smooth: Tensor | None = None
+        for optim in optims:
+            for group in optim.param_groups:
+                group["peak"] = group["lr"]
+
+    def worked_seconds(self) -> float:
+        """Time in which this program computed; while others had the machine, or it was stopped, does not count."""
+        return self._earlier_seconds + time.process_time() / self._workers
+
+    def due(self, what: str, every_seconds: float) -> bool:
+        """Whether so much has been worked since this was last due."""
+        now = self.worked_seconds()
+        if now - self._last.setdefault(what, now) < every_seconds:
+            return False
+        self._last[what] = now
+        return True
+
+    def learn(self, windows: list[Window], scale: float, pool: Executor) -> None:
+        """One step, at `scale` times the peak rates.
+
+        Each thread takes whole windows, a context's worth at a time: on a CPU that uses the cores better than to
+        split every operation among them, needs hardly any padding, and nobody waits for a core that others hold.
+        """
+        windows = sorted(windows, key=lambda window: -len(window.events))
+        at_once = max(MAX_WINDOW_EVENTS // len(windows[0].events), 1)
+        parts = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
+        n_targets = sum(int(window.targets.sum()) for window in windows)
+        for parameter in self._model.parameters():
+            parameter.grad = torch.zeros_like(parameter)
+        losses = list(pool.map(lambda part: self._add_gradients(part, n_targets), parts))
+        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        for optim in self._optims:
+            for group in optim.param_groups:
+                group["lr"] = group["peak"] * scale
+        list(pool.map(lambda optim: optim.step(), self._optims))
+        loss = torch.stack(losses).sum(0)
+        self._smooth = loss if self._smooth is None else self._smooth.lerp(loss, 0.05)
+        self._n_steps, self._n_events = self._n_steps + 1, self._n_events + n_targets
+
+    def _add_gradients(self, windows: list[Window], n_targets: int) -> Tensor:
+        """Add these windows' share of every gradient; their share of the loss of each slot, shape = (3,)."""
+        parameters = list(self._model.parameters())
+        modes, events, targets = collate(windows, parameters[0].device)
+        # Windows that begin a context remain the most common.
+        shifts = torch.randint(MAX_WINDOW_EVENTS - events.shape[1] + 1, modes.shape, device=modes.device)
+        shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
+        loss = self._model(modes, events, targets, shifts) * (targets.sum() / n_targets)
+        gradients = torch.autograd.grad(loss.sum(), parameters)
+        with self._lock:
+            torch._foreach_add_([parameter.grad for parameter in parameters], gradients)
+        return loss.detach()
+
+    def report(self, n_events: int) -> None:
+        """Print the pace and the recent loss."""
+        worked = self.worked_seconds()
+        nats = " + ".join(f"{nat:.2f}" for nat in self._smooth.tolist())
+        print(
+            f"{time.strftime('%H:%M:%S')}  {worked / 60:6.1f} min of work  step {self._n_steps}  {n_events} events  "
+            f"{self._n_events / (worked - self._earlier_seconds):.0f} events/s  {nats}",
+            flush=True,
+        )
+
+    def save(self) -> None:
+        """Write the checkpoint; whoever kills the program meanwhile leaves the last one."""
+        state = {
+            "model": self._model.state_dict(),
+            "optimizers": [optim.state_dict() for optim in self._optims],
+            "worked_seconds": self.worked_seconds(),
+        }
+        part = self._checkpoint.with_suffix(".part")
+        torch.save(state, part)
+        part.replace(self._checkpoint)
+
+    def resume(self) -> None:
+        """Go on from the checkpoint."""
+        state = torch.load(self._checkpoint, map_location=next(self._model.parameters()).device)
+        self._model.load_state_dict(state["model"])
+        for optim, saved in zip(self._optims, state["optimizers"], strict=True):
+            optim.load_state_dict(saved)
+        self._earlier_seconds = state["worked_seconds"]
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -88,14 +180,18 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--minutes", type=float, default=90)
+    parser.add_argument(
+        "--minutes", type=float, default=90, help="of work: time taken by other programs is not counted"
+    )
     parser.add_argument("--stages", default="85:0.4,170:0.2,341:0.4", help="events:share of the time, in turn")
     parser.add_argument("--layers", type=int, default=6)
-    parser.add_argument("--tokens", type=int, default=4_096, help="per step")
+    parser.add_argument("--tokens", type=int, default=8_192, help="per step")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that share a step")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--begin-with", type=Path, help="the checkpoint of an earlier run to train on from")
+    parser.add_argument("--resume", action="store_true", help="go on with this run after an interruption")
     return parser.parse_args()
 
 
@@ -103,65 +199,34 @@ def main() -> None:
     """Train for the minutes given, going through the stages in turn."""
     args = parse_arguments()
     torch.manual_seed(args.seed)
+    torch.set_num_threads(1)
     device = torch.device(args.device)
     args.out.mkdir(parents=True, exist_ok=True)
     pieces = load(args.corpus, args.out / "corpus.npz")
     held_out = [piece for piece in pieces if piece.held_out]
-    trained = [piece for piece in pieces if not piece.held_out]
-    sampler = Sampler(trained, args.seed)
-    model = TrainingModel(args.layers, common_notes(trained)).to(device)
+    sampler = Sampler([piece for piece in pieces if not piece.held_out], args.seed)
+    common_notes = torch.from_numpy(sampler.augmentation.reachable_notes())
+    model = TrainingModel(args.layers, common_notes).to(device)
+    run = Run(model, optimizers(model, args.rate), args.out / "checkpoint.pt", args.workers)
+    if args.begin_with:
+        model.load_state_dict(torch.load(args.begin_with, map_location=device)["model"])
     if args.resume:
-        model.load_state_dict(torch.load(args.out / "checkpoint.pt", map_location=device))
-    optims = optimizers(model, args.rate)
-    for optim in optims:
-        for group in optim.param_groups:
-            group["peak"] = group["lr"]
-
+        run.resume()
     stages = [(int(n), float(share)) for n, share in (stage.split(":") for stage in args.stages.split(","))]
-    start = time.monotonic()
-    seen, step, smooth, reported, saved = 0, 0, None, start, start
-    while (progress := (time.monotonic() - start) / (60 * args.minutes)) < 1:
-        ends = np.cumsum([share for _, share in stages])
-        n_events = stages[min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)][0]
-        batch = max(args.tokens // (3 * n_events), 1)
-        modes, events, targets = collate(sampler.batch(batch, n_events), n_events, device)
-        shifts = torch.randint(MAX_WINDOW_EVENTS - n_events + 1, (batch,), device=device)
-        shifts *= torch.rand(batch, device=device) < 0.7  # windows that begin a context remain the most common
-        loss = model(modes, events, targets, shifts)
-        loss.sum().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for optim in optims:
-            for group in optim.param_groups:
-                group["lr"] = group["peak"] * learning_rate(progress)
-            optim.step()
-            optim.zero_grad()
-        step, seen = step + 1, seen + int(targets.sum())
-        smooth = loss.detach() if smooth is None else smooth.lerp(loss.detach(), 0.05)
-        now = time.monotonic()
-        if now - reported > 30:
-            reported = now
-            nats = " + ".join(f"{nat:.2f}" for nat in smooth.tolist())
-            rate = seen / (now - start)
-            print(
-                f"{(now - start) / 60:6.1f} min  step {step}  {n_events} events  {rate:.0f} events/s  {nats}",
-                flush=True,
-            )
-        if now - saved > 600:
-            saved = now
-            report_and_save(model, held_out, args.out, device, n_events)
-    report_and_save(model, held_out, args.out, device, MAX_WINDOW_EVENTS)
+    ends = np.cumsum([share for _, share in stages])
+    with ThreadPoolExecutor(args.workers) as pool:
+        while (progress := run.worked_seconds() / (60 * args.minutes)) < 1:
+            n_events = stages[min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)][0]
+            windows = sampler.batch(max(args.tokens // (3 * n_events), 1), n_events)
+            run.learn(windows, learning_rate(progress), pool)
+            if run.due("report", REPORT_SECONDS):
+                run.report(n_events)
+            if run.due("save", SAVE_SECONDS):
+                run.save()
+                print(held_out_report(model, held_out, n_events, pool), flush=True)
+        run.save()
+        print(held_out_report(model, held_out, MAX_WINDOW_EVENTS, pool), flush=True)
     model.export().to(torch.bfloat16).save_pretrained(args.out / "model")
-
-
-def report_and_save(
-    model: TrainingModel, held_out: list[Piece], out: Path, device: torch.device, n_events: int
-) -> None:
-    """Print the held-out perplexity per event and write the checkpoint."""
-    torch.save(model.state_dict(), out / "checkpoint.pt")
-    nats = held_out_nats(model.eval(), held_out, n_events, count=6, device=device)
-    model.train()
-    parts = " + ".join(f"{nat:.2f}" for nat in nats.tolist())
-    print(f"held out, {n_events} events: perplexity {math.exp(nats.sum()):.0f} ({parts} nats)", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,43 +4,49 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amt import events as ev
-from amt.vocab import (
-    ANTICIPATE,
-    AUTOREGRESS,
-    CONTROL_OFFSET,
-    DRUMS,
-    DURATION,
-    MAX_DURATION_TICKS,
-    MAX_ONSET_TICKS,
-    N_PITCHES,
-    NOTE,
-    TICKS_PER_SECOND,
-)
+from amt.vocab import ANTICIPATE, AUTOREGRESS, MAX_ONSET_TICKS, N_PITCHES, NOTE, TICKS_PER_SECOND
+from training.augmentation import Augmentation
 from training.corpus import Piece
 
 FROM_START = 0.2
 """Share of windows that begin where their piece begins: generation always does."""
 
-ANTICIPATED = 0.45
+ANTICIPATED = 0.4
 """Share of windows with controls."""
+
+STUCK = 0.15
+"""Share of the other windows in which the music hangs for a while, see `Augmentation.stick`."""
+
+EMPHASIS = {"freedoom": 2.0, "blasphemer": 1.5, "easyrpg": 1.5}
+"""Game music is the most diverse and learnt last: factors to the weights of collections."""
 
 
 class Window(NamedTuple):
-    """A mode token, and events whose onsets are relative to the earliest; shape = (n_events, 3)."""
+    """A model input."""
 
     mode: int
+    """The token in front."""
     events: ev.Events
+    """Onsets are relative to the earliest; shape = (n_events, 3)."""
+    targets: NDArray[np.bool_]
+    """Which events there is something to learn from; shape = (n_events,)."""
 
 
-def cut(mode: int, events: ev.Events, n_events: int) -> Window:
+def cut(mode: int, events: ev.Events, targets: NDArray[np.bool_], n_events: int) -> Window:
     """The first events, as many as asked for and as the range of onsets has room for."""
     events = events[:n_events]
     times = ev.onsets(events)
     first = times.min()
     inside = np.maximum.accumulate(times) - first < MAX_ONSET_TICKS
-    return Window(mode, ev.translate(events[inside], -int(first)))
+    return Window(mode, ev.translate(events[inside], -int(first)), targets[:n_events][inside])
+
+
+def autoregressive(events: ev.Events, n_events: int) -> Window:
+    """The first padded events, all of them targets."""
+    return cut(AUTOREGRESS, events, np.ones(len(events), dtype=bool), n_events)
 
 
 def held_out_windows(pieces: Sequence[Piece], n_events: int, count: int) -> list[Window]:
@@ -49,20 +55,21 @@ def held_out_windows(pieces: Sequence[Piece], n_events: int, count: int) -> list
     starts = [(index, start) for index, events in enumerate(padded) for start in range(0, len(events), n_events)]
     starts = [(i, s) for i, s in starts if s == 0 or len(padded[i]) - s >= n_events]
     chosen = [starts[round(k)] for k in np.linspace(0, len(starts) - 1, min(count, len(starts)))]
-    return [cut(AUTOREGRESS, padded[index][start:], n_events) for index, start in chosen]
+    return [autoregressive(padded[index][start:], n_events) for index, start in chosen]
 
 
 class Sampler:
-    """Draws windows from pieces, collections weighted by `size ** 0.4` so that scores do not drown the rest."""
+    """Draws windows; collections weigh `size ** 0.4` and their emphasis, so that scores do not drown the rest."""
 
     def __init__(self, pieces: Sequence[Piece], seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._collections = [
-            [piece for piece in pieces if piece.collection == name]
-            for name in sorted({piece.collection for piece in pieces})
-        ]
+        self.augmentation = Augmentation(pieces, self._rng)
+        names = sorted({piece.collection for piece in pieces})
+        self._collections = [[piece for piece in pieces if piece.collection == name] for name in names]
         sizes = [[len(piece.events) for piece in group] for group in self._collections]
-        self._weights = _normalised([sum(group) ** 0.4 for group in sizes])
+        self._weights = _normalised(
+            [EMPHASIS.get(name, 1.0) * sum(group) ** 0.4 for name, group in zip(names, sizes, strict=True)]
+        )
         self._piece_weights = [_normalised([size**0.7 for size in group]) for group in sizes]
 
     def window(self, n_events: int) -> Window:
@@ -78,27 +85,18 @@ class Sampler:
         if rng.random() > FROM_START:
             start = int(rng.integers(-n_notes // 4, max(len(piece.events) - n_events // 4, 1)))
         notes = piece.events[max(start, 0) : max(start, 0) + n_notes]
-        notes = self._augment(ev.translate(notes, -int(notes[0, 0])))
+        notes = self.augmentation.vary(ev.translate(notes, -int(notes[0, 0])))
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
         mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < ANTICIPATED else ev.empty()
         if not len(events):
             mode, events = AUTOREGRESS, ev.pad(notes)
-        window = cut(mode, events[min(lead, len(events) - 1) :], n_events)
-        return window if not is_given(window.events).all() else self.window(n_events)
-
-    def _augment(self, notes: ev.Events) -> ev.Events:
-        """Another key (not for drums) and another tempo."""
-        rng = self._rng
-        codes = notes[:, 2] - NOTE.offset
-        melodic = codes // N_PITCHES != DRUMS
-        pitches = codes[melodic] % N_PITCHES
-        if len(pitches):
-            lowest, highest = max(-5, -int(pitches.min())), min(6, N_PITCHES - 1 - int(pitches.max()))
-            codes = codes + melodic * int(rng.integers(lowest, highest + 1))
-        stretch = float(np.exp(rng.uniform(-0.15, 0.15))) if rng.random() < 0.6 else 1.0
-        durations = np.minimum(np.rint((notes[:, 1] - DURATION.offset) * stretch), MAX_DURATION_TICKS - 1)
-        onsets = np.rint(notes[:, 0] * stretch)
-        return np.stack([onsets, durations + DURATION.offset, codes + NOTE.offset], axis=1).astype(np.int64)
+        targets = ~ev.is_control(events)
+        if mode == AUTOREGRESS and rng.random() < STUCK:
+            events, hanging = self.augmentation.stick(events)
+            targets = ~hanging
+        lead = min(lead, len(events) - 1)
+        window = cut(mode, events[lead:], targets[lead:], n_events)
+        return window if window.targets.any() else self.window(n_events)
 
     def _anticipated(self, notes: ev.Events) -> ev.Events:
         """Some of the notes as controls, interleaved 5 s ahead: whole instruments, spans of time or random notes."""
@@ -124,8 +122,3 @@ class Sampler:
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:
     return np.asarray(weights) / np.sum(weights)
-
-
-def is_given(events: ev.Events) -> np.ndarray:
-    """Which rows are controls: never generated, so never a target."""
-    return events[:, 2] >= CONTROL_OFFSET

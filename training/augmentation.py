@@ -1,0 +1,99 @@
+"""Changes to a piece that leave it music: another key, tempo, instrumentation; and one that does not."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amt import events as ev
+from amt.vocab import DRUMS, DURATION, MAX_DURATION_TICKS, N_INSTRUMENTS, N_PITCHES, NOTE
+from training.corpus import Piece
+
+FAMILY = 8
+"""General MIDI's programs come in families of eight: pianos, organs, guitars, strings, ..."""
+
+LOWEST_SHIFT, HIGHEST_SHIFT = -5, 6
+"""Transpositions, in semitones."""
+
+LONGEST_LOOP = 4
+"""Events that a stuck passage repeats."""
+
+
+class Augmentation:
+    """Random changes, drawn from the generator given; substitutes are programs that the pieces use somewhere."""
+
+    def __init__(self, pieces: Sequence[Piece], rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._used = np.zeros((N_INSTRUMENTS, N_PITCHES), dtype=bool)
+        self._used.ravel()[np.concatenate([piece.events[:, 2] for piece in pieces]) - NOTE.offset] = True
+
+    def reachable_notes(self) -> NDArray[np.bool_]:
+        """Rows of the note slot that an augmented piece can hold, rests included; shape = (16,513,)."""
+        families = self._used[:DRUMS].reshape(-1, FAMILY, N_PITCHES)
+        wide = families.any(axis=1, keepdims=True) & families.any(axis=2, keepdims=True)
+        untransposed, melodic = wide.reshape(DRUMS, N_PITCHES), np.zeros((DRUMS, N_PITCHES), dtype=bool)
+        for shift in range(LOWEST_SHIFT, HIGHEST_SHIFT + 1):
+            source = slice(max(-shift, 0), N_PITCHES - max(shift, 0))
+            melodic[:, max(shift, 0) : N_PITCHES + min(shift, 0)] |= untransposed[:, source]
+        return np.concatenate([melodic.ravel(), self._used[DRUMS], [True]])
+
+    def vary(self, notes: ev.Events) -> ev.Events:
+        """Another key (not for drums), another tempo, fewer or kindred instruments."""
+        rng = self._rng
+        if rng.random() < 0.15:
+            notes = self._without_some(notes)
+        codes = notes[:, 2] - NOTE.offset
+        instruments, pitches = np.divmod(codes, N_PITCHES)
+        if rng.random() < 0.3:
+            instruments = self._kindred(instruments)
+        melodic = instruments != DRUMS
+        if melodic.any():
+            lowest = max(LOWEST_SHIFT, -int(pitches[melodic].min()))
+            highest = min(HIGHEST_SHIFT, N_PITCHES - 1 - int(pitches[melodic].max()))
+            pitches = pitches + melodic * int(rng.integers(lowest, highest + 1))
+        stretch = float(np.exp(rng.uniform(-0.15, 0.15))) if rng.random() < 0.6 else 1.0
+        durations = np.minimum(np.rint((notes[:, 1] - DURATION.offset) * stretch), MAX_DURATION_TICKS - 1)
+        columns = [np.rint(notes[:, 0] * stretch), durations + DURATION.offset]
+        return np.stack([*columns, NOTE.offset + instruments * N_PITCHES + pitches], axis=1).astype(np.int64)
+
+    def _without_some(self, notes: ev.Events) -> ev.Events:
+        """Without up to half of the instruments, from the first note that is left on."""
+        instruments = (notes[:, 2] - NOTE.offset) // N_PITCHES
+        present = np.unique(instruments)
+        n_dropped = int(self._rng.integers(0, len(present) // 2 + 1))
+        kept = notes[~np.isin(instruments, self._rng.choice(present, size=n_dropped, replace=False))]
+        return ev.translate(kept, -int(kept[0, 0]))
+
+    def _kindred(self, instruments: NDArray[np.int64]) -> NDArray[np.int64]:
+        """About half of the instruments replaced by another of their family that does not yet play."""
+        changed = instruments.copy()
+        playing = set(np.unique(instruments).tolist())
+        for program in sorted(playing - {DRUMS}):
+            first = program - program % FAMILY
+            free = [p for p in range(first, first + FAMILY) if self._used[p].any() and p not in playing]
+            if free and self._rng.random() < 0.5:
+                substitute = int(self._rng.choice(free))
+                changed[instruments == program] = substitute
+                playing.add(substitute)
+        return changed
+
+    def stick(self, events: ev.Events) -> tuple[ev.Events, NDArray[np.bool_]]:
+        """Let the music hang somewhere: its last events again and again, before it goes on later.
+
+        What the model generates sometimes hangs like that, which no piece does; this shows it the way out.
+
+        Returns:
+            (the events, which of them are the hang and so nothing to learn).
+        """
+        rng = self._rng
+        at = int(rng.integers(1, len(events) + 1))
+        loop = ev.unpad(events[max(at - int(rng.integers(1, LONGEST_LOOP + 1)), 0) : at])
+        if not len(loop):
+            return events, np.zeros(len(events), dtype=bool)
+        n_hanging, apart_ticks = int(rng.integers(4, 33)), int(rng.integers(0, 16))
+        hang = np.resize(loop, (n_hanging, 3))
+        hang[:, 0] = events[at - 1, 0] + apart_ticks * np.arange(1, n_hanging + 1)
+        rest = ev.translate(events[at:], apart_ticks * n_hanging)
+        hanging = np.zeros(len(events) + n_hanging, dtype=bool)
+        hanging[at : at + n_hanging] = True
+        return np.concatenate([events[:at], hang, rest]), hanging

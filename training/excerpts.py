@@ -1,0 +1,48 @@
+"""Excerpts of equal length: held-out music, and what a model makes of nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from amt import events as ev
+from amt.checkpoint import read_config, read_weights
+from amt.engine import Engine
+from amt.gpt2 import GPT2
+from amt.sequence import Request
+from amt.vocab import TICKS_PER_SECOND
+from training.corpus import Piece
+
+SECONDS = 30
+"""Length of an excerpt."""
+
+ROWS = 24
+"""Sequences decoded together."""
+
+
+def held_out_excerpts(pieces: Sequence[Piece], count: int) -> list[ev.Events]:
+    """So many of a collection, evenly spaced over its pieces; none runs over the end of its piece."""
+    ticks = SECONDS * TICKS_PER_SECOND
+    starts = [(piece, start) for piece in pieces for start in range(0, int(piece.events[-1, 0]) - ticks, ticks)]
+    chosen = [starts[round(k)] for k in np.linspace(0, len(starts) - 1, min(count, len(starts)))]
+    return [
+        ev.translate(ev.clip(piece.events, start, start + ticks - 1, clip_duration=True), -start)
+        for piece, start in chosen
+    ]
+
+
+def generated_excerpts(folder: Path, count: int, top_p: float) -> list[ev.Events]:
+    """What the checkpoint generates as the service does, for the seeds 0 to `count - 1`."""
+    engine = Engine(GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu")))
+    ticks = SECONDS * TICKS_PER_SECOND
+    waiting = [Request(end_ticks=ticks, top_p=top_p, seed=seed) for seed in reversed(range(count))]
+    active, made = 0, {}
+    while waiting or active:
+        while waiting and active < ROWS:
+            engine.add(waiting.pop())
+            active += 1
+        for sequence in engine.step():
+            made[sequence.request.seed] = ev.clip(sequence.generated, 0, ticks - 1, clip_duration=True)
+            active -= 1
+    return [made[seed] for seed in range(count)]
