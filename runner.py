@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from statistics import mean
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import torch
 from opentelemetry.trace import Span, Tracer
@@ -31,6 +31,8 @@ MOST_EMBED_TOKENS: Final = 65_536
 
 IDLE_SECONDS: Final = 0.2
 LOADING_SECONDS: Final = 0.01
+
+T = TypeVar("T")
 
 Explain = Callable[[Exception], tuple[int, str]]
 
@@ -95,8 +97,7 @@ class Runner:
         self._embeds: dict[int, Embed] = {}
         self._embed_tokens = EMBED_TOKENS.get(models.device.type, MOST_EMBED_TOKENS)
         self._failed: list[Failed] = []
-        self._loader = ThreadPoolExecutor(len(models.describe()), "loader")  # a slow one holds up no other
-        self._default: Future[ModelSize] | None = self._loader.submit(models.default_size, default)
+        self._default: Future[ModelSize] | None = _in_background(models.default_size, default)
         self._default_size: ModelSize | None = None
         self._loads: dict[ModelSize, Future[tuple[LoadedModel, float]]] = {}
 
@@ -129,7 +130,7 @@ class Runner:
 
     def load(self, size: ModelSize, headers: Mapping[str, str]) -> None:
         """Begin to load a size beside what runs."""
-        self._loads[size] = self._loader.submit(self._load, size, headers)
+        self._loads[size] = _in_background(self._load, size, headers)
 
     def _load(self, size: ModelSize, headers: Mapping[str, str]) -> tuple[LoadedModel, float]:
         start = time.monotonic()
@@ -220,6 +221,18 @@ class Runner:
             if decoding.is_done:
                 del self._decodings[decoding.uid]
                 yield decoding.done()
+
+
+def _in_background(function: Callable[..., T], *args: Any) -> Future[T]:
+    """Call it in a thread that ends with it.
+
+    While it lived OpenMP would count its threads as well, find more than there are cores, and have the threads of the
+    decoder sleep whenever they wait for one another: half the speed.
+    """
+    executor = ThreadPoolExecutor(1, "loader")
+    future = executor.submit(function, *args)
+    executor.shutdown(wait=False)
+    return future
 
 
 def _decided_ticks(sequence: Sequence) -> int:
