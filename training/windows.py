@@ -20,7 +20,7 @@ ANTICIPATED = 0.4
 STUCK = 0.15
 """Share of the other windows in which the music hangs for a while, see `Augmentation.stick`."""
 
-EMPHASIS = {"freedoom": 2.0, "blasphemer": 1.5, "easyrpg": 1.5}
+EMPHASIS = {"blasphemer": 1.5, "easyrpg": 1.5}
 """Game music is the most diverse and learnt last: factors to the weights of collections."""
 
 
@@ -59,18 +59,21 @@ def held_out_windows(pieces: Sequence[Piece], n_events: int, count: int) -> list
 
 
 class Sampler:
-    """Draws windows; collections weigh `size ** 0.4` and their emphasis, so that scores do not drown the rest."""
+    """Draws windows by how long music lasts, not by how many events it has, or what is generated would be too dense.
+
+    Collections weigh `seconds ** 0.4` and their emphasis, so that scores do not drown the rest.
+    """
 
     def __init__(self, pieces: Sequence[Piece], seed: int) -> None:
         self._rng = np.random.default_rng(seed)
         self.augmentation = Augmentation(pieces, self._rng)
         names = sorted({piece.collection for piece in pieces})
         self._collections = [[piece for piece in pieces if piece.collection == name] for name in names]
-        sizes = [[len(piece.events) for piece in group] for group in self._collections]
+        lengths = [[float(piece.events[-1, 0]) for piece in group] for group in self._collections]
         self._weights = _normalised(
-            [EMPHASIS.get(name, 1.0) * sum(group) ** 0.4 for name, group in zip(names, sizes, strict=True)]
+            [EMPHASIS.get(name, 1.0) * sum(group) ** 0.4 for name, group in zip(names, lengths, strict=True)]
         )
-        self._piece_weights = [_normalised([size**0.7 for size in group]) for group in sizes]
+        self._piece_weights = [_normalised([length**0.7 for length in group]) for group in lengths]
 
     def window(self, n_events: int) -> Window:
         """One augmented window of at most so many events."""
@@ -83,8 +86,9 @@ class Sampler:
         n_notes = n_events + n_events // 2
         start = 0
         if rng.random() > FROM_START:
-            start = int(rng.integers(-n_notes // 4, max(len(piece.events) - n_events // 4, 1)))
-        notes = piece.events[max(start, 0) : max(start, 0) + n_notes]
+            moment = int(rng.integers(0, int(piece.events[-1, 0]) + 1))
+            start = min(int(np.searchsorted(piece.events[:, 0], moment)), max(len(piece.events) - n_events // 4, 0))
+        notes = piece.events[start : start + n_notes]
         notes = self.augmentation.vary(ev.translate(notes, -int(notes[0, 0])))
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
         mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < ANTICIPATED else ev.empty()
