@@ -16,6 +16,7 @@ from amt.excerpt import take_excerpt
 from amt.prime import Prime, take_prime
 from amt.sequence import Request as Decoding
 from amt.vocab import TICKS_PER_SECOND
+from amt.wishes import Sampling, in_every_slot
 from jobs import Embed, Generation, Progress
 from schemas import (
     MAX_SEED,
@@ -79,7 +80,7 @@ class AnticipatoryAPI(BatchingAPI):
                 end_ticks=prime.end_ticks + _ticks(request.length_seconds),
                 start_ticks=prime.end_ticks,
                 prompt=prompt,
-                top_p=request.top_p,
+                sampling=in_every_slot(Sampling(top_p=request.top_p)),
                 seed=(seed + variation) % (MAX_SEED + 1),
             )
             for variation in range(request.num_variations)
