@@ -16,7 +16,6 @@ from amt.excerpt import take_excerpt
 from amt.prime import Prime, take_prime
 from amt.sequence import Request as Decoding
 from amt.vocab import TICKS_PER_SECOND
-from amt.wishes import Sampling, in_every_slot
 from jobs import Embed, Generation, Progress
 from schemas import (
     MAX_SEED,
@@ -31,6 +30,7 @@ from schemas import (
 from serving.batching import BatchingAPI, Report
 from serving.settings import Settings
 from serving.telemetry import start_tracing
+from wishing import find_sampling, find_wishes
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
     from runner import Runner
@@ -70,6 +70,7 @@ class AnticipatoryAPI(BatchingAPI):
         if request.task == "embed":
             excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
             return Embed(size, headers, streams, excerpt, request.embed_layer)
+        sampling, wishes = find_sampling(request), find_wishes(request)
         prime = Prime([], 0)
         if request.task == "continue":
             prime = take_prime(midi.read_notes(request.midi_bytes), _ticks(request.prime_seconds))
@@ -80,7 +81,8 @@ class AnticipatoryAPI(BatchingAPI):
                 end_ticks=prime.end_ticks + _ticks(request.length_seconds),
                 start_ticks=prime.end_ticks,
                 prompt=prompt,
-                sampling=in_every_slot(Sampling(top_p=request.top_p)),
+                sampling=sampling,
+                wishes=wishes,
                 seed=(seed + variation) % (MAX_SEED + 1),
             )
             for variation in range(request.num_variations)

@@ -133,7 +133,7 @@ class Engine:
         due = [sequence.due for sequence in self._sequences]
         if any(due):
             spans = torch.tensor([span or (-torch.inf, torch.inf) for span in due], device=logits.device)
-            sampling.pull_onsets(logits, *spans.unbind(1), STEERING_SECONDS * TICKS_PER_SECOND)
+            sampling.pull_onsets(logits, spans[:, 0], spans[:, 1], STEERING_SECONDS * TICKS_PER_SECOND)
         earliest = [sequence.earliest for sequence in self._sequences]
         sampling.forbid_past(logits, torch.tensor(earliest, device=logits.device))
 

@@ -64,8 +64,8 @@ class Wishes:
         legal = self.legal_notes
         if legal is None:
             return
-        by_instrument = legal[:-1].reshape(N_INSTRUMENTS, N_PITCHES).any(axis=1)
-        if not by_instrument.any() or not all(by_instrument[sorted(group)].any() for group in self.groups):
+        playable = set((np.flatnonzero(legal[:-1]) // N_PITCHES).tolist())
+        if not playable or not all(playable & group for group in self.groups):
             raise WishError(
                 "exclude_instruments leaves nothing of what instruments asks for: at least one instrument of each of "
                 "its entries, or of all 129, must be left"
@@ -82,7 +82,7 @@ class Wishes:
         for instrument, pitch_range in self.pitch_ranges.items():
             ranges[instrument] = pitch_range
         pitches = np.arange(N_PITCHES)
-        legal = (pitches >= ranges[:, :1]) & (pitches <= ranges[:, 1:])
+        legal: NDArray[np.bool_] = (pitches >= ranges[:, :1]) & (pitches <= ranges[:, 1:])
         if self.groups:
             legal[sorted(set(range(N_INSTRUMENTS)) - frozenset().union(*self.groups))] = False
         legal[sorted(self.excluded)] = False
