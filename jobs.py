@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from amt.degenerate import Flaw
+from amt.events import Events
 from amt.excerpt import Excerpt
 from amt.prime import Prime
 from amt.sequence import Request, Triple
@@ -12,12 +14,13 @@ from schemas import ModelSize
 
 @dataclass(frozen=True)
 class Generation:
-    """Sequences to decode, one for each variation; the result is a list of `amt.events.Events`, without the prime.
+    """Sequences to decode, one for each variation; the result is a list of `Drawn`.
 
     Attributes:
         group: the size of the model.
         headers: of the trace.
         streams: whether to send `Progress` meanwhile.
+        redraws: whether silent and stuck results are drawn again.
         prime: what the sequences go on from; its notes are not decoded again.
         sequences: what to decode.
     """
@@ -25,8 +28,25 @@ class Generation:
     group: ModelSize
     headers: Mapping[str, str]
     streams: bool
+    redraws: bool
     prime: Prime
     sequences: tuple[Request, ...]
+
+
+class Drawn(NamedTuple):
+    """One variation.
+
+    Attributes:
+        events: the new ones.
+        seed: that gave them.
+        n_draws: how often it was drawn.
+        flaw: what is wrong with it nevertheless.
+    """
+
+    events: Events
+    seed: int
+    n_draws: int
+    flaw: Flaw | None
 
 
 @dataclass(frozen=True)
@@ -52,11 +72,13 @@ class Progress(NamedTuple):
     """How far a generation has come.
 
     Attributes:
+        discarded: (variation, why) of those that begin anew; what was told of them so far is void.
         new: (variation, event with its onset from the piece's start) of what was decoded since the last one.
         decided_ticks: the music is decided up to here, on average over the variations.
         n_events: decoded so far in all variations.
     """
 
+    discarded: list[tuple[int, Flaw]]
     new: list[tuple[int, Triple]]
     decided_ticks: float
     n_events: int

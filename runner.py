@@ -4,17 +4,20 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from statistics import mean
 from typing import Any, Final, Literal, TypeVar
 
+import numpy as np
 import torch
 from opentelemetry.trace import Span, Tracer
 
+from amt.degenerate import Flaw, find_flaw
 from amt.embedding import embed, find_depth
 from amt.engine import Engine
 from amt.sequence import Sequence
 from amt.vocab import EVENT_TOKENS
-from jobs import Embed, Generation, Progress
+from jobs import Drawn, Embed, Generation, Progress
 from models import LoadedModel, ModelStore
 from schemas import ModelSize
 from serving.messages import Done, Failed, FromWorker, Loaded, NotLoaded, Ready, Update
@@ -28,6 +31,8 @@ UPDATE_SECONDS: Final = 0.05
 EMBED_TOKENS: Final = {"cpu": 2_048}
 MOST_EMBED_TOKENS: Final = 65_536
 """In one batch of embeds, padding included: what else runs waits for it. A CPU gains nothing from more."""
+
+MAX_REDRAWS: Final = 2
 
 IDLE_SECONDS: Final = 0.2
 LOADING_SECONDS: Final = 0.01
@@ -43,6 +48,9 @@ class _Decoding:
     def __init__(self, uid: int, work: Generation, engine: Engine, span: Span) -> None:
         self.uid, self.work, self.engine, self.span = uid, work, engine, span
         self.sequences: list[Sequence] = []
+        self._draws: list[list[Sequence]] = []
+        self._flaws: dict[int, Flaw | None] = {}
+        self._discarded: list[tuple[int, Flaw]] = []
         self._sent = [0] * len(work.sequences)
         self._updated = 0.0
         try:
@@ -51,10 +59,11 @@ class _Decoding:
         except Exception:
             self.leave()
             raise
+        self._draws = [[sequence] for sequence in self.sequences]
 
     @property
     def is_done(self) -> bool:
-        return all(sequence.finished for sequence in self.sequences)
+        return len(self._flaws) == len(self.sequences)
 
     def leave(self) -> None:
         """Free the places of what is not finished."""
@@ -62,6 +71,28 @@ class _Decoding:
             if not sequence.finished:
                 self.engine.remove(sequence)
         self.span.end()
+
+    def judge(self) -> None:
+        """Draw again what has finished with a flaw; when nothing better comes, the first draw stays."""
+        for variation, sequence in enumerate(self.sequences):
+            if variation in self._flaws or not sequence.finished:
+                continue
+            draws = self._draws[variation]
+            flaw = find_flaw(sequence.generated, sequence.request.wishes)
+            if flaw and self.work.redraws:
+                self._discard(variation, flaw)
+                if len(draws) <= MAX_REDRAWS:
+                    seed = _another_seed(draws[0].request.seed, len(draws))
+                    self.sequences[variation] = self.engine.add(replace(sequence.request, seed=seed))
+                    draws.append(self.sequences[variation])
+                    continue
+                self.sequences[variation] = draws[0]
+                flaw = find_flaw(draws[0].generated, sequence.request.wishes)
+            self._flaws[variation] = flaw
+
+    def _discard(self, variation: int, flaw: Flaw) -> None:
+        self._discarded.append((variation, flaw))
+        self._sent[variation] = 0
 
     def updates(self) -> Iterator[Update]:
         """What its client has not been told, if it is time for that."""
@@ -73,14 +104,19 @@ class _Decoding:
         for variation, sequence in enumerate(self.sequences):
             new += [(variation, event) for event in sequence.decoded[self._sent[variation] :]]
             self._sent[variation] = sequence.n_decoded
-        yield Update(self.uid, Progress(new, mean(map(_decided_ticks, self.sequences)), sum(self._sent)))
+        discarded, self._discarded = self._discarded, []
+        decided = mean(map(_decided_ticks, self.sequences))
+        yield Update(self.uid, Progress(discarded, new, decided, sum(self._sent)))
 
     def done(self) -> Done:
         """Its result."""
-        n_events = sum(sequence.n_decoded for sequence in self.sequences)
+        n_events = sum(sequence.n_decoded for draws in self._draws for sequence in draws)
         self.span.set_attribute("anticipatory.events", n_events)
         self.span.end()
-        result = [sequence.generated for sequence in self.sequences]
+        result = [
+            Drawn(sequence.generated, sequence.request.seed, len(self._draws[variation]), self._flaws[variation])
+            for variation, sequence in enumerate(self.sequences)
+        ]
         return Done(self.uid, result, {"events": n_events, "tokens": EVENT_TOKENS * n_events})
 
 
@@ -217,6 +253,12 @@ class Runner:
                 yield Failed(decoding.uid, status, detail)
             return
         for decoding in decodings:
+            try:
+                decoding.judge()
+            except Exception as error:
+                self.cancel(decoding.uid)
+                yield Failed(decoding.uid, *self._explain(error))
+                continue
             yield from decoding.updates()
             if decoding.is_done:
                 del self._decodings[decoding.uid]
@@ -233,6 +275,11 @@ def _in_background(function: Callable[..., T], *args: Any) -> Future[T]:
     future = executor.submit(function, *args)
     executor.shutdown(wait=False)
     return future
+
+
+def _another_seed(seed: int, n_draws: int) -> int:
+    """For one more draw; of 48 bits, like those that the service draws itself."""
+    return int(np.random.SeedSequence([seed, n_draws]).generate_state(1, np.uint64)[0]) >> 16
 
 
 def _decided_ticks(sequence: Sequence) -> int:

@@ -172,6 +172,11 @@ class PredictRequest(BaseModel):
         "next number; null: one is drawn. The answer names every variation's seed, and sending it back with the "
         "same request gives the same music, on the same device and precision.",
     )
+    on_degenerate: Literal["retry", "keep"] = Field(
+        default="retry",
+        description="What becomes of a variation that is silent or gets stuck, that is repeats one or two notes to its "
+        "end: it is drawn again, at most twice, with another seed, or kept.",
+    )
     model_size: ModelSize | None = Field(
         default=None,
         description="Which model: tiny (bundled with the service), small (about 128 million parameters), "
@@ -228,6 +233,10 @@ class Variation(_Response):
     midi_base64: str = Field(description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument.")
     num_events: int = Field(description="How many notes the MIDI file holds.")
     seed: int = Field(description="What to send as `seed` to get this one alone again.")
+    draws: int = Field(description="How often it was drawn: once, or more often because it was silent or stuck.")
+    flaw: Literal["silent", "stuck"] | None = Field(
+        description="What is wrong with it nevertheless: no new notes, or one or two repeated to the end."
+    )
     duration_seconds: float = Field(
         description="How long the MIDI file lasts, in seconds; continue: with the prime that was used."
     )
