@@ -5,16 +5,18 @@ Note: no `from __future__ import annotations` here; LitServe reads the annotatio
 
 import base64
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amt import events as ev
 from amt import midi
+from amt.dynamics import Dynamics, Surroundings
 from amt.errors import AMTError, ModelUnavailableError
 from amt.events import Note
 from amt.excerpt import take_excerpt
 from amt.prime import Prime, take_prime
 from amt.sequence import Request as Decoding
+from amt.timing import MILLISECONDS_PER_TICK, Timing
 from amt.vocab import TICKS_PER_SECOND
 from jobs import Embed, Generation, Progress
 from schemas import (
@@ -27,7 +29,7 @@ from schemas import (
     PredictResponse,
     Variation,
 )
-from serving.batching import BatchingAPI, Report
+from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.settings import Settings
 from serving.telemetry import start_tracing
 
@@ -69,9 +71,11 @@ class AnticipatoryAPI(BatchingAPI):
         if request.task == "embed":
             excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
             return Embed(size, headers, streams, excerpt, request.embed_layer)
-        prime = Prime([], 0)
+        prime, timing = Prime([], 0), Timing()
         if request.task == "continue":
-            prime = take_prime(midi.read_notes(request.midi_bytes), _ticks(request.prime_seconds))
+            piece = midi.read_piece(request.midi_bytes)
+            prime = take_prime(piece.notes, _ticks(request.prime_seconds))
+            timing = piece.timing.until(MILLISECONDS_PER_TICK * prime.end_ticks)
         prompt = ev.from_notes(prime.notes)
         seed = secrets.randbits(DRAWN_SEED_BITS) if request.seed is None else request.seed
         sequences = tuple(
@@ -84,24 +88,27 @@ class AnticipatoryAPI(BatchingAPI):
             )
             for variation in range(request.num_variations)
         )
-        return Generation(size, headers, streams, prime, sequences)
+        return Generation(size, headers, streams, prime, sequences, _paced(timing, request))
 
-    def encode_update(
-        self, request: PredictRequest, work: Generation, update: Progress
-    ) -> Iterator[tuple[str, dict[str, Any]]]:
+    def update_encoder(self, request: PredictRequest, work: Generation) -> UpdateEncoder:
         """New notes as `note` events, and one `progress`."""
         end_ticks = work.sequences[0].end_ticks
-        for variation, event in update.new:
-            for note in _new_notes(ev.from_tokens(event), end_ticks):
-                yield "note", {"variation": variation, **_in_seconds(note)}
-        yield (
-            "progress",
-            {
-                "seconds": round(update.decided_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
-                "total_seconds": (end_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
-                "events": update.n_events,
-            },
-        )
+        dynamics = _dynamics(request, work.prime.notes, work.sequences)
+
+        def encode(update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+            for variation, event in update.new:
+                for note in _new_notes(ev.from_tokens(event), end_ticks, dynamics[variation]):
+                    yield "note", {"variation": variation, **_in_seconds(note)}
+            yield (
+                "progress",
+                {
+                    "seconds": round(update.decided_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
+                    "total_seconds": (end_ticks - work.prime.end_ticks) / TICKS_PER_SECOND,
+                    "events": update.n_events,
+                },
+            )
+
+        return encode
 
     def encode_response(
         self, request: PredictRequest, work: Any, result: Any, info: Mapping[str, Any], report: Report
@@ -129,9 +136,12 @@ class AnticipatoryAPI(BatchingAPI):
                 metadata=metadata,
             )
         end_ticks = work.sequences[0].end_ticks
+        dynamics = _dynamics(request, work.prime.notes, work.sequences)
         variations = [
-            _variation(work.prime.followed_by(_new_notes(events, end_ticks)), end_ticks, sequence.seed)
-            for events, sequence in zip(result, work.sequences, strict=True)
+            _variation(
+                work.prime.followed_by(_new_notes(events, end_ticks, levels)), end_ticks, sequence.seed, work.timing
+            )
+            for events, levels, sequence in zip(result, dynamics, work.sequences, strict=True)
         ]
         if request.task == "generate":
             return GenerateResponse(variations=variations, metadata=metadata)
@@ -173,18 +183,31 @@ def _ticks(seconds: float) -> int:
     return round(seconds * TICKS_PER_SECOND)
 
 
-def _new_notes(generated: ev.Events, end_ticks: int) -> list[Note]:
-    """Decoded events as notes; none sounds past the end."""
-    return ev.to_notes(ev.clip(ev.unpad(generated), 0, end_ticks, clip_duration=True))
+def _paced(timing: Timing, request: PredictRequest) -> Timing:
+    """The timing of the music that is kept, unless the request has a tempo of its own."""
+    return timing if request.bpm is None else timing.with_tempo(request.bpm)
+
+
+def _dynamics(request: PredictRequest, kept: Sequence[Note], sequences: Sequence[Decoding]) -> list[Dynamics]:
+    """What gives the new notes of each variation their velocities."""
+    velocity = None if request.velocity == "auto" else request.velocity
+    surroundings = Surroundings(kept if velocity is None else ())
+    return [Dynamics(surroundings, velocity, sequence.seed) for sequence in sequences]
+
+
+def _new_notes(generated: ev.Events, end_ticks: int, dynamics: Dynamics) -> list[Note]:
+    """Decoded events as notes with velocities; none sounds past the end."""
+    notes = ev.to_notes(ev.clip(ev.unpad(generated), 0, end_ticks, clip_duration=True))
+    return [dynamics.shape(note) for note in notes]
 
 
 def _in_seconds(note: Note) -> dict[str, Any]:
     return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
 
 
-def _variation(notes: list[Note], end_ticks: int, seed: int) -> Variation:
+def _variation(notes: list[Note], end_ticks: int, seed: int, timing: Timing) -> Variation:
     return Variation(
-        midi_base64=base64.b64encode(midi.write_notes(notes, end_ticks)).decode(),
+        midi_base64=base64.b64encode(midi.write_notes(notes, end_ticks, timing)).decode(),
         num_events=len(notes),
         seed=seed,
         duration_seconds=end_ticks / TICKS_PER_SECOND,

@@ -1,12 +1,13 @@
 """What the API process asks of the worker, and what it gets back: plain data that can be pickled, no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from amt.excerpt import Excerpt
 from amt.prime import Prime
 from amt.sequence import Request, Triple
+from amt.timing import Timing
 from schemas import ModelSize
 
 
@@ -20,6 +21,7 @@ class Generation:
         streams: whether to send `Progress` meanwhile.
         prime: what the sequences go on from; its notes are not decoded again.
         sequences: what to decode.
+        timing: how the files count time; nothing to the worker.
     """
 
     group: ModelSize
@@ -27,6 +29,7 @@ class Generation:
     streams: bool
     prime: Prime
     sequences: tuple[Request, ...]
+    timing: Timing = field(default_factory=Timing)
 
 
 @dataclass(frozen=True)

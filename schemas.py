@@ -126,6 +126,23 @@ ClientJobId: TypeAlias = Annotated[
 ]
 
 
+def _check_velocity(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (is_number and 1 <= value <= 127 and float(value).is_integer()):
+        return value
+    raise PydanticCustomError(
+        "invalid_velocity",
+        "velocity must be 'auto' or a whole number in range 1..127, got {got}",
+        {"got": _shown(value)},
+    )
+
+
+Velocity: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[int, Ge(1), Le(127)],
+    BeforeValidator(_check_velocity),
+]
+
+
 class PredictRequest(BaseModel):
     """What to do, and how.
 
@@ -182,6 +199,20 @@ class PredictRequest(BaseModel):
         "next number; null: one is drawn. The answer names every variation's seed, and sending it back with the "
         "same request gives the same music, on the same device and precision.",
     )
+    velocity: Velocity = Field(
+        default="auto",
+        description="generate, continue: how loud new notes are; the model does not say. auto: about as loud as the "
+        "nearest kept notes of the same instrument, with as much variety. Without any, about as loud as other kept "
+        "notes, or 72, and lightly shaped by the beat, the pitch and, from the seed, chance. 1 to 127: all the same. "
+        "Kept notes keep theirs.",
+    )
+    bpm: Annotated[float, InRange(20.0, 300.0)] | None = Field(
+        default=None,
+        description="generate, continue: quarter notes a minute of the MIDI file. It moves no note: all sound at the "
+        "same second as without it, but stand on that tempo's grid. Null: the tempo map and the time signatures of "
+        "`midi_input` up to where the new music begins, whose last tempo goes on; 120 without an input or when it "
+        "has no tempo map (SMPTE time, type 2).",
+    )
     model_size: ModelSize | None = Field(
         default=None,
         description="Which model: tiny (bundled with the service), small (about 128 million parameters), "
@@ -235,7 +266,7 @@ class _Response(BaseModel):
 class Variation(_Response):
     """One of the results of generate and continue."""
 
-    midi_base64: str = Field(description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument.")
+    midi_base64: str = Field(description="The MIDI file in base64: type 1, a track for each instrument. See `bpm`.")
     num_events: int = Field(description="How many notes the MIDI file holds.")
     seed: int = Field(description="What to send as `seed` to get this one alone again.")
     duration_seconds: float = Field(

@@ -1,0 +1,51 @@
+"""Where the beat is, as far as the notes tell."""
+
+from typing import Final
+
+import numpy as np
+
+PERIODS_TICKS: Final = np.geomspace(30, 150, 128)
+"""Beats that are tried: 200 to 40 a minute, near enough to one another not to lose step within a few seconds."""
+
+MEMORY_TICKS: Final = 400
+"""A note so far back counts for 1/e of one now."""
+
+DOUBT: Final = 4.0
+"""So many notes that agree with no beat are thought to have been heard: a few alone prove nothing."""
+
+_TURN: Final = 2j * np.pi / PERIODS_TICKS - 1 / MEMORY_TICKS
+
+
+class Pulse:
+    """The beat of notes that are told by onset.
+
+    For every period the onsets are laid round a circle that turns with it, now being at the right; the period whose
+    circle is the most lopsided is the beat. Only the sum of each circle is kept.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0
+        self._circles = np.zeros(len(PERIODS_TICKS), dtype=np.complex128)
+        self._weight = DOUBT
+
+    def hear(self, onset: int, n_notes: int = 1) -> None:
+        """So many notes begin, at a time in ticks that is not before the last."""
+        self._turn(onset)
+        self._circles += n_notes
+        self._weight += n_notes
+
+    def accent(self, onset: int) -> float:
+        """How much stronger the beat is at a time than where notes usually are: -2 to 0.25, on average about 0.
+
+        Strong is where most notes have been, weak is opposite to them; when all are alike, none is strong.
+        """
+        self._turn(onset)
+        circles = self._circles / self._weight
+        beat = complex(circles[np.argmax(np.abs(circles))])
+        return beat.real - abs(beat) ** 2
+
+    def _turn(self, onset: int) -> None:
+        passed = onset - self._now
+        self._now = onset
+        self._circles *= np.exp(_TURN * passed)
+        self._weight = DOUBT + (self._weight - DOUBT) * float(np.exp(-passed / MEMORY_TICKS))
