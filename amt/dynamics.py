@@ -39,7 +39,7 @@ HEARD_TICKS: Final = 4 * PULSE_MEMORY_TICKS
 """From so long before the first new note on kept notes give the beat."""
 
 MOST_SHAPE: Final = 12.0
-BEAT_DEPTH: Final = 12.0
+BEAT_DEPTH: Final = 20.0
 MOST_BEAT: Final = 6.0
 PITCH_DEPTH: Final = 1 / 3
 """Velocity a semitone."""

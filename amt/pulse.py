@@ -13,14 +13,17 @@ MEMORY_TICKS: Final = 400
 DOUBT: Final = 4.0
 """So many notes that agree with no beat are thought to have been heard: a few alone prove nothing."""
 
+CLARITY: Final = 4
+"""The power of its lopsidedness by which a period counts: the clearest few decide."""
+
 _TURN: Final = 2j * np.pi / PERIODS_TICKS - 1 / MEMORY_TICKS
 
 
 class Pulse:
     """The beat of notes that are told by onset.
 
-    For every period the onsets are laid round a circle that turns with it, now being at the right; the period whose
-    circle is the most lopsided is the beat. Only the sum of each circle is kept.
+    For every period the onsets are laid round a circle that turns with it, now being at the right; the more lopsided
+    a circle, the more its period is a beat. Only the sum of each circle is kept.
     """
 
     def __init__(self) -> None:
@@ -41,8 +44,9 @@ class Pulse:
         """
         self._turn(onset)
         circles = self._circles / self._weight
-        beat = complex(circles[np.argmax(np.abs(circles))])
-        return beat.real - abs(beat) ** 2
+        lopsided = np.abs(circles)
+        clarity = lopsided**CLARITY
+        return float(clarity @ (circles.real - lopsided**2) / max(clarity.sum(), 1e-12))
 
     def _turn(self, onset: int) -> None:
         passed = onset - self._now

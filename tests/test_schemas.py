@@ -56,6 +56,8 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "top_p": 0.95,
         "num_variations": 1,
         "seed": None,
+        "velocity": "auto",
+        "bpm": None,
         "model_size": None,
         "embed_layer": -3,
         "midi_input": None,
