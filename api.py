@@ -32,6 +32,7 @@ from schemas import (
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.settings import Settings
 from serving.telemetry import start_tracing
+from wishing import find_sampling, find_wishes
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
     from runner import Runner
@@ -71,6 +72,7 @@ class AnticipatoryAPI(BatchingAPI):
         if request.task == "embed":
             excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
             return Embed(size, headers, streams, excerpt, request.embed_layer)
+        sampling, wishes = find_sampling(request), find_wishes(request)
         prime, timing = Prime([], 0), Timing()
         if request.task == "continue":
             piece = midi.read_piece(request.midi_bytes)
@@ -83,7 +85,8 @@ class AnticipatoryAPI(BatchingAPI):
                 end_ticks=prime.end_ticks + _ticks(request.length_seconds),
                 start_ticks=prime.end_ticks,
                 prompt=prompt,
-                top_p=request.top_p,
+                sampling=sampling,
+                wishes=wishes,
                 seed=(seed + variation) % (MAX_SEED + 1),
             )
             for variation in range(request.num_variations)

@@ -2,15 +2,11 @@
 
 import base64
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from annotated_types import Ge, GroupedMetadata, Le
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
     StrictInt,
@@ -20,6 +16,8 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import PydanticCustomError
+
+from fields import BySlot, InRange, Instruments, PitchRanges, Slot, Velocity, shown
 
 MAX_SEED: Final = 2**63 - 1
 MAX_FIELDS: Final = 100
@@ -59,51 +57,6 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
 CLIENT_JOB_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,256}"
 
 
-@dataclass(frozen=True)
-class InRange(GroupedMetadata):
-    """A number from `minimum` to `maximum`, both allowed; whole when the bounds are integers.
-
-    pydantic's own `ge` and `le` put the bounds into the JSON schema, but their messages name only one of
-    them, and they let true and "2" pass as numbers. The check runs before them and names the range.
-    """
-
-    minimum: float
-    maximum: float
-
-    def __iter__(self) -> Iterator[object]:
-        yield Ge(self.minimum)
-        yield Le(self.maximum)
-        yield BeforeValidator(self._check)  # the last one named is the first one run
-
-    def _check(self, value: Any, info: ValidationInfo) -> Any:
-        whole = isinstance(self.minimum, int)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            must = "be a number in range"
-        elif not self.minimum <= value <= self.maximum:  # also when it is not a number (NaN)
-            must = "be in range"
-        elif whole and not float(value).is_integer():
-            must = "be a whole number in range"
-        else:
-            return value
-        raise PydanticCustomError(
-            "out_of_range",
-            "{field} must {must} {range}, got {got}",
-            {
-                "field": info.field_name,
-                "must": must,
-                "range": f"{self.minimum}..{self.maximum}",
-                "got": _shown(value),
-            },
-        )
-
-
-def _shown(value: Any) -> str:
-    """A value from JSON as it looks there, cut to a length for messages."""
-    names = {None: "null", True: "true", False: "false"}
-    text = names[value] if value is None or isinstance(value, bool) else repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
-
-
 def _decode_base64(text: str) -> bytes:
     """White space is left out first: `base64` breaks its lines."""
     return base64.b64decode("".join(text.split()), validate=True)
@@ -114,7 +67,7 @@ def _check_client_job_id(value: str) -> str:
         raise PydanticCustomError(
             "invalid_client_job_id",
             "client_job_id must be 1 to 256 letters, digits or any of . _ : - , got {got}",
-            {"got": _shown(value)},
+            {"got": shown(value)},
         )
     return value
 
@@ -123,23 +76,6 @@ ClientJobId: TypeAlias = Annotated[
     str,
     AfterValidator(_check_client_job_id),
     WithJsonSchema({"type": "string", "pattern": f"^{CLIENT_JOB_ID_PATTERN}$"}),
-]
-
-
-def _check_velocity(value: Any) -> Any:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value == "auto" or (is_number and 1 <= value <= 127 and float(value).is_integer()):
-        return value
-    raise PydanticCustomError(
-        "invalid_velocity",
-        "velocity must be 'auto' or a whole number in range 1..127, got {got}",
-        {"got": _shown(value)},
-    )
-
-
-Velocity: TypeAlias = Annotated[
-    Literal["auto"] | Annotated[int, Ge(1), Le(127)],
-    BeforeValidator(_check_velocity),
 ]
 
 
@@ -183,11 +119,48 @@ class PredictRequest(BaseModel):
         description="continue: how many seconds from the start of `midi_input` are kept, note for note. New "
         "music starts there, or where the input's last note ends if that is earlier.",
     )
-    top_p: Annotated[float, InRange(0.1, 1.0)] = Field(
+    top_p: Annotated[float | dict[Slot, float], BySlot(0.1, 1.0)] = Field(
         default=0.95,
-        description="generate, continue: nucleus sampling. Each choice is made among the likeliest tokens "
+        description="Nucleus sampling. Each choice is made among the likeliest tokens "
         "whose probabilities add up to this. About 0.8: slow, dense, repetitive. 0.95: balanced. 0.98 to "
-        "0.99: fast, varied, adventurous.",
+        "0.99: fast, varied, adventurous. Like temperature, top_k and min_p a number, or one for some of an event's "
+        'three choices: `{"onset": 0.9, "duration": 0.95, "note": 0.98}`; embed ignores them all.',
+    )
+    temperature: Annotated[float | dict[Slot, float], BySlot(0.0, 2.0)] = Field(
+        default=1.0,
+        description="Below 1 likely choices become likelier still, above 1 unlikely ones less unlikely; 0 always takes "
+        "the likeliest.",
+    )
+    top_k: Annotated[int | dict[Slot, int], BySlot(1, 512)] | None = Field(
+        default=None, description="Each choice is made among at most so many of the likeliest tokens."
+    )
+    min_p: Annotated[float | dict[Slot, float], BySlot(0.0, 1.0)] = Field(
+        default=0.0,
+        description="No choice of a token less probable than this share of the likeliest one's probability.",
+    )
+    instruments: Instruments | None = Field(
+        default=None,
+        description="The only instruments that new notes may have: General MIDI numbers (0..127, 128 for drums), names "
+        '("Acoustic Bass", "drums") or families ("strings": any of the eight).',
+    )
+    exclude_instruments: Instruments | None = Field(
+        default=None, description="Instruments that no new note may have; named likewise."
+    )
+    instrument_balance: Annotated[float, InRange(0.0, 10.0)] = Field(
+        default=1.0,
+        description="How strongly each entry of `instruments` that is silent is brought in: its notes gain so many "
+        "nats (each makes them 2.7 times as likely) a second, until it plays. 0: not at all.",
+    )
+    pitch_range: PitchRanges | None = Field(
+        default=None,
+        description="The lowest and the highest pitch of new notes, `[48, 84]` (60 is middle C), of all instruments "
+        'but drums; or of single ones: `{"Acoustic Bass": [28, 55], "strings": [55, 96]}`.',
+    )
+    max_polyphony: Annotated[int, InRange(1, 64)] | None = Field(
+        default=None, description="How many new notes may sound at the same time."
+    )
+    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
+        default=None, description="How many new notes a second are aimed at, on average."
     )
     num_variations: Annotated[int, InRange(1, 5)] = Field(
         default=1,

@@ -7,10 +7,14 @@ from torch import Tensor
 from amt import sampling
 from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.sequence import HOP_EVENTS, Request, Sequence, Triple
-from amt.vocab import N_INSTRUMENTS, NOTE, ONSET, SLOTS
+from amt.steering import STEERING_SECONDS
+from amt.vocab import N_INSTRUMENTS, NOTE, ONSET, SLOTS, TICKS_PER_SECOND
 
 PREFILL_TOKENS = 2_048
 """At once, and in one step; more would be no faster, and its activations would take hundreds of megabytes."""
+
+ANY_NOTE = np.ones(NOTE.size, dtype=np.bool_)
+NO_BIAS = np.zeros(N_INSTRUMENTS + 1, dtype=np.float32)
 
 
 class Engine:
@@ -65,8 +69,7 @@ class Engine:
             return []
         sequences, device = self._sequences, self.model.device
         given = [sequence.given() for sequence in sequences]
-        choices = [[sequence.request.top_p, *sequence.uniforms] for sequence in sequences]
-        top_p, *uniforms = torch.tensor(choices, device=device).unbind(1)
+        columns = torch.tensor([_choices(sequence) for sequence in sequences], device=device).unbind(1)
         tokens = torch.tensor([sequence.pending for sequence in sequences], device=device)
         lengths = [sequence.length for sequence in sequences]
         decoded = []
@@ -74,10 +77,11 @@ class Engine:
             hidden = self.model.decode(tokens, [length + index for length in lengths], self._cache)
             logits = self.model.logits(hidden, slot)
             if slot is ONSET:
-                self._forbid_past(logits)
+                self._steer_onsets(logits)
             elif slot is NOTE:
-                self._forbid_instruments(logits)
-            tokens = sampling.draw(sampling.nucleus(logits, top_p), uniforms[index]).add_(slot.offset)
+                self._steer_notes(logits)
+            *choice, uniform = columns[index :: len(SLOTS)]
+            tokens = sampling.draw(sampling.kept(logits, sampling.Choice(*choice)), uniform).add_(slot.offset)
             if any(given):
                 tokens = _forced(tokens, [event and event[index] for event in given])
             decoded.append(tokens)
@@ -125,16 +129,28 @@ class Engine:
         source = torch.tensor([index for index, each in enumerate(rows.values()) for _ in each], device=device)
         self.model.prefill(torch.from_numpy(tokens).to(device), self._cache, targets, source)
 
-    def _forbid_past(self, logits: Tensor) -> None:
+    def _steer_onsets(self, logits: Tensor) -> None:
+        due = [sequence.due for sequence in self._sequences]
+        if any(due):
+            spans = torch.tensor([span or (-torch.inf, torch.inf) for span in due], device=logits.device)
+            sampling.pull_onsets(logits, spans[:, 0], spans[:, 1], STEERING_SECONDS * TICKS_PER_SECOND)
         earliest = [sequence.earliest for sequence in self._sequences]
         sampling.forbid_past(logits, torch.tensor(earliest, device=logits.device))
 
-    def _forbid_instruments(self, logits: Tensor) -> None:
-        allowed = [sequence.allowed_instruments for sequence in self._sequences]
-        if any(row is not None for row in allowed):
-            every = np.ones(N_INSTRUMENTS, dtype=bool)
-            rows = np.stack([every if row is None else row for row in allowed])
-            sampling.forbid_instruments(logits, torch.from_numpy(rows).to(logits.device))
+    def _steer_notes(self, logits: Tensor) -> None:
+        for steer, rows, neutral in (
+            (sampling.forbid_notes, [sequence.request.wishes.legal_notes for sequence in self._sequences], ANY_NOTE),
+            (sampling.bias_notes, [sequence.note_biases for sequence in self._sequences], NO_BIAS),
+        ):
+            if any(row is not None for row in rows):
+                stacked = np.stack([neutral if row is None else row for row in rows])
+                steer(logits, torch.from_numpy(stacked).to(logits.device))
+
+
+def _choices(sequence: Sequence) -> list[float]:
+    """Temperature, top_p, top_k, min_p and a random number, each for three slots."""
+    samplings = [sampling.without_zero() for sampling in sequence.request.sampling]
+    return [value for values in (*zip(*samplings, strict=True), sequence.uniforms) for value in values]
 
 
 def _forced(tokens: Tensor, given: list[int | None]) -> Tensor:

@@ -5,6 +5,8 @@ AMTError
 │   └── NoNotesError     they can, but hold no note where one is needed
 ├── PrimeError           a piece cannot be continued from there
 ├── SequenceError        a sequence cannot be decoded as asked
+├── InstrumentError      there is no instrument of that name or number
+├── WishError            what is wished of the music contradicts itself
 ├── LayerError           the model has no such layer
 ├── CheckpointError      a model's files do not describe a model we can run
 └── ModelUnavailableError  a model cannot be loaded now; a later try may succeed
@@ -29,6 +31,14 @@ class PrimeError(AMTError, ValueError):
 
 class SequenceError(AMTError, ValueError):
     """A sequence cannot be decoded as asked."""
+
+
+class InstrumentError(AMTError, ValueError):
+    """There is no instrument of that name or number; the message names the nearest."""
+
+
+class WishError(AMTError, ValueError):
+    """What is wished of the music contradicts itself; the message says how."""
 
 
 class LayerError(AMTError, ValueError):

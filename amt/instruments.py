@@ -1,7 +1,9 @@
 """The instruments' names. Source: General MIDI System Level 1 (RP-003), sound set."""
 
+from difflib import get_close_matches
 from typing import Final
 
+from amt.errors import InstrumentError
 from amt.vocab import DRUMS
 
 _FAMILIES: Final = {
@@ -37,7 +39,40 @@ NAMES: Final = (*(name for family in _FAMILIES.values() for name in family.split
 if len(NAMES) != DRUMS + 1:
     raise AssertionError("General MIDI has 128 programs; drums come after them")
 
+_FAMILY_SIZE: Final = 8
+
+_BY_NAME: Final[dict[str, frozenset[int]]] = {
+    **{name.lower(): frozenset({program}) for program, name in enumerate(NAMES)},
+    **{
+        family.lower(): frozenset(range(index * _FAMILY_SIZE, (index + 1) * _FAMILY_SIZE))
+        for index, family in enumerate(_FAMILIES)
+    },
+}
+
 
 def instrument_name(instrument: int) -> str:
     """The General MIDI name of a program (0..127), or "Drums" for 128."""
     return NAMES[instrument]
+
+
+def find_instruments(wanted: int | str) -> frozenset[int]:
+    """The instruments that a number, a General MIDI name or the name of a family means; case is ignored.
+
+    Raises:
+        InstrumentError: none; the message names the nearest.
+    """
+    if isinstance(wanted, int):
+        if not 0 <= wanted <= DRUMS:
+            raise InstrumentError(f"an instrument's number must be in range 0..{DRUMS} (128: drums), got {wanted}")
+        return frozenset({wanted})
+    name = " ".join(wanted.lower().split())
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    near = (
+        get_close_matches(name, _BY_NAME, n=3, cutoff=0.5) or [each for each in _BY_NAME if name and name in each][:3]
+    )
+    hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "see General MIDI's names"
+    raise InstrumentError(
+        f"there is no instrument {wanted[:40]!r}: {hint} A General MIDI name, its number (0..127, 128 for drums) or "
+        f"a family ({', '.join(_FAMILIES)}) is wanted"
+    )

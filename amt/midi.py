@@ -195,7 +195,7 @@ def _named(name: str) -> mido.MetaMessage:
 
 def _tempo_track(timing: Timing, end: int) -> mido.MidiTrack:
     """Changes of time signature and tempo at their file ticks, in this order where both change."""
-    changes = [
+    changes: list[tuple[int, Fields]] = [
         *((change.tick, {"type": "time_signature", **_signature_fields(change)}) for change in timing.signatures),
         *((change.tick, {"type": "set_tempo", "tempo": change.tempo}) for change in timing.tempos),
     ]

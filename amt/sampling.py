@@ -1,6 +1,7 @@
 """Which tokens are legal in a slot, and the choice of one of them; vectorised over rows."""
 
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,42 +28,75 @@ def _counting(n: int, device: torch.device) -> Tensor:
     return torch.arange(n, dtype=torch.int32, device=device)
 
 
-def forbid_instruments(logits: Tensor, allowed: Tensor) -> None:
-    """Only the row's allowed instruments, and rests; logits, shape = (n_rows, 16,513), are changed in place.
+def pull_onsets(logits: Tensor, earliest: Tensor, latest: Tensor, width: float) -> None:
+    """Lower the onsets outside a span by half the square of their distance from it in widths.
+
+    Args:
+        logits: of the onset slot, shape = (n_rows, 10,000), changed in place.
+        earliest: where each row's span begins, in ticks from the window's start, shape = (n_rows,); -inf for none.
+        latest: where it ends, likewise; inf for none.
+        width: in ticks.
+    """
+    ticks = _counting(logits.shape[1], logits.device).float()
+    nearest = torch.minimum(torch.maximum(ticks, earliest[:, None]), latest[:, None])
+    logits.addcmul_(nearest.sub_(ticks), nearest, value=-0.5 / width**2)
+
+
+def forbid_notes(logits: Tensor, legal: Tensor) -> None:
+    """Only what is legal; logits of the note slot are changed in place, both have shape = (n_rows, 16,513)."""
+    logits.masked_fill_(~legal, -torch.inf)
+
+
+def bias_notes(logits: Tensor, biases: Tensor) -> None:
+    """Add to every note its instrument's bias; logits, shape = (n_rows, 16,513), are changed in place.
 
     Args:
         logits: of the note slot.
-        allowed: shape = (n_rows, 129).
+        biases: of the instruments and, last, of rests, shape = (n_rows, 130); -inf forbids.
     """
     by_instrument = logits[:, : N_INSTRUMENTS * N_PITCHES].view(-1, N_INSTRUMENTS, N_PITCHES)
-    by_instrument.masked_fill_(~allowed[:, :, None], -torch.inf)
+    by_instrument += biases[:, :N_INSTRUMENTS, None]
+    logits[:, -1] += biases[:, -1]
 
 
-def nucleus(logits: Tensor, top_p: Tensor) -> Tensor:
-    """Probabilities, zero outside each row's nucleus, not normalised again; shape = (n_rows, n_tokens).
+class Choice(NamedTuple):
+    """How each row's token is chosen, see `amt.wishes.Sampling`, but a temperature is positive; shape = (n_rows,)."""
+
+    temperature: Tensor
+    top_p: Tensor
+    top_k: Tensor
+    min_p: Tensor
+
+
+def kept(logits: Tensor, choice: Choice) -> Tensor:
+    """Probabilities, zero where a token is not kept, not normalised again; shape = (n_rows, n_tokens).
 
     The nucleus is the smallest set of most probable tokens whose probabilities sum to more than `top_p`; at 0 it is
-    the single most probable one, at 1 everything. Source: Holtzman et al. 2020 (arXiv:1904.09751).
+    the single most probable one, at 1 everything. Source: Holtzman et al. 2020 (arXiv:1904.09751); for `min_p` Nguyen
+    et al. 2024 (arXiv:2407.01082). Of tokens as probable as the last one kept all are.
 
     Args:
         logits: shape = (n_rows, n_tokens); -inf where illegal.
-        top_p: shape = (n_rows,).
+        choice: of each row.
     """
-    probabilities = logits.softmax(dim=1)
-    least, decided = _least_kept(probabilities, top_p, min(PARTIAL, logits.shape[1]))
+    probabilities = (logits / choice.temperature[:, None]).softmax(dim=1)
+    least, decided = _least_kept(probabilities, choice, min(PARTIAL, logits.shape[1]))
     if not decided.all():
         rows = ~decided
-        least[rows], _ = _least_kept(probabilities[rows], top_p[rows], logits.shape[1])
+        least[rows], _ = _least_kept(probabilities[rows], Choice(*(each[rows] for each in choice)), logits.shape[1])
     return probabilities.mul_(probabilities >= least[:, None])
 
 
-def _least_kept(probabilities: Tensor, top_p: Tensor, n_largest: int) -> tuple[Tensor, Tensor]:
-    """(the smallest probability in each row's nucleus, whether so many of the largest suffice to know it)."""
+def _least_kept(probabilities: Tensor, choice: Choice, n_largest: int) -> tuple[Tensor, Tensor]:
+    """(the smallest probability that each row keeps, whether so many of the largest suffice to know it)."""
     largest = _largest(probabilities, n_largest)
-    n_kept = (largest.cumsum(dim=1) <= top_p[:, None]).sum(dim=1)
-    everything = top_p >= 1
+    n_nucleus = (largest.cumsum(dim=1) <= choice.top_p[:, None]).sum(dim=1)
+    n_nucleus = n_nucleus.masked_fill_(choice.top_p >= 1, probabilities.shape[1])
+    n_kept = torch.where(choice.top_k > 0, n_nucleus.minimum(choice.top_k.long() - 1), n_nucleus)
     least = largest.gather(1, n_kept.clamp(max=n_largest - 1)[:, None])[:, 0]
-    return least.masked_fill(everything, 0), (n_kept < n_largest) | everything
+    everything = n_kept >= probabilities.shape[1]
+    least = least.masked_fill(everything, 0).maximum(choice.min_p * largest[:, 0])
+    return least, (n_kept < n_largest) | everything
 
 
 def _largest(probabilities: Tensor, n: int) -> Tensor:

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from amt import events as ev
 from amt.errors import SequenceError
+from amt.steering import Span, Steering
 from amt.vocab import (
     ANTICIPATE,
     ANTICIPATION_TICKS,
     AUTOREGRESS,
     CONTROL_OFFSET,
+    DURATION,
     EVENT_TOKENS,
     MAX_INSTRUMENTS,
     MAX_ONSET_TICKS,
@@ -21,9 +23,11 @@ from amt.vocab import (
     N_INSTRUMENTS,
     N_PITCHES,
     NOTE,
+    REST,
     REST_INTERVAL_TICKS,
     TICKS_PER_SECOND,
 )
+from amt.wishes import NO_WISHES, Sampling, Wishes, in_every_slot
 
 Triple = tuple[int, int, int]
 
@@ -48,7 +52,8 @@ class Request:
         start_ticks: nor before this one.
         prompt: sorted events, without rests; those after `start_ticks` are not allowed.
         controls: sorted controls, to be interleaved 5 s ahead of their onset.
-        top_p: the share of the probability that the nucleus keeps; 0 is greedy, 1 keeps everything.
+        sampling: how the tokens of onset, duration and note are chosen.
+        wishes: what new notes must or should be.
         seed: of the sequence's own random numbers.
     """
 
@@ -56,7 +61,8 @@ class Request:
     start_ticks: int = 0
     prompt: ev.Events = field(default_factory=ev.empty)
     controls: ev.Events = field(default_factory=ev.empty)
-    top_p: float = 0.95
+    sampling: tuple[Sampling, ...] = in_every_slot(Sampling())
+    wishes: Wishes = NO_WISHES
     seed: int = 0
 
 
@@ -86,6 +92,12 @@ class Sequence:
         self._onsets: list[int] = ev.onsets(anticipated).tolist()
         self._codes = ev.instrument_codes(anticipated)
         self._n_given = len(self._events)
+        self._steering = Steering(request.wishes, request.start_ticks)
+        if (coming := len(self._coming())) > max(MAX_INSTRUMENTS + 1 - len(self._codes), 0):
+            raise SequenceError(
+                f"at most {MAX_INSTRUMENTS + 1} instruments can play together: with the {len(self._codes)} of the "
+                f"input there is no room for {coming} more"
+            )
         self._start, self._offset = 0, 0
         self.length, self.pending = 0, self.mode
         self.needs_refill = bool(self._events)
@@ -115,22 +127,41 @@ class Sequence:
     @property
     def earliest(self) -> int:
         """The first legal onset token."""
-        earliest = self.current_ticks
+        now = self.current_ticks
+        earliest = min(self._steering.free_ticks(now), now + REST_INTERVAL_TICKS)
         if not self._is_exact and self.n_decoded >= DENSEST_EVENTS_PER_SECOND:
             earliest = max(earliest, self._onsets[-DENSEST_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
         return earliest - self._offset
 
     @property
-    def allowed_instruments(self) -> NDArray[np.bool_] | None:
-        """The only instruments that may still sound, shape = (129,), or None when any may."""
-        if len(self._codes) < MAX_INSTRUMENTS:
-            return None
-        return np.isin(np.arange(N_INSTRUMENTS), list(self._codes))
+    def due(self) -> Span | None:
+        """When the next onset is due, as tokens, if that is wished."""
+        due = self._steering.due(self.current_ticks)
+        return due and Span(due.earliest - self._offset, due.latest - self._offset)
+
+    @property
+    def note_biases(self) -> NDArray[np.float32] | None:
+        """Nats to add for each instrument, -inf if it may not play, and rests; shape = (130,), or None for zeros."""
+        biases = self._steering.biases(self.current_ticks)
+        coming = self._coming()
+        if len(self._codes) + len(coming) < MAX_INSTRUMENTS:
+            return biases
+        biases = np.zeros(N_INSTRUMENTS + 1, dtype=np.float32) if biases is None else biases
+        biases[:-1][~np.isin(np.arange(N_INSTRUMENTS), list(self._codes.union(*coming)))] = -np.inf
+        return biases
+
+    def _coming(self) -> list[frozenset[int]]:
+        """The wished groups that will need an instrument more than there are."""
+        groups = self.request.wishes.groups
+        return [groups[index] for index in self._steering.silent_groups if not groups[index] & self._codes]
 
     def given(self) -> Triple | None:
         """The event that must come next, onset relative to the window, or None if the model decides."""
-        due = self._due()
-        return (due[0] - self._offset, due[1], due[2]) if due else None
+        if due := self._due():
+            return due[0] - self._offset, due[1], due[2]
+        if self._steering.must_rest(self.current_ticks):
+            return self.earliest, DURATION.offset, REST
+        return None
 
     def _due(self) -> Triple | None:
         """The control whose time has come."""
@@ -151,6 +182,8 @@ class Sequence:
             return
         else:
             self._current_ticks = ticks
+            if note != REST:
+                self._steering.hear(ticks, duration - DURATION.offset, (note - NOTE.offset) // N_PITCHES)
         self._events.append((onset + self._offset, duration, note))
         self._onsets.append(ticks)
         self._codes.add((note - CONTROL_OFFSET * is_control - NOTE.offset) // N_PITCHES)

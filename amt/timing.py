@@ -65,8 +65,8 @@ class Timing:
         """One tempo, in quarter notes a minute, and a file tick of which 10 ms are as nearly as may be a multiple."""
         tempo = round(60_000_000 / bpm)
         ticks = [n * tempo / (1_000 * MILLISECONDS_PER_TICK) for n in range(10, 101)]
-        ticks_per_beat = round(min(ticks, key=_from_whole))
-        return cls(ticks_per_beat, (TempoChange(0, tempo),))
+        nearest = min(ticks, key=lambda each: abs(each - round(each)))
+        return cls(round(nearest), (TempoChange(0, tempo),))
 
     @classmethod
     def of(cls, file: File, messages: Iterable[Message]) -> "Timing":
@@ -138,10 +138,6 @@ class Timing:
             tuple(each._replace(tick=finer * each.tick) for each in kept.signatures),
         )
         return refined if refined.file_tick(end_milliseconds) <= MAX_FILE_TICK else Timing()
-
-
-def _from_whole(number: float) -> float:
-    return abs(number - round(number))
 
 
 def _signature(tick: int, value: int) -> TimeSignature | None:

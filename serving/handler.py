@@ -126,7 +126,8 @@ class Handler:
         async for item in job.outcome():
             if isinstance(item, Done):
                 break
-            encode_update = encode_update or await self._in_thread(self._api.update_encoder, body, work)
+            if encode_update is None:
+                encode_update = await self._in_thread(self._api.update_encoder, body, work)
             for name, data in encode_update(item.data):
                 yield name, json.dumps(data)
         assert isinstance(item, Done)

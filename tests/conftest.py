@@ -54,6 +54,14 @@ def gpt2() -> Any:
     return GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu"))
 
 
+@pytest.fixture(scope="session")
+def tiny() -> Any:
+    """The bundled model as the service runs it on a CPU."""
+    from models import ModelStore
+
+    return ModelStore({"tiny": "weights/tiny"}, "cpu").get("tiny").gpt2
+
+
 class Collector:
     """An OTLP collector on this machine that keeps the spans and metrics it is sent."""
 

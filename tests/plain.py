@@ -25,7 +25,9 @@ def decode(model: GPT2LMHeadModel, request: Request, n_events: int, hop: int = 1
         if waiting and current >= waiting[0][0] - CONTROL_OFFSET - 500:
             history.append(waiting.pop(0))
             continue
-        event = _next_event(model, mode, history, max(current, request.start_ticks), request.top_p, uniforms[step], hop)
+        event = _next_event(
+            model, mode, history, max(current, request.start_ticks), request.sampling[0].top_p, uniforms[step], hop
+        )
         if event[0] >= request.end_ticks:
             break
         current = event[0]

@@ -13,8 +13,10 @@ from amt.errors import SequenceError
 from amt.gpt2 import GPT2, Cache
 from amt.sequence import DENSEST_EVENTS_PER_SECOND, EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
 from amt.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
+from amt.wishes import Sampling, in_every_slot
 from tests import plain
 from tests.conftest import GOLDEN
+from tests.test_sampling import choice
 
 FAR = 10**9
 
@@ -51,7 +53,7 @@ def made(sequence: Sequence) -> list[list[int]]:
 @pytest.mark.parametrize("top_p", [0.0, 0.95, 1.0])
 @pytest.mark.parametrize("n_prompt", [0, 1, 40, 336, 2_000])
 def test_exact_mode_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
-    asked = request(n_prompt, top_p=top_p, seed=n_prompt)
+    asked = request(n_prompt, sampling=in_every_slot(Sampling(top_p=top_p)), seed=n_prompt)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 6)
     assert made(sequence) == plain.decode(hf_model, asked, 6)
 
@@ -89,8 +91,9 @@ def test_sampling_distributions_are_those_of_the_reference(gpt2: GPT2, golden: A
                 sampling.forbid_past(logits, torch.tensor([case["current_time"] - offset]))
             codes = ev.instrument_codes(history)
             if slot is NOTE and len(codes) >= 15:
-                sampling.forbid_instruments(logits, torch.from_numpy(np.isin(np.arange(129), list(codes)))[None])
-            kept = sampling.nucleus(logits, torch.tensor([case["top_p"]]))[0]
+                allowed = torch.isin(torch.arange(130), torch.tensor([*codes, 129]))
+                sampling.bias_notes(logits, torch.where(allowed, 0, -torch.inf)[None])
+            kept = sampling.kept(logits, choice(top_p=case["top_p"]))[0]
             assert int((logits > -torch.inf).sum()) == expected["legal_tokens"]
             # The reference sums in another order: one token at the edge may fall on the other side.
             assert abs(int((kept > 0).sum()) - expected["kept_by_nucleus"]) <= 1
@@ -169,7 +172,9 @@ def test_a_prompt_with_a_long_silence_can_be_continued(gpt2: GPT2) -> None:
 
 
 def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
-    sequences = decode(Engine(gpt2), [request(0, top_p=1.0, seed=seed) for seed in range(3)], 60)
+    sequences = decode(
+        Engine(gpt2), [request(0, sampling=in_every_slot(Sampling(top_p=1.0)), seed=seed) for seed in range(3)], 60
+    )
     counts = [len({note.instrument for note in ev.to_notes(each.generated)}) for each in sequences]
     assert max(counts) <= 16
     assert max(counts) > 10  # random weights try many
@@ -177,7 +182,7 @@ def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
 
 def test_a_prompt_with_many_instruments_gets_no_new_ones(gpt2: GPT2) -> None:
     events = prompt(40, instruments=20)
-    asked = Request(FAR, start_ticks=int(events[-1, 0]), prompt=events, top_p=1.0)
+    asked = Request(FAR, start_ticks=int(events[-1, 0]), prompt=events, sampling=in_every_slot(Sampling(top_p=1.0)))
     (sequence,) = decode(Engine(gpt2), [asked], 40)
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
 
@@ -189,7 +194,7 @@ def test_a_prompt_past_the_start_is_refused(gpt2: GPT2) -> None:
 
 def test_generated_events_hold_neither_rests_nor_controls(gpt2: GPT2) -> None:
     controls = ev.as_controls(prompt(20, step_ticks=10, instruments=1))
-    (sequence,) = decode(Engine(gpt2), [request(0, controls=controls, top_p=1.0)], 40)
+    (sequence,) = decode(Engine(gpt2), [request(0, controls=controls, sampling=in_every_slot(Sampling(top_p=1.0)))], 40)
     assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(made(sequence))
 
 
@@ -214,7 +219,7 @@ def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None
 
 def test_events_that_pile_up_are_spread_over_time(gpt2: GPT2) -> None:
     # Random weights, greedy: the likeliest onset is the same again and again.
-    (sequence,) = decode(Engine(gpt2), [request(0, top_p=0.0)], 200)
+    (sequence,) = decode(Engine(gpt2), [request(0, sampling=in_every_slot(Sampling(top_p=0.0)))], 200)
     onsets = np.array([event[0] for event in made(sequence)])
     assert (onsets[DENSEST_EVENTS_PER_SECOND:] - onsets[:-DENSEST_EVENTS_PER_SECOND]).min() >= 100
 

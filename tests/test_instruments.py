@@ -1,6 +1,7 @@
 import pytest
 
-from amt.instruments import NAMES, instrument_name
+from amt.errors import InstrumentError
+from amt.instruments import NAMES, find_instruments, instrument_name
 from amt.vocab import DRUMS, N_INSTRUMENTS
 
 
@@ -30,3 +31,31 @@ def test_names_stand_at_their_general_midi_programs(program, name):
 
 def test_names_can_be_written_in_a_track_name():
     assert all(name == name.strip() and name.isascii() for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "instruments"),
+    [
+        (32, {32}),
+        (128, {DRUMS}),
+        ("Acoustic Bass", {32}),
+        (" acoustic  bass", {32}),
+        ("drums", {DRUMS}),
+        ("strings", set(range(40, 48))),
+        ("Piano", set(range(8))),
+    ],
+)
+def test_an_instrument_is_found_by_number_name_and_family(wanted, instruments):
+    assert find_instruments(wanted) == instruments
+
+
+@pytest.mark.parametrize(("wanted", "nearest"), [("acustic bass", "'acoustic bass'"), ("violins", "'violin'")])
+def test_an_unknown_name_is_answered_with_the_nearest(wanted, nearest):
+    with pytest.raises(InstrumentError, match=f"no instrument '{wanted}': did you mean {nearest}"):
+        find_instruments(wanted)
+
+
+@pytest.mark.parametrize("wanted", [-1, 129])
+def test_a_number_that_is_no_instrument_names_the_range(wanted):
+    with pytest.raises(InstrumentError, match=r"range 0\.\.128"):
+        find_instruments(wanted)

@@ -2,10 +2,19 @@ import torch
 
 from amt import sampling
 from amt.vocab import NOTE
+from amt.wishes import Sampling
 
 
 def random_logits(n_rows: int, n_tokens: int, spread: float, seed: int = 0) -> torch.Tensor:
     return spread * torch.randn(n_rows, n_tokens, generator=torch.Generator().manual_seed(seed))
+
+
+def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.Choice:
+    """The same in each row, unless a list says what is in which."""
+    values = Sampling(top_p=1.0)._asdict() | fields
+    return sampling.Choice(
+        **{name: torch.tensor(value, dtype=torch.float32).expand(n_rows) for name, value in values.items()}
+    )
 
 
 def fully_sorted_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -18,14 +27,14 @@ def fully_sorted_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
 def test_a_partial_selection_gives_the_nucleus_of_a_full_sort() -> None:
     # Spread 5: a few tokens decide; 0.1: nearly flat, so that the partial selection does not suffice.
     logits = torch.cat([random_logits(4, 2_000, spread=5), random_logits(4, 2_000, spread=0.1)])
-    top_p = torch.tensor([0.5, 0.9, 0.95, 0.3] * 2)
-    for row, p, nucleus in zip(logits, top_p, sampling.nucleus(logits, top_p), strict=True):
-        torch.testing.assert_close(nucleus, fully_sorted_nucleus(row, float(p)))
+    top_p = [0.5, 0.9, 0.95, 0.3] * 2
+    for row, p, nucleus in zip(logits, top_p, sampling.kept(logits, choice(8, top_p=top_p)), strict=True):
+        torch.testing.assert_close(nucleus, fully_sorted_nucleus(row, p))
 
 
 def test_top_p_zero_keeps_only_the_most_probable_token() -> None:
     logits = random_logits(3, 500, spread=1)
-    kept = sampling.nucleus(logits, torch.zeros(3)) > 0
+    kept = sampling.kept(logits, choice(3, top_p=0.0)) > 0
     assert kept.sum(1).tolist() == [1, 1, 1]
     assert kept.int().argmax(1).tolist() == logits.argmax(1).tolist()
 
@@ -33,12 +42,12 @@ def test_top_p_zero_keeps_only_the_most_probable_token() -> None:
 def test_top_p_one_keeps_every_legal_token() -> None:
     logits = random_logits(2, 3_000, spread=3)
     logits[:, :7] = -torch.inf
-    assert (sampling.nucleus(logits, torch.ones(2)) > 0).sum(1).tolist() == [2_993, 2_993]
+    assert (sampling.kept(logits, choice(2)) > 0).sum(1).tolist() == [2_993, 2_993]
 
 
 def test_rows_have_each_their_own_top_p() -> None:
     logits = random_logits(1, 1_000, spread=1).expand(3, -1)
-    sizes = (sampling.nucleus(logits, torch.tensor([0.1, 0.5, 0.9])) > 0).sum(1).tolist()
+    sizes = (sampling.kept(logits, choice(3, top_p=[0.1, 0.5, 0.9])) > 0).sum(1).tolist()
     assert sizes == sorted(set(sizes))
 
 
@@ -62,10 +71,59 @@ def test_onsets_before_the_earliest_are_forbidden() -> None:
     assert (logits > -torch.inf).sum(1).tolist() == [10_000, 1]
 
 
-def test_only_allowed_instruments_and_rests_are_legal() -> None:
+def test_a_bias_of_minus_infinity_leaves_other_instruments_and_rests() -> None:
     logits = torch.zeros(2, NOTE.size)
-    allowed = torch.zeros(2, 129, dtype=torch.bool)
-    allowed[0, [5, 128]] = True
-    sampling.forbid_instruments(logits, allowed)
+    biases = torch.full((2, 130), -torch.inf)
+    biases[0, [5, 128]] = 0
+    biases[:, -1] = 0
+    sampling.bias_notes(logits, biases)
     legal = [(row > -torch.inf).nonzero()[:, 0].tolist() for row in logits]
     assert legal == [[*range(5 * 128, 6 * 128), *range(128 * 128, 129 * 128), NOTE.size - 1], [NOTE.size - 1]]
+
+
+def test_a_bias_reaches_every_note_of_its_instrument() -> None:
+    logits = random_logits(2, NOTE.size, spread=1)
+    before, biases = logits.clone(), torch.randn(2, 130, generator=torch.Generator().manual_seed(1))
+    sampling.bias_notes(logits, biases)
+    added = torch.cat([biases[:, :-1].repeat_interleave(128, dim=1), biases[:, -1:]], dim=1)
+    torch.testing.assert_close(logits, before + added)
+
+
+def test_only_legal_notes_are_left() -> None:
+    logits = torch.zeros(2, NOTE.size)
+    legal = torch.zeros(2, NOTE.size, dtype=torch.bool)
+    legal[0, 7] = legal[1, 8] = True
+    sampling.forbid_notes(logits, legal)
+    assert (logits > -torch.inf).nonzero().tolist() == [[0, 7], [1, 8]]
+
+
+def test_top_k_keeps_as_many_as_asked_for_in_each_row() -> None:
+    logits = random_logits(1, 2_000, spread=0.1).expand(4, -1)
+    kept = sampling.kept(logits, choice(4, top_k=[1, 40, 512, 0]))
+    assert (kept > 0).sum(1).tolist() == [1, 40, 512, 2_000]
+
+
+def test_top_k_and_top_p_hold_together() -> None:
+    logits = random_logits(1, 2_000, spread=2).expand(3, -1)
+    narrow, few, both = (sampling.kept(logits, choice(3, top_p=[0.5, 1, 0.5], top_k=[0, 5, 5])) > 0).sum(1).tolist()
+    assert both == min(narrow, few) == few < narrow
+
+
+def test_min_p_keeps_what_is_not_much_less_probable_than_the_likeliest() -> None:
+    logits = torch.tensor([[0.5, 0.2, 0.1, 0.06, 0.14]]).log()
+    kept = sampling.kept(logits.expand(3, -1), choice(3, min_p=[0.0, 0.25, 1.0])) > 0
+    assert kept.int().tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
+
+
+def test_temperature_divides_the_logits() -> None:
+    logits = random_logits(2, 300, spread=1)
+    kept = sampling.kept(logits, choice(2, temperature=[0.5, 2.0]))
+    torch.testing.assert_close(kept, (logits / torch.tensor([[0.5], [2.0]])).softmax(1))
+
+
+def test_onsets_outside_a_span_lose_half_the_square_of_their_distance() -> None:
+    logits = torch.zeros(2, 10_000)
+    sampling.pull_onsets(logits, torch.tensor([100.0, -torch.inf]), torch.tensor([200.0, torch.inf]), 10)
+    assert logits[0, [100, 150, 200]].tolist() == [0, 0, 0]
+    torch.testing.assert_close(logits[0, [90, 210, 230]], torch.tensor([-0.5, -0.5, -4.5]))
+    assert logits[1].abs().max() == 0

@@ -54,6 +54,15 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "length_seconds": 20.0,
         "prime_seconds": 5.0,
         "top_p": 0.95,
+        "temperature": 1.0,
+        "top_k": None,
+        "min_p": 0.0,
+        "instruments": None,
+        "exclude_instruments": None,
+        "instrument_balance": 1.0,
+        "pitch_range": None,
+        "max_polyphony": None,
+        "density": None,
         "num_variations": 1,
         "seed": None,
         "velocity": "auto",
@@ -113,6 +122,7 @@ def test_a_count_is_whole_however_it_is_written() -> None:
 @pytest.mark.parametrize(("field", "minimum", "maximum", "shown"), RANGES)
 def test_the_json_schema_states_the_range(field: str, minimum: float, maximum: float, shown: str) -> None:
     schema = PredictRequest.model_json_schema()["properties"][field]
+    schema = schema.get("anyOf", [schema])[0]
     assert (schema["minimum"], schema["maximum"]) == (minimum, maximum)
     assert schema["type"] == ("integer" if field == "num_variations" else "number")
 
@@ -128,7 +138,7 @@ def test_a_layer_is_named_by_a_whole_number(layer: object) -> None:
 
 
 def test_fields_that_nobody_knows_are_refused() -> None:
-    assert problems({"temperature": 1.0}) == [("temperature", "Extra inputs are not permitted")]
+    assert problems({"humour": 1.0}) == [("humour", "Extra inputs are not permitted")]
 
 
 @pytest.mark.parametrize("size", ["tiny", "small", "medium", "large", None])
@@ -256,3 +266,34 @@ def test_the_wire_needs_neither_the_model_nor_the_server() -> None:
 def test_a_body_of_very_many_fields_is_one_problem() -> None:
     body = {f"field{number}": number for number in range(10_000)}
     assert problems(body) == [("a request has at most 100 fields, got 10000",)]
+
+
+@pytest.mark.parametrize("value", [0.5, {"note": 0.5}, {"onset": 0.5, "duration": 1, "note": 0.1}])
+def test_sampling_may_differ_by_slot(value: Any) -> None:
+    assert PredictRequest.model_validate({"top_p": value}).top_p == value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"note": 2}, "top_p.note must be in range 0.1..1.0, got 2"),
+        ({"pitch": 0.5}, "top_p must be a number, or an object with any of onset, duration and note, got 'pitch'"),
+        ("0.5", "top_p must be a number in range 0.1..1.0, got '0.5'"),
+    ],
+)
+def test_wrong_sampling_says_what_may_be(value: Any, message: str) -> None:
+    assert problems({"top_p": value}) == [("top_p", message)]
+
+
+@pytest.mark.parametrize("value", ["Violin", [], [1.5], [True], [None], 0])
+def test_instruments_are_a_list_of_numbers_and_names(value: Any) -> None:
+    [(where, message)] = problems({"instruments": value})
+    assert where == "instruments"
+    assert message.startswith("instruments must be a list of 1 to 129 General MIDI numbers, names or families")
+
+
+@pytest.mark.parametrize("value", [[60, 48], [0, 128], [-1, 5], [60], "48-60", {"Violin": [60]}, {}, [1.5, 2]])
+def test_a_pitch_range_is_two_pitches_in_order(value: Any) -> None:
+    [(where, message)] = problems({"pitch_range": value})
+    assert where == "pitch_range"
+    assert "two whole numbers in range 0..127" in message

@@ -1,0 +1,151 @@
+"""Types of request fields: what is checked before pydantic looks, so that errors say what is allowed."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
+
+from annotated_types import Ge, GroupedMetadata, Le
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+Slot = Literal["onset", "duration", "note"]
+
+MAX_INSTRUMENTS_NAMED: Final = 129
+MAX_PITCH: Final = 127
+MAX_VELOCITY: Final = 127
+
+
+@dataclass(frozen=True)
+class InRange(GroupedMetadata):
+    """A number from `minimum` to `maximum`, both allowed; whole when the bounds are integers.
+
+    pydantic's own `ge` and `le` put the bounds into the JSON schema, but their messages name only one of
+    them, and they let true and "2" pass as numbers. The check runs before them and names the range.
+    """
+
+    minimum: float
+    maximum: float
+
+    def __iter__(self) -> Iterator[object]:
+        yield Ge(self.minimum)
+        yield Le(self.maximum)
+        yield BeforeValidator(self._check)  # the last one named is the first one run
+
+    def _check(self, value: Any, info: ValidationInfo) -> Any:
+        return self.check(value, info.field_name or "")
+
+    def check(self, value: Any, name: str) -> Any:
+        """The value. Raises PydanticCustomError if it is not such a number."""
+        whole = isinstance(self.minimum, int)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            must = "be a number in range"
+        elif not self.minimum <= value <= self.maximum:  # also when it is not a number (NaN)
+            must = "be in range"
+        elif whole and not float(value).is_integer():
+            must = "be a whole number in range"
+        else:
+            return value
+        raise PydanticCustomError(
+            "out_of_range",
+            "{field} must {must} {range}, got {got}",
+            {"field": name, "must": must, "range": f"{self.minimum}..{self.maximum}", "got": shown(value)},
+        )
+
+
+@dataclass(frozen=True)
+class BySlot(GroupedMetadata):
+    """One number, or one for each of some slots."""
+
+    minimum: float
+    maximum: float
+
+    def __iter__(self) -> Iterator[object]:
+        number = {
+            "type": "integer" if isinstance(self.minimum, int) else "number",
+            "minimum": self.minimum,
+            "maximum": self.maximum,
+        }
+        slots = dict.fromkeys(get_args(Slot), number)
+        by_slot = {"type": "object", "properties": slots, "additionalProperties": False}
+        yield WithJsonSchema({"anyOf": [number, by_slot]})
+        yield BeforeValidator(self._check)
+
+    def _check(self, value: Any, info: ValidationInfo) -> Any:
+        name = info.field_name or ""
+        if not isinstance(value, Mapping):
+            return InRange(self.minimum, self.maximum).check(value, name)
+        for slot, number in value.items():
+            if slot not in get_args(Slot):
+                raise PydanticCustomError(
+                    "unknown_slot",
+                    "{field} must be a number, or an object with any of onset, duration and note, got {got}",
+                    {"field": name, "got": shown(slot)},
+                )
+            InRange(self.minimum, self.maximum).check(number, f"{name}.{slot}")
+        return value
+
+
+def _check_velocity(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (is_number and 1 <= value <= MAX_VELOCITY and float(value).is_integer()):
+        return value
+    raise PydanticCustomError(
+        "invalid_velocity",
+        "velocity must be 'auto' or a whole number in range 1..{most}, got {got}",
+        {"most": MAX_VELOCITY, "got": shown(value)},
+    )
+
+
+Velocity: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[int, Ge(1), Le(MAX_VELOCITY)],
+    BeforeValidator(_check_velocity),
+]
+
+
+def shown(value: Any) -> str:
+    """A value from JSON as it looks there, cut to a length for messages."""
+    names = {None: "null", True: "true", False: "false"}
+    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 40 else f"{text[:40]}..."
+
+
+def _check_instruments(value: Any, info: ValidationInfo) -> Any:
+    if isinstance(value, list) and 1 <= len(value) <= MAX_INSTRUMENTS_NAMED and all(map(_is_instrument, value)):
+        return value
+    raise PydanticCustomError(
+        "instruments",
+        "{field} must be a list of 1 to {most} General MIDI numbers, names or families, "
+        'such as [0, "Acoustic Bass", "strings", "drums"], got {got}',
+        {"field": info.field_name, "most": MAX_INSTRUMENTS_NAMED, "got": shown(value)},
+    )
+
+
+def _is_instrument(value: Any) -> bool:
+    return isinstance(value, int | str) and not isinstance(value, bool)
+
+
+def _check_pitches(value: Any, info: ValidationInfo) -> Any:
+    ranges = list(value.values()) if isinstance(value, dict) else [value]
+    if 1 <= len(ranges) <= MAX_INSTRUMENTS_NAMED and all(map(_is_pitch_range, ranges)):
+        return value
+    raise PydanticCustomError(
+        "pitch_range",
+        "{field} must be [lowest, highest], two whole numbers in range 0..{most}, the second not the smaller, "
+        'or an object of such lists by instrument, such as {{"Acoustic Bass": [28, 55]}}, got {got}',
+        {"field": info.field_name, "most": MAX_PITCH, "got": shown(value)},
+    )
+
+
+def _is_pitch_range(value: Any) -> bool:
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        return False
+    return all(type(pitch) is int for pitch in value) and 0 <= value[0] <= value[1] <= MAX_PITCH
+
+
+Instruments: TypeAlias = Annotated[list[int | str], BeforeValidator(_check_instruments)]
+"""Numbers, names and families, not looked up yet."""
+
+PitchRange: TypeAlias = tuple[int, int]
+
+PitchRanges: TypeAlias = Annotated[PitchRange | dict[str, PitchRange], BeforeValidator(_check_pitches)]
+"""One for all, or by instrument."""

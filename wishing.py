@@ -1,0 +1,55 @@
+"""What a request says of the music, in the decoder's words."""
+
+from typing import TypeVar
+
+from amt.instruments import find_instruments
+from amt.wishes import Sampling, Wishes
+from fields import Slot
+from schemas import PredictRequest
+
+T = TypeVar("T", int, float)
+
+
+def find_sampling(request: PredictRequest) -> tuple[Sampling, ...]:
+    """How each slot's token is chosen."""
+    default = Sampling()
+
+    def of(slot: Slot) -> Sampling:
+        return Sampling(
+            temperature=_in_slot(request.temperature, slot, default.temperature),
+            top_p=_in_slot(request.top_p, slot, default.top_p),
+            top_k=_in_slot(request.top_k or default.top_k, slot, default.top_k),
+            min_p=_in_slot(request.min_p, slot, default.min_p),
+        )
+
+    return of("onset"), of("duration"), of("note")
+
+
+def _in_slot(value: T | dict[Slot, T], slot: Slot, default: T) -> T:
+    return value.get(slot, default) if isinstance(value, dict) else value
+
+
+def find_wishes(request: PredictRequest) -> Wishes:
+    """What new notes must or should be.
+
+    Raises:
+        InstrumentError: an instrument is unknown.
+        WishError: the wishes contradict each other.
+    """
+    groups = tuple(find_instruments(wanted) for wanted in request.instruments or [])
+    excluded = frozenset().union(*map(find_instruments, request.exclude_instruments or []))
+    overall, by_instrument = request.pitch_range, {}
+    if isinstance(overall, dict):
+        for name, pitch_range in overall.items():
+            wanted = int(name) if name.isdecimal() and len(name) <= 3 else name
+            by_instrument.update(dict.fromkeys(find_instruments(wanted), pitch_range))
+        overall = None
+    return Wishes(
+        groups=groups,
+        excluded=excluded,
+        balance=request.instrument_balance,
+        pitch_range=overall,
+        pitch_ranges=by_instrument,
+        max_polyphony=request.max_polyphony,
+        density=request.density,
+    )
