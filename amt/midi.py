@@ -195,10 +195,8 @@ def _named(name: str) -> mido.MetaMessage:
 
 def _tempo_track(timing: Timing, end: int) -> mido.MidiTrack:
     """Changes of time signature and tempo at their file ticks, in this order where both change."""
-    changes: list[tuple[int, Fields]] = [
-        *((change.tick, {"type": "time_signature", **_signature_fields(change)}) for change in timing.signatures),
-        *((change.tick, {"type": "set_tempo", "tempo": change.tempo}) for change in timing.tempos),
-    ]
+    changes = [(change.tick, _signature_fields(change)) for change in timing.signatures]
+    changes += [(change.tick, {"type": "set_tempo", "tempo": change.tempo}) for change in timing.tempos]
     track = mido.MidiTrack([_named("Tempo")])
     previous = 0
     for tick, fields in sorted(changes, key=itemgetter(0)):
@@ -210,6 +208,7 @@ def _tempo_track(timing: Timing, end: int) -> mido.MidiTrack:
 
 def _signature_fields(signature: TimeSignature) -> Fields:
     return {
+        "type": "time_signature",
         "numerator": signature.numerator,
         "denominator": signature.denominator,
         "clocks_per_click": signature.clocks_per_click,

@@ -17,7 +17,7 @@ def loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["client", "server", "amt.midi", "amt.events"])
+@pytest.mark.parametrize("module", ["client", "server", "amt.midi", "amt.events", "amt.dynamics"])
 def test_what_starts_fast_never_loads_torch(module: str) -> None:
     assert not loaded_by(module) & {"torch", "transformers"}
 
