@@ -15,6 +15,7 @@ NOTE_OFF: Final = 0x80
 NOTE_ON: Final = 0x90
 PROGRAM_CHANGE: Final = 0xC0
 TEMPO: Final = 0x51
+TRACK_NAME: Final = 0x03
 OTHER: Final = 0
 """A message that we ignore, kept because its place in time decides how seconds are rounded."""
 
@@ -32,6 +33,7 @@ class Message(NamedTuple):
     """One message: its time in file ticks from the track's start, what it is, and its data.
 
     For notes: channel, pitch, velocity. For program changes: channel, program. For tempo: microseconds a quarter.
+    For a track's name: 0, where the text begins in the file, its length in bytes.
     """
 
     tick: int
@@ -146,6 +148,8 @@ def _track(data: bytes, position: int, end: int, *, stop_at_end_of_track: bool) 
                         break
                 elif meta_type == TEMPO and length == 3 and any(payload):
                     messages.append(Message(tick, TEMPO, data1=int.from_bytes(payload, "big")))
+                elif meta_type == TRACK_NAME:
+                    messages.append(Message(tick, TRACK_NAME, data1=position - length, data2=length))
                 else:
                     messages.append(Message(tick, OTHER))
             else:
