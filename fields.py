@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
-from annotated_types import Ge, GroupedMetadata, Le
-from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from annotated_types import Ge, GroupedMetadata, Le, Len
+from pydantic import BeforeValidator, StrictInt, StrictStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 Slot = Literal["onset", "duration", "note"]
@@ -13,6 +13,7 @@ Slot = Literal["onset", "duration", "note"]
 MAX_INSTRUMENTS_NAMED: Final = 129
 MAX_PITCH: Final = 127
 MAX_VELOCITY: Final = 127
+MAX_PRIME_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -149,3 +150,16 @@ PitchRange: TypeAlias = tuple[int, int]
 
 PitchRanges: TypeAlias = Annotated[PitchRange | dict[str, PitchRange], BeforeValidator(_check_pitches)]
 """One for all, or by instrument."""
+
+TrackNames: TypeAlias = Annotated[list[StrictInt | StrictStr], Len(1, MAX_INSTRUMENTS_NAMED)]
+"""Numbers from 1 and names, not looked up yet."""
+
+
+def _check_prime_seconds(value: Any, info: ValidationInfo) -> Any:
+    """Only an accompaniment needs no prime."""
+    minimum = 0.0 if info.data.get("task") == "accompany" else 1.0
+    return InRange(minimum, MAX_PRIME_SECONDS).check(value, info.field_name or "")
+
+
+PrimeSeconds: TypeAlias = Annotated[float, Ge(0.0), Le(MAX_PRIME_SECONDS), BeforeValidator(_check_prime_seconds)]
+"""Seconds of a prime; how few are allowed depends on the task."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from amt.arrangement import Arrangement
 from amt.excerpt import Excerpt
-from amt.prime import Prime
 from amt.sequence import Request, Triple
 from amt.timing import Timing
 from schemas import ModelSize
@@ -13,23 +13,27 @@ from schemas import ModelSize
 
 @dataclass(frozen=True)
 class Generation:
-    """Sequences to decode, one for each variation; the result is a list of `amt.events.Events`, without the prime.
+    """Sequences to decode, one for each variation; the result is a list of `amt.events.Events`, the new ones alone.
 
     Attributes:
         group: the size of the model.
         headers: of the trace.
         streams: whether to send `Progress` meanwhile.
-        prime: what the sequences go on from; its notes are not decoded again.
+        arrangement: what the new events become part of; the worker does not get it.
         sequences: what to decode.
-        timing: how the files count time; nothing to the worker.
+        timing: how the files count time; the worker does not get it.
     """
 
     group: ModelSize
     headers: Mapping[str, str]
     streams: bool
-    prime: Prime
+    arrangement: Arrangement
     sequences: tuple[Request, ...]
     timing: Timing = field(default_factory=Timing)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: a piece of many thousand notes stays behind."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("arrangement", "timing")}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ NOTE_OFF: Final = 0x80
 NOTE_ON: Final = 0x90
 PROGRAM_CHANGE: Final = 0xC0
 TEMPO: Final = 0x51
+TRACK_NAME: Final = 0x03
 TIME_SIGNATURE: Final = 0x58
 OTHER: Final = 0
 """A message that we ignore, kept because its place in time decides how seconds are rounded."""
@@ -34,6 +35,7 @@ class Message(NamedTuple):
 
     For notes: channel, pitch, velocity. For program changes: channel, program. For tempo: microseconds a quarter.
     For time signatures: their four bytes as one number, whatever they say.
+    For a track's name: 0, where the text begins in the file, its length in bytes.
     """
 
     tick: int
@@ -150,6 +152,8 @@ def _track(data: bytes, position: int, end: int, *, stop_at_end_of_track: bool) 
                     messages.append(Message(tick, TEMPO, data1=int.from_bytes(payload, "big")))
                 elif meta_type == TIME_SIGNATURE and length == len(payload) == 4:
                     messages.append(Message(tick, TIME_SIGNATURE, data1=int.from_bytes(payload, "big")))
+                elif meta_type == TRACK_NAME:
+                    messages.append(Message(tick, TRACK_NAME, data1=position - length, data2=length))
                 else:
                     messages.append(Message(tick, OTHER))
             else:
