@@ -4,14 +4,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
-from annotated_types import Ge, GroupedMetadata, Le
-from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema
+from annotated_types import Ge, GroupedMetadata, Le, Len
+from pydantic import BeforeValidator, StrictInt, StrictStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 Slot = Literal["onset", "duration", "note"]
 
 MAX_INSTRUMENTS_NAMED: Final = 129
 MAX_PITCH: Final = 127
+MAX_VELOCITY: Final = 127
+MAX_PRIME_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,23 @@ class BySlot(GroupedMetadata):
         return value
 
 
+def _check_velocity(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value == "auto" or (is_number and 1 <= value <= MAX_VELOCITY and float(value).is_integer()):
+        return value
+    raise PydanticCustomError(
+        "invalid_velocity",
+        "velocity must be 'auto' or a whole number in range 1..{most}, got {got}",
+        {"most": MAX_VELOCITY, "got": shown(value)},
+    )
+
+
+Velocity: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[int, Ge(1), Le(MAX_VELOCITY)],
+    BeforeValidator(_check_velocity),
+]
+
+
 def shown(value: Any) -> str:
     """A value from JSON as it looks there, cut to a length for messages."""
     names = {None: "null", True: "true", False: "false"}
@@ -131,3 +150,16 @@ PitchRange: TypeAlias = tuple[int, int]
 
 PitchRanges: TypeAlias = Annotated[PitchRange | dict[str, PitchRange], BeforeValidator(_check_pitches)]
 """One for all, or by instrument."""
+
+TrackNames: TypeAlias = Annotated[list[StrictInt | StrictStr], Len(1, MAX_INSTRUMENTS_NAMED)]
+"""Numbers from 1 and names, not looked up yet."""
+
+
+def _check_prime_seconds(value: Any, info: ValidationInfo) -> Any:
+    """Only an accompaniment needs no prime."""
+    minimum = 0.0 if info.data.get("task") == "accompany" else 1.0
+    return InRange(minimum, MAX_PRIME_SECONDS).check(value, info.field_name or "")
+
+
+PrimeSeconds: TypeAlias = Annotated[float, Ge(0.0), Le(MAX_PRIME_SECONDS), BeforeValidator(_check_prime_seconds)]
+"""Seconds of a prime; how few are allowed depends on the task."""

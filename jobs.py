@@ -1,14 +1,15 @@
 """What the API process asks of the worker, and what it gets back: plain data that can be pickled, no torch."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from amt.arrangement import Arrangement
 from amt.degenerate import Flaw
 from amt.events import Events
 from amt.excerpt import Excerpt
-from amt.prime import Prime
 from amt.sequence import Request, Triple
+from amt.timing import Timing
 from schemas import ModelSize
 
 
@@ -21,16 +22,22 @@ class Generation:
         headers: of the trace.
         streams: whether to send `Progress` meanwhile.
         redraws: whether silent and stuck results are drawn again.
-        prime: what the sequences go on from; its notes are not decoded again.
+        arrangement: what the new events become part of; the worker does not get it.
         sequences: what to decode.
+        timing: how the files count time; the worker does not get it.
     """
 
     group: ModelSize
     headers: Mapping[str, str]
     streams: bool
     redraws: bool
-    prime: Prime
+    arrangement: Arrangement
     sequences: tuple[Request, ...]
+    timing: Timing = field(default_factory=Timing)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: a piece of many thousand notes stays behind."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("arrangement", "timing")}
 
 
 class Drawn(NamedTuple):

@@ -1,4 +1,4 @@
-"""What travels over the wire: one request, three responses, and their limits. Also the text of /docs."""
+"""What travels over the wire: one request, a response for each task, and their limits. Also the text of /docs."""
 
 import base64
 import re
@@ -17,12 +17,16 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from fields import BySlot, InRange, Instruments, PitchRanges, Slot, shown
+from fields import BySlot, InRange, Instruments, PitchRanges, PrimeSeconds, Slot, TrackNames, Velocity, shown
 
 MAX_SEED: Final = 2**63 - 1
 MAX_FIELDS: Final = 100
 
-Task = Literal["generate", "continue", "embed"]
+MAX_SPAN_SECONDS: Final = 120.0
+MIN_SPAN_SECONDS: Final = 0.1
+MAX_FILE_SECONDS: Final = 86_400.0
+
+Task = Literal["generate", "continue", "accompany", "infill", "embed"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
 
 EXAMPLE_MIDI: Final = "TVRoZAAAAAYAAAABAeBNVHJrAAAADQCQPFCDYIA8QAD/LwA="
@@ -34,6 +38,12 @@ EXAMPLE_MIDI: Final = "TVRoZAAAAAYAAAABAeBNVHJrAAAADQCQPFCDYIA8QAD/LwA="
     8360 80 3c 40                       480 ticks later: note off
     00   ff 2f 00                       end of track
 """
+
+EXAMPLE_SCALE: Final = (
+    "TVRoZAAAAAYAAAABAeBNVHJrAAAATACQPFCDYIA8QACQPlCDYIA+QACQQFCDYIBAQACQQVCDYIBBQACQQ1CDYIBDQACQRVCDYIBFQACQR1CDYIBHQACQ"
+    "SFCDYIBIQAD/LwA="
+)
+"""A scale of C major, written likewise: eight notes of half a second each."""
 
 EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     "generate": {
@@ -51,6 +61,8 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
         "top_p": 0.95,
         "num_variations": 1,
     },
+    "accompany": {"task": "accompany", "midi_input": EXAMPLE_MIDI, "length_seconds": 5.0},
+    "infill": {"task": "infill", "midi_input": EXAMPLE_SCALE, "start_seconds": 1.0, "end_seconds": 2.5},
     "embed": {"task": "embed", "midi_input": EXAMPLE_MIDI, "embed_layer": -3},
 }
 
@@ -106,18 +118,48 @@ class PredictRequest(BaseModel):
 
     task: Task = Field(
         default="generate",
-        description="generate: music from nothing. continue: go on where the first seconds of `midi_input` "
-        "end. embed: one vector that describes `midi_input`.",
+        description="generate: music from nothing. continue: go on where the first seconds of `midi_input` end, or "
+        "where all of it does. accompany: write other parts around one that is given. infill: write a span of "
+        "`midi_input` anew, to fit what is before and after it. embed: one vector that describes `midi_input`.",
     )
     length_seconds: Annotated[float, InRange(1.0, 120.0)] = Field(
         default=20.0,
-        description="generate, continue: seconds of new music. continue adds them after the prime. "
+        description="generate, continue, accompany: seconds of new music. continue adds them after the prime. "
+        "accompany: from `prime_seconds` on; if not sent, to the end of the part that is accompanied, at most 120. "
         "The resolution is 0.01 s.",
     )
-    prime_seconds: Annotated[float, InRange(1.0, 60.0)] = Field(
+    prime_seconds: PrimeSeconds = Field(
         default=5.0,
         description="continue: how many seconds from the start of `midi_input` are kept, note for note. New "
-        "music starts there, or where the input's last note ends if that is earlier.",
+        "music starts there, or where the input's last note ends if that is earlier. With `prime_from` end: how many "
+        "of its last seconds are gone on from. 1.0 to 60.0. accompany: new music starts here, and what the others "
+        "play before is kept too; 0.0 to 60.0, and 0.0 if not sent.",
+    )
+    prime_from: Literal["start", "end"] = Field(
+        default="start",
+        description="continue: which seconds of `midi_input` are gone on from. start: the first; what comes after them "
+        "is left out. end: the last; the answer is all of `midi_input`, and the new music after its last note.",
+    )
+    start_seconds: Annotated[float, InRange(0.0, MAX_FILE_SECONDS)] | None = Field(
+        default=None,
+        description="infill: where the span begins that is written anew, in seconds from the start of `midi_input`; "
+        "required. Notes that begin before it stay, also where they sound into it.",
+    )
+    end_seconds: Annotated[float, InRange(0.0, MAX_FILE_SECONDS)] | None = Field(
+        default=None,
+        validate_default=True,
+        description="infill: where the span ends, required: 0.1 to 120 s after `start_seconds`, and not after the end "
+        "of the last note. Notes that begin there or later stay; new ones end there at the latest.",
+    )
+    melody_instruments: Instruments | None = Field(
+        default=None,
+        description="accompany: what is kept and accompanied is all that these play: General MIDI names, numbers (0 "
+        "to 127, 128 for drums) or families. Null, and `melody_tracks` too: everything.",
+    )
+    melody_tracks: TrackNames | None = Field(
+        default=None,
+        description="accompany: likewise by track: names, or numbers from 1, counting only tracks that hold notes. Of "
+        "a file of type 0 the channels are counted. With `melody_instruments`: what either names.",
     )
     top_p: Annotated[float | dict[Slot, float], BySlot(0.1, 1.0)] = Field(
         default=0.95,
@@ -141,7 +183,9 @@ class PredictRequest(BaseModel):
     instruments: Instruments | None = Field(
         default=None,
         description="The only instruments that new notes may have: General MIDI numbers (0..127, 128 for drums), names "
-        '("Acoustic Bass", "drums") or families ("strings": any of the eight).',
+        '("Acoustic Bass", "drums") or families ("strings": any of the eight). accompany: null is those that are '
+        "replaced; where none is, piano, a bass and strings. infill: only what these play is replaced; null: all, by "
+        "the piece's instruments.",
     )
     exclude_instruments: Instruments | None = Field(
         default=None, description="Instruments that no new note may have; named likewise."
@@ -149,7 +193,8 @@ class PredictRequest(BaseModel):
     instrument_balance: Annotated[float, InRange(0.0, 10.0)] = Field(
         default=1.0,
         description="How strongly each entry of `instruments` that is silent is brought in: its notes gain so many "
-        "nats (each makes them 2.7 times as likely) a second, until it plays. 0: not at all.",
+        "nats (each makes them 2.7 times as likely) a second, until it plays. 0: not at all. accompany, infill: 3.0 "
+        "if not sent, more where there is little time.",
     )
     pitch_range: PitchRanges | None = Field(
         default=None,
@@ -160,15 +205,17 @@ class PredictRequest(BaseModel):
         default=None, description="How many new notes may sound at the same time."
     )
     density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
-        default=None, description="How many new notes a second are aimed at, on average."
+        default=None,
+        description="How many new notes a second are aimed at, on average. accompany, infill: null is as many as what "
+        "is replaced had; where nothing is, 3 to 6 beside a melody, as many as around an empty span.",
     )
     num_variations: Annotated[int, InRange(1, 5)] = Field(
         default=1,
-        description="generate, continue: how many independent results. They are made together, as one batch.",
+        description="All tasks but embed: how many independent results. They are made together, as one batch.",
     )
     seed: Annotated[int, InRange(0, MAX_SEED)] | None = Field(
         default=None,
-        description="generate, continue: of the random choices. The first variation gets it, each further one the "
+        description="All tasks but embed: of the random choices. The first variation gets it, each further one the "
         "next number; null: one is drawn. The answer names every variation's seed, and sending it back with the "
         "same request gives the same music, on the same device and precision.",
     )
@@ -176,6 +223,20 @@ class PredictRequest(BaseModel):
         default="retry",
         description="What becomes of a variation that is silent or gets stuck, that is repeats one or two notes to its "
         "end: it is drawn again, at most twice, with another seed, or kept.",
+    )
+    velocity: Velocity = Field(
+        default="auto",
+        description="Not for embed: how loud new notes are; the model does not say. auto: about as loud as the "
+        "nearest kept notes of the same instrument, with as much variety. Without any, about as loud as other kept "
+        "notes, or 72, and lightly shaped by the beat, the pitch and, from the seed, chance. 1 to 127: all the same. "
+        "Kept notes keep theirs.",
+    )
+    bpm: Annotated[float, InRange(20.0, 300.0)] | None = Field(
+        default=None,
+        description="Not for embed: quarter notes a minute of the MIDI file. It moves no note: all sound at the "
+        "same second as without it, but stand on that tempo's grid. Null: the tempo map and the time signatures of "
+        "`midi_input` up to where the new music begins, whose last tempo goes on; 120 without an input or when it "
+        "has no tempo map (SMPTE time, type 2).",
     )
     model_size: ModelSize | None = Field(
         default=None,
@@ -192,7 +253,7 @@ class PredictRequest(BaseModel):
     midi_input: str | None = Field(
         default=None,
         validate_default=True,
-        description="continue, embed: the MIDI file in standard base64, required; white space is ignored. "
+        description="All tasks but generate: the MIDI file in standard base64, required; white space is ignored. "
         "generate: ignored.",
     )
     client_job_id: ClientJobId | None = Field(
@@ -200,6 +261,22 @@ class PredictRequest(BaseModel):
         description="Your own name for this job: 1 to 256 letters, digits or any of . _ : - . It comes back "
         "in the metadata, and appears in the service's log.",
     )
+
+    @field_validator("end_seconds")
+    @classmethod
+    def _check_span(cls, end: float | None, info: ValidationInfo) -> float | None:
+        if info.data.get("task") != "infill" or "start_seconds" not in info.data:
+            return end
+        start = info.data["start_seconds"]
+        if start is None or end is None:
+            raise PydanticCustomError("span_required", "start_seconds and end_seconds are required for task 'infill'")
+        if not MIN_SPAN_SECONDS <= round(end - start, 2) <= MAX_SPAN_SECONDS:
+            raise PydanticCustomError(
+                "invalid_span",
+                "end_seconds must be {least} to {most} s after start_seconds, got {start} to {end}",
+                {"least": MIN_SPAN_SECONDS, "most": MAX_SPAN_SECONDS, "start": start, "end": end},
+            )
+        return end
 
     @field_validator("midi_input")
     @classmethod
@@ -218,6 +295,18 @@ class PredictRequest(BaseModel):
         return value
 
     @property
+    def own_prime_seconds(self) -> float:
+        """`prime_seconds`, or what the task has instead when it was not sent."""
+        return 0.0 if self.task == "accompany" and "prime_seconds" not in self.model_fields_set else self.prime_seconds
+
+    @property
+    def own_length_seconds(self) -> float | None:
+        """`length_seconds`, or None when the task finds it out for itself."""
+        return (
+            None if self.task == "accompany" and "length_seconds" not in self.model_fields_set else self.length_seconds
+        )
+
+    @property
     def midi_bytes(self) -> bytes:
         """The file in `midi_input`, for tasks that need one; empty when there is none."""
         return _decode_base64(self.midi_input or "")
@@ -228,9 +317,9 @@ class _Response(BaseModel):
 
 
 class Variation(_Response):
-    """One of the results of generate and continue."""
+    """One of the results of all tasks but embed."""
 
-    midi_base64: str = Field(description="The MIDI file in base64: type 1, 120 bpm, a track for each instrument.")
+    midi_base64: str = Field(description="The MIDI file in base64: type 1, a track for each instrument. See `bpm`.")
     num_events: int = Field(description="How many notes the MIDI file holds.")
     seed: int = Field(description="What to send as `seed` to get this one alone again.")
     draws: int = Field(description="How often it was drawn: once, or more often because it was silent or stuck.")
@@ -238,7 +327,9 @@ class Variation(_Response):
         description="What is wrong with it nevertheless: no new notes, or one or two repeated to the end."
     )
     duration_seconds: float = Field(
-        description="How long the MIDI file lasts, in seconds; continue: with the prime that was used."
+        description="How long the MIDI file lasts, in seconds. continue: with the prime that was used, or from its end "
+        "with the whole input. accompany: to the end of the new music, or of what was kept if that is later. infill: "
+        "as long as the input's notes."
     )
 
 
@@ -279,6 +370,29 @@ class ContinueResponse(_Response):
     metadata: Metadata
 
 
+class AccompanyResponse(_Response):
+    """The answer to task accompany."""
+
+    task: Literal["accompany"] = "accompany"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each holds the part that was accompanied, note for note."
+    )
+    prime_seconds: float = Field(description="Where the new music begins, in seconds.")
+    metadata: Metadata
+
+
+class InfillResponse(_Response):
+    """The answer to task infill."""
+
+    task: Literal["infill"] = "infill"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each is the input, note for note outside the span."
+    )
+    start_seconds: float = Field(description="As asked for, in seconds.")
+    end_seconds: float = Field(description="As asked for, in seconds.")
+    metadata: Metadata
+
+
 class EmbedResponse(_Response):
     """The answer to task embed."""
 
@@ -294,7 +408,10 @@ class EmbedResponse(_Response):
     metadata: Metadata
 
 
-PredictResponse: TypeAlias = Annotated[GenerateResponse | ContinueResponse | EmbedResponse, Field(discriminator="task")]
+PredictResponse: TypeAlias = Annotated[
+    GenerateResponse | ContinueResponse | AccompanyResponse | InfillResponse | EmbedResponse,
+    Field(discriminator="task"),
+]
 
 
 class ErrorDetail(BaseModel):

@@ -37,8 +37,9 @@ def assign_channels(notes: Sequence[Note]) -> list[int]:
     """A channel for each note, notes sorted by onset; drums are on channel 10.
 
     Up to 15 other instruments have a channel each, and what is left over goes to notes that overlap another of the
-    same instrument and pitch. With more instruments all channels change hands: an idle one is taken, that which has
-    been silent longest, or else the one that falls silent first.
+    same instrument and pitch, or if that does not suffice any channel where their pitch is silent. With more
+    instruments all channels change hands: an idle one is taken, that which has been silent longest, or else the one
+    that falls silent first.
     """
     channels = [_Channel(number) for number in MELODIC_CHANNELS]
     instruments = list(dict.fromkeys(note.instrument for note in notes if note.instrument != DRUMS))
@@ -48,19 +49,21 @@ def assign_channels(notes: Sequence[Note]) -> list[int]:
     else:
         own, spare = {}, channels
     return [
-        DRUM_CHANNEL if note.instrument == DRUMS else _choose(note, own.get(note.instrument), spare).play(note)
+        DRUM_CHANNEL
+        if note.instrument == DRUMS
+        else _choose(note, own.get(note.instrument), spare, channels).play(note)
         for note in notes
     ]
 
 
-def _choose(note: Note, own: _Channel | None, spare: list[_Channel]) -> _Channel:
+def _choose(note: Note, own: _Channel | None, spare: list[_Channel], channels: list[_Channel]) -> _Channel:
     if own and own.is_free_for(note):
         return own
     theirs = [channel for channel in spare if channel.instrument == note.instrument and channel.is_free_for(note)]
     if theirs:
         return theirs[0]
-    earliest = min(spare, key=lambda channel: channel.busy_until, default=own)
-    if own and (earliest is None or earliest.busy_until > note.onset):
+    free = [channel for channel in spare if channel.is_free_for(note)]
+    free = free or [channel for channel in channels if channel.is_free_for(note)]
+    if not free and own:
         return own
-    assert earliest is not None  # without a channel of its own a note has all channels to choose from
-    return earliest
+    return min(free or channels, key=lambda channel: channel.busy_until)

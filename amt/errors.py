@@ -3,7 +3,7 @@
 AMTError
 ├── MidiError            the bytes cannot be read as MIDI
 │   └── NoNotesError     they can, but hold no note where one is needed
-├── PrimeError           a piece cannot be continued from there
+├── ArrangementError     a piece cannot be continued, accompanied or filled in as asked
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── InstrumentError      there is no instrument of that name or number
 ├── WishError            what is wished of the music contradicts itself
@@ -25,8 +25,8 @@ class NoNotesError(MidiError):
     """The MIDI can be read, but there is no note where at least one is needed."""
 
 
-class PrimeError(AMTError, ValueError):
-    """A piece cannot be continued from there; the message says why."""
+class ArrangementError(AMTError, ValueError):
+    """A piece cannot be continued, accompanied or filled in as asked; the message says why."""
 
 
 class SequenceError(AMTError, ValueError):

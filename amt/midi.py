@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from io import BytesIO
 from itertools import accumulate
 from operator import itemgetter
-from typing import Final
+from typing import Final, NamedTuple
 
 import mido
 
@@ -14,6 +14,7 @@ from amt.channels import DRUM_CHANNEL, assign_channels
 from amt.errors import MidiError
 from amt.events import Note
 from amt.instruments import instrument_name
+from amt.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
 from amt.vocab import DRUMS, TICKS_PER_SECOND
 
 Fields = dict[str, str | int]
@@ -24,17 +25,27 @@ UNCLOSED_TICKS: Final = TICKS_PER_SECOND // 4
 
 MAX_FILE_SECONDS: Final = 24 * 3_600
 
-TICKS_PER_BEAT: Final = 500
-"""At 120 bpm one file tick is 1 ms, so that our tick of 10 ms is exactly 10."""
+_SLACK: Final = (MILLISECONDS_PER_TICK - 1) // 2
+"""By so many milliseconds an onset or a duration can change and still be rounded to the same tick."""
 
-_FILE_TICKS_PER_TICK: Final = TICKS_PER_BEAT * 1_000_000 // smf.DEFAULT_TEMPO // TICKS_PER_SECOND
 
-_SLACK: Final = (_FILE_TICKS_PER_TICK - 1) // 2
-"""By so many file ticks an onset or a duration can change and still be rounded to the same tick."""
+class Piece(NamedTuple):
+    """What a MIDI file says: its notes in file order, and how it counts time."""
+
+    notes: list[Note]
+    timing: Timing
 
 
 def read_notes(data: bytes) -> list[Note]:
     """The notes of a MIDI file in file order: as switched on, tracks merged by time.
+
+    See `read_piece`.
+    """
+    return read_piece(data).notes
+
+
+def read_piece(data: bytes) -> Piece:
+    """The notes of a MIDI file in file order, as switched on, tracks merged by time; and its tempo map.
 
     Type 2 files hold independent patterns; they follow one another. A note-off closes the oldest open note of its
     channel, instrument and pitch. Onsets and durations are rounded to ticks of 10 ms.
@@ -46,10 +57,12 @@ def read_notes(data: bytes) -> list[Note]:
     patterns = [[track] for track in file.tracks] if file.type == 2 else [file.tracks]
     notes: list[Note] = []
     seconds = 0.0
+    timing = Timing()
     for tracks in patterns:
         messages = sorted((message for track in tracks for message in track), key=itemgetter(0))
         seconds = _read_pattern(file, messages, seconds, notes)
-    return notes
+        timing = Timing.of(file, messages)
+    return Piece(notes, timing)
 
 
 def _read_pattern(file: smf.File, messages: list[smf.Message], seconds: float, notes: list[Note]) -> float:
@@ -83,24 +96,28 @@ def _read_pattern(file: smf.File, messages: list[smf.Message], seconds: float, n
     return seconds
 
 
-def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
-    """A MIDI file of type 1 at 120 bpm: a tempo track, then one named track per instrument.
+def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | None = None) -> bytes:
+    """A MIDI file of type 1: a tempo track, then one named track per instrument.
 
     Drums are on channel 10. Any number of instruments can be written: see `assign_channels`.
 
     Args:
         notes: in any order.
         length_ticks: the file ends here, or with its last note if that is later.
+        timing: of the file; the notes sound at the same time whatever it is. 120 bpm without it, or if it is not
+            fit to be written.
     """
     ordered = sorted(notes, key=itemgetter(0))
-    times = _file_times(ordered)
+    milliseconds = _times(ordered)
+    last = max([length_ticks * MILLISECONDS_PER_TICK, *(end for _, end in milliseconds)])
+    timing = (timing or Timing()).fit_to_write(last)
+    times = [(timing.file_tick(start), timing.file_tick(end)) for start, end in milliseconds]
     tracks: dict[int, list[tuple[int, Fields]]] = {note.instrument: [] for note in ordered}
     for tick, instrument, fields in _messages(ordered, times, list(tracks)):
         tracks[instrument].append((tick, fields))
-    end = max([length_ticks * _FILE_TICKS_PER_TICK, *(end for _, end in times)])
-    file = mido.MidiFile(type=1, ticks_per_beat=TICKS_PER_BEAT)
-    tempo = mido.MetaMessage("set_tempo", tempo=smf.DEFAULT_TEMPO)
-    file.tracks.append(mido.MidiTrack([_named("Tempo"), tempo, mido.MetaMessage("end_of_track", time=end)]))
+    end = timing.file_tick(last)
+    file = mido.MidiFile(type=1, ticks_per_beat=timing.ticks_per_beat)
+    file.tracks.append(_tempo_track(timing, end))
     for instrument, messages in tracks.items():
         file.tracks.append(_track(instrument_name(instrument), messages, end))
     buffer = BytesIO()
@@ -108,13 +125,13 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
     return buffer.getvalue()
 
 
-def _file_times(ordered: list[Note]) -> list[tuple[int, int]]:
-    """When each note begins and ends, in file ticks.
+def _times(ordered: list[Note]) -> list[tuple[int, int]]:
+    """When each note begins and ends, in milliseconds.
 
     A reader ends the oldest note first, and drums have one channel only. Rounding can have made a hit end a tick
     after a younger one of its pitch: such hits begin and end earlier, by less than what rounds to another tick.
     """
-    scale = _FILE_TICKS_PER_TICK
+    scale = MILLISECONDS_PER_TICK
     times = [(note.onset * scale, (note.onset + note.duration) * scale) for note in ordered]
     drums: defaultdict[int, list[int]] = defaultdict(list)
     for index, note in enumerate(ordered):
@@ -174,6 +191,29 @@ def _program_change(channel: int, program: int) -> Fields:
 
 def _named(name: str) -> mido.MetaMessage:
     return mido.MetaMessage("track_name", name=name)
+
+
+def _tempo_track(timing: Timing, end: int) -> mido.MidiTrack:
+    """Changes of time signature and tempo at their file ticks, in this order where both change."""
+    changes = [(change.tick, _signature_fields(change)) for change in timing.signatures]
+    changes += [(change.tick, {"type": "set_tempo", "tempo": change.tempo}) for change in timing.tempos]
+    track = mido.MidiTrack([_named("Tempo")])
+    previous = 0
+    for tick, fields in sorted(changes, key=itemgetter(0)):
+        track.append(mido.MetaMessage(time=tick - previous, **fields))
+        previous = tick
+    track.append(mido.MetaMessage("end_of_track", time=end - previous))
+    return track
+
+
+def _signature_fields(signature: TimeSignature) -> Fields:
+    return {
+        "type": "time_signature",
+        "numerator": signature.numerator,
+        "denominator": signature.denominator,
+        "clocks_per_click": signature.clocks_per_click,
+        "notated_32nd_notes_per_beat": signature.thirty_seconds_per_beat,
+    }
 
 
 def _track(name: str, messages: list[tuple[int, Fields]], end: int) -> mido.MidiTrack:

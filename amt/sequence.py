@@ -52,6 +52,7 @@ class Request:
         start_ticks: nor before this one.
         prompt: sorted events, without rests; those after `start_ticks` are not allowed.
         controls: sorted controls, to be interleaved 5 s ahead of their onset.
+        heard: instruments that the piece has anyway: they count among the 16 that it may have.
         sampling: how the tokens of onset, duration and note are chosen.
         wishes: what new notes must or should be.
         seed: of the sequence's own random numbers.
@@ -61,6 +62,7 @@ class Request:
     start_ticks: int = 0
     prompt: ev.Events = field(default_factory=ev.empty)
     controls: ev.Events = field(default_factory=ev.empty)
+    heard: frozenset[int] = frozenset()
     sampling: tuple[Sampling, ...] = in_every_slot(Sampling())
     wishes: Wishes = NO_WISHES
     seed: int = 0
@@ -90,7 +92,7 @@ class Sequence:
         self._waiting: deque[Triple] = deque(map(tuple, waiting.tolist()))
         self._events: list[Triple] = list(map(tuple, anticipated.tolist()))
         self._onsets: list[int] = ev.onsets(anticipated).tolist()
-        self._codes = ev.instrument_codes(anticipated)
+        self._codes = ev.instrument_codes(anticipated) | request.heard
         self._n_given = len(self._events)
         self._steering = Steering(request.wishes, request.start_ticks)
         if (coming := len(self._coming())) > max(MAX_INSTRUMENTS + 1 - len(self._codes), 0):
@@ -209,6 +211,8 @@ class Sequence:
                 start += 1
                 earliest = min([*self._onsets[start:], *coming], default=latest)
         offset = earliest if start < len(self._events) or coming else 0
+        if not self._is_exact:  # the reference has no token for what comes before its first control
+            offset = min(offset, self.current_ticks)
         if (start, offset) != (self._start, self._offset):
             self._start, self._offset = start, offset
             self.needs_refill = True

@@ -1,4 +1,4 @@
-"""Standard MIDI Files, read tolerantly: only what decides which note sounds when.
+"""Standard MIDI Files, read tolerantly: only what decides which note sounds when, and in which bar.
 
 mido's reader gives up on the whole file at the first byte that it does not expect, also inside messages that we
 ignore, and spends most of its time on them. This one keeps the order and the meaning that mido gives to well-formed
@@ -15,6 +15,8 @@ NOTE_OFF: Final = 0x80
 NOTE_ON: Final = 0x90
 PROGRAM_CHANGE: Final = 0xC0
 TEMPO: Final = 0x51
+TRACK_NAME: Final = 0x03
+TIME_SIGNATURE: Final = 0x58
 OTHER: Final = 0
 """A message that we ignore, kept because its place in time decides how seconds are rounded."""
 
@@ -32,6 +34,8 @@ class Message(NamedTuple):
     """One message: its time in file ticks from the track's start, what it is, and its data.
 
     For notes: channel, pitch, velocity. For program changes: channel, program. For tempo: microseconds a quarter.
+    For time signatures: their four bytes as one number, whatever they say.
+    For a track's name: 0, where the text begins in the file, its length in bytes.
     """
 
     tick: int
@@ -146,6 +150,10 @@ def _track(data: bytes, position: int, end: int, *, stop_at_end_of_track: bool) 
                         break
                 elif meta_type == TEMPO and length == 3 and any(payload):
                     messages.append(Message(tick, TEMPO, data1=int.from_bytes(payload, "big")))
+                elif meta_type == TIME_SIGNATURE and length == len(payload) == 4:
+                    messages.append(Message(tick, TIME_SIGNATURE, data1=int.from_bytes(payload, "big")))
+                elif meta_type == TRACK_NAME:
+                    messages.append(Message(tick, TRACK_NAME, data1=position - length, data2=length))
                 else:
                     messages.append(Message(tick, OTHER))
             else:

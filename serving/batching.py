@@ -1,14 +1,17 @@
 """What an API must offer to be served with continuous batching: the hooks of LitServe's LitAPI, and a few more."""
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from litserve import LitAPI
 from pydantic import BaseModel
 
 from serving.messages import FromWorker
+
+UpdateEncoder: TypeAlias = Callable[[Any], Iterator[tuple[str, dict[str, Any]]]]
+"""An update -> (name, data) of the events that it stands for."""
 
 
 class Work(Protocol):
@@ -56,8 +59,8 @@ class BatchRunner(Protocol):
 class BatchingAPI(LitAPI):  # type: ignore[misc]
     """Work that many requests share, step by step, in one worker process.
 
-    `setup` and `runner` are the worker's. The rest is called in the API process: `decode_request` and `encode_response`
-    in threads, as they may take long, the others in the event loop.
+    `setup` and `runner` are the worker's. The rest is called in the API process: `decode_request`, `update_encoder` and
+    `encode_response` in threads, as they may take long, the others in the event loop.
     """
 
     @property
@@ -76,8 +79,8 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
         """The request as work; raises what `explain` explains. `info` is the worker's."""
 
     @abstractmethod
-    def encode_update(self, request: Any, work: Any, update: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-        """(name, data) of the events that an update stands for."""
+    def update_encoder(self, request: Any, work: Any) -> UpdateEncoder:
+        """What turns the updates of one work, in their order, into events; it may remember what it has told."""
 
     @abstractmethod
     def encode_response(

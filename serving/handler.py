@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 from starlette.types import Receive, Scope, Send
 
-from serving.batching import BatchingAPI, Report
+from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.messages import Done
 from serving.scheduler import Job, Scheduler
 from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, span_ids, trace_headers
@@ -122,10 +122,13 @@ class Handler:
             )
         call.labels["size"] = work.group
         self._scheduler.submit(job, work)
+        encode_update: UpdateEncoder | None = None
         async for item in job.outcome():
             if isinstance(item, Done):
                 break
-            for name, data in self._api.encode_update(body, work, item.data):
+            if encode_update is None:
+                encode_update = await self._in_thread(self._api.update_encoder, body, work)
+            for name, data in encode_update(item.data):
                 yield name, json.dumps(data)
         assert isinstance(item, Done)
         assert job.started

@@ -158,7 +158,7 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
         ({"seed": -1}, "seed must be in range 0..9223372036854775807, got -1"),
         ({"num_variations": 6}, "num_variations must be in range 1..5"),
         ({"model_size": "huge"}, "'tiny', 'small', 'medium' or 'large'"),
-        ({"task": "compose"}, "'generate', 'continue' or 'embed'"),
+        ({"task": "compose"}, "'generate', 'continue', 'accompany', 'infill' or 'embed'"),
         ({"client_job_id": "two words"}, "client_job_id"),
         ({"seconds": 3}, "seconds"),
         ({"task": "continue"}, "midi_input"),
@@ -214,7 +214,7 @@ def test_the_documentation_has_a_working_example_of_each_task(http: httpx.Client
     assert http.get("/docs").status_code == 200
     operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
-    assert list(examples) == ["generate", "continue", "embed"]
+    assert list(examples) == ["generate", "continue", "accompany", "infill", "embed"]
     for example in examples.values():
         predict(http, **example["value"] | {"model_size": "tiny", "length_seconds": 1, "num_variations": 1})
 
@@ -226,3 +226,22 @@ def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:
     assert info["sizes"]["large"]["available"] is False
     assert info["limits"]["timeout_seconds"] == 300
     assert info["version"] == http.get("/openapi.json").json()["info"]["version"]
+
+
+def test_from_the_end_the_whole_input_comes_back_and_new_notes_follow_it(http: httpx.Client) -> None:
+    whole = sorted(midi.read_notes(CASTLE))
+    end = max(note.onset + note.duration for note in whole)
+    body = {"task": "continue", "midi_input": encoded(CASTLE), "prime_from": "end", "prime_seconds": 4}
+    (variation,) = predict(http, **body, length_seconds=3)["variations"]
+    notes = sorted(notes_of(variation))
+    assert notes[: len(whole)] == whole
+    assert len(notes) > len(whole)
+    assert all(end <= note.onset and note.onset + note.duration <= end + 300 for note in notes[len(whole) :])
+    assert variation["duration_seconds"] == (end + 300) / 100
+
+
+def test_an_end_without_a_note_in_the_prime_is_refused_with_what_would_do(http: httpx.Client) -> None:
+    data = midi.write_notes([Note(0, 50, 60, 0), Note(100, 900, 62, 0)])
+    body = {"task": "continue", "midi_input": encoded(data), "prime_from": "end", "prime_seconds": 2}
+    assert "so prime_seconds must be at least that" in refusal(http, **body)
+    assert predict(http, **body | {"prime_seconds": 9}, length_seconds=1)

@@ -17,7 +17,10 @@ def loaded_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["client", "server", "amt.midi", "amt.events"])
+FAST = ["client", "server", "amt.midi", "amt.events", "amt.dynamics", "amt.arrangement", "amt.part"]
+
+
+@pytest.mark.parametrize("module", FAST)
 def test_what_starts_fast_never_loads_torch(module: str) -> None:
     assert not loaded_by(module) & {"torch", "transformers"}
 
@@ -27,7 +30,7 @@ def test_the_client_needs_neither_the_service_nor_litserve() -> None:
 
 
 def test_the_music_knows_nothing_of_http() -> None:
-    loaded = loaded_by("amt.engine, amt.embedding, amt.prime")
+    loaded = loaded_by("amt.engine, amt.embedding, amt.arrangement, amt.part")
     assert not loaded & {"litserve", "fastapi", "serving", "api", "models", "schemas", "server"}
 
 

@@ -14,7 +14,8 @@ from amt import events as ev
 from amt.errors import MidiError
 from amt.events import Note
 from amt.instruments import instrument_name
-from amt.midi import MAX_FILE_SECONDS, TICKS_PER_BEAT, UNCLOSED_TICKS, read_notes, write_notes
+from amt.midi import MAX_FILE_SECONDS, UNCLOSED_TICKS, read_notes, read_piece, write_notes
+from amt.timing import TempoChange, TimeSignature, Timing
 from amt.vocab import DRUMS
 
 GOLDEN = Path(__file__).parent / "data" / "golden"
@@ -319,6 +320,98 @@ def test_no_note_is_lost_however_they_overlap(notes, n_instruments):
     assert kept == Counter(note._replace(duration=0) for note in notes)
 
 
+timed = pytest.mark.parametrize("bpm", [None, 20, 87.3, 100, 300], ids=lambda bpm: f"at {bpm}")
+
+
+@timed
+@each_file
+def test_the_notes_of_a_real_file_come_back_whatever_the_timing(case, bpm):
+    piece = read_piece(contents(case))
+    timing = piece.timing if bpm is None else piece.timing.with_tempo(bpm)
+    data = write_notes(piece.notes, timing=timing)
+    assert Counter(read_notes(data)) == Counter(piece.notes)
+    assert read_notes(data) == read_with_mido(mido.MidiFile(file=BytesIO(data)))
+
+
+@each_file
+def test_the_tempo_map_and_the_time_signatures_of_a_real_file_come_back(case):
+    piece = read_piece(contents(case))
+    last = 10 * max((note.onset + note.duration for note in piece.notes), default=0)
+    wanted, back = piece.timing.until(last), read_piece(write_notes(piece.notes, timing=piece.timing)).timing
+    finer, remainder = divmod(back.ticks_per_beat, wanted.ticks_per_beat)
+    assert remainder == 0
+    assert [(tick // finer, tempo) for tick, tempo in back.tempos] == list(wanted.tempos)
+    assert [(tick // finer, *bar) for tick, *bar in back.signatures] == list(wanted.signatures)
+
+
+@timed
+@given(performances)
+@settings(max_examples=40, deadline=None)
+def test_drums_played_by_people_come_back_whatever_the_timing(bpm, hits):
+    order = sorted([(onset, 100) for onset, _ in hits] + [(end, 0) for _, end in hits])
+    steps = zip([0, *(time for time, _ in order)], order, strict=False)
+    notes = read_notes(smf(b"".join(quantity(time - last) + bytes([0x99, 38, level]) for last, (time, level) in steps)))
+    rubato = Timing(480, (TempoChange(0, 1_234_567), TempoChange(11, 345_678), TempoChange(97, 2_000_001)))
+    timing = rubato if bpm is None else Timing.at(bpm)
+    assert Counter(read_notes(write_notes(notes, timing=timing))) == Counter(notes)
+
+
+def test_a_tempo_and_a_time_signature_stand_where_they_stood():
+    timing = Timing(480, (TempoChange(0, 600_000), TempoChange(1440, 400_000)), (TimeSignature(1440, 3, 8, 12),))
+    file = mido.MidiFile(file=BytesIO(write_notes([Note(180, 40, 60, 0)], 300, timing)))
+    assert [str(message) for message in file.tracks[0][1:-1]] == [
+        "MetaMessage('set_tempo', tempo=600000, time=0)",
+        "MetaMessage('time_signature', numerator=3, denominator=8, clocks_per_click=12, "
+        "notated_32nd_notes_per_beat=8, time=4320)",
+        "MetaMessage('set_tempo', tempo=400000, time=0)",
+    ]
+    assert file.ticks_per_beat == 3 * 480
+    assert file.length == pytest.approx(3.0)
+
+
+def test_at_a_tempo_of_ones_own_a_beat_of_music_is_a_beat_of_the_file():
+    notes = [Note(60 * beat, 30, 60, 0) for beat in range(8)]  # quarter notes at 100 bpm
+    file = mido.MidiFile(file=BytesIO(write_notes(notes, timing=Timing.at(100))))
+    onsets, now = [], 0
+    for message in file.tracks[1]:
+        now += message.time
+        onsets += [now] if message.type == "note_on" else []
+    assert onsets == [file.ticks_per_beat * beat for beat in range(8)]
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [
+        Timing(96, (TempoChange(0, 1),)),  # 60 million bpm: more ticks than a file can count
+        Timing(20_000, (TempoChange(0, 16_000_000),)),  # not 4 bpm, with a tick that cannot be halved
+    ],
+)
+def test_a_timing_that_no_file_can_hold_gives_way_to_120_bpm(timing):
+    notes = [Note(0, 50, 60, 0), Note(5_000, 1, 62, 0)]
+    assert write_notes(notes, 6_000, timing) == write_notes(notes, 6_000)
+
+
+def test_smpte_frames_and_patterns_have_no_tempo_map():
+    tempo = hexed("00 FF 51 03 01 00 00", "00 90 3C 40")
+    assert read_piece(smf(tempo, division=0xE728)).timing == Timing()
+    assert read_piece(smf(tempo, file_type=2, division=96)).timing == Timing()
+
+
+def test_more_changes_than_music_has_are_not_kept():
+    assert read_piece(smf(hexed("01 FF 51 03 01 02 03") * 10_001)).timing == Timing()
+
+
+@pytest.mark.parametrize("bad", ["03 04 02 18", "04 00 02 18 08", "04 04 08 18 08", "04 04 FF 18 08"])
+def test_a_bad_time_signature_is_passed_over(bad):
+    track = hexed(f"00 FF 58 {bad}", "00 FF 58 04 06 03 24 08", "64 90 3C 40")
+    assert read_piece(smf(track)).timing.signatures == (TimeSignature(0, 6, 8, 36),)
+
+
+def test_of_two_changes_at_one_tick_the_later_counts():
+    track = hexed("00 FF 51 03 01 02 03", "00 FF 58 04 03 02 18 08", "00 FF 51 03 06 05 04", "00 FF 58 04 04 02 18 08")
+    assert read_piece(smf(track)).timing == Timing(500, (TempoChange(0, 0x060504),), (TimeSignature(0, 4, 4),))
+
+
 NOTE = hexed("00 90 3C 40", "83 74 80 3C 00")  # 500 ms
 
 
@@ -417,10 +510,6 @@ def test_a_file_of_more_than_a_day_is_refused(hours, is_read):
             read_notes(smf(track, division=1))
 
 
-def test_one_file_tick_is_a_millisecond():
-    assert TICKS_PER_BEAT * 1_000_000 == 500_000 * 1_000
-
-
 LARGE = 200_000
 
 
@@ -505,6 +594,8 @@ def test_damaged_files_are_read_or_refused(data, damage):
     notes = read_or_refused(edited(data, damage))
     if notes:
         assert len(read_notes(write_notes(notes))) == len(notes)
+        timing = read_piece(edited(data, damage)).timing
+        assert len(read_notes(write_notes(notes, timing=timing))) == len(notes)
 
 
 @given(st.sampled_from(SMALL_FILES), st.lists(edits, min_size=1, max_size=12))

@@ -11,9 +11,12 @@ from pydantic import TypeAdapter, ValidationError
 from amt.midi import read_notes
 from schemas import (
     EXAMPLE_MIDI,
+    EXAMPLE_SCALE,
+    AccompanyResponse,
     ContinueResponse,
     EmbedResponse,
     GenerateResponse,
+    InfillResponse,
     Metadata,
     PredictRequest,
     PredictResponse,
@@ -34,7 +37,6 @@ VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0
 
 RANGES = [
     ("length_seconds", 1.0, 120.0, "1.0..120.0"),
-    ("prime_seconds", 1.0, 60.0, "1.0..60.0"),
     ("top_p", 0.1, 1.0, "0.1..1.0"),
     ("num_variations", 1, 5, "1..5"),
 ]
@@ -53,6 +55,11 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "task": "generate",
         "length_seconds": 20.0,
         "prime_seconds": 5.0,
+        "prime_from": "start",
+        "start_seconds": None,
+        "end_seconds": None,
+        "melody_instruments": None,
+        "melody_tracks": None,
         "top_p": 0.95,
         "temperature": 1.0,
         "top_k": None,
@@ -65,6 +72,8 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "density": None,
         "num_variations": 1,
         "seed": None,
+        "velocity": "auto",
+        "bpm": None,
         "model_size": None,
         "embed_layer": -3,
         "midi_input": None,
@@ -72,7 +81,7 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
     }
 
 
-@pytest.mark.parametrize("task", ["generate", "continue", "embed"])
+@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "embed"])
 def test_a_body_may_carry_the_fields_of_every_task(task: str) -> None:
     everything = {**PredictRequest().model_dump(), "midi_input": EXAMPLE_MIDI, "task": task}
     assert PredictRequest.model_validate(everything).model_dump() == everything
@@ -93,6 +102,63 @@ def test_a_number_out_of_range_is_told_the_whole_range(
     assert where == field
     assert message.startswith(f"{field} must be in range {shown}, got ")
     assert len(message) < 120
+
+
+@pytest.mark.parametrize(
+    ("task", "shown", "allowed", "refused"),
+    [
+        ("continue", "1.0..60.0", [1, 60], [0.99, 60.1]),
+        ("generate", "1.0..60.0", [1, 60], [0, 61]),
+        ("accompany", "0.0..60.0", [0, 60], [-0.1, 60.1]),
+    ],
+)
+def test_how_long_a_prime_may_be_depends_on_the_task(
+    task: str, shown: str, allowed: list[float], refused: list[float]
+) -> None:
+    body = {"task": task, "midi_input": EXAMPLE_MIDI}
+    for value in allowed:
+        assert PredictRequest.model_validate({**body, "prime_seconds": value}).own_prime_seconds == value
+    for value in refused:
+        [(where, message)] = problems({**body, "prime_seconds": value})
+        assert (where, message) == ("prime_seconds", f"prime_seconds must be in range {shown}, got {value}")
+
+
+def test_an_accompaniment_begins_at_once_and_lasts_as_long_as_the_melody_unless_it_says_otherwise() -> None:
+    request = PredictRequest(task="accompany", midi_input=EXAMPLE_MIDI)
+    assert (request.own_prime_seconds, request.own_length_seconds) == (0, None)
+    request = PredictRequest(task="accompany", midi_input=EXAMPLE_MIDI, prime_seconds=5, length_seconds=20)
+    assert (request.own_prime_seconds, request.own_length_seconds) == (5, 20)
+    request = PredictRequest(task="continue", midi_input=EXAMPLE_MIDI)
+    assert (request.own_prime_seconds, request.own_length_seconds) == (5, 20)
+
+
+@pytest.mark.parametrize(
+    ("span", "complaint"),
+    [
+        ({}, "start_seconds and end_seconds are required for task 'infill'"),
+        ({"start_seconds": 1}, "start_seconds and end_seconds are required for task 'infill'"),
+        ({"start_seconds": 2, "end_seconds": 1}, "0.1 to 120.0 s after start_seconds, got 2.0 to 1.0"),
+        ({"start_seconds": 2, "end_seconds": 2}, "0.1 to 120.0 s after start_seconds"),
+        ({"start_seconds": 2, "end_seconds": 123}, "0.1 to 120.0 s after start_seconds"),
+        ({"start_seconds": 2, "end_seconds": 1e9}, "end_seconds must be in range 0.0..86400.0"),
+    ],
+)
+def test_a_span_has_two_ends_in_order_and_not_too_far_apart(span: dict[str, float], complaint: str) -> None:
+    [(where, message)] = problems({"task": "infill", "midi_input": EXAMPLE_MIDI, **span})
+    assert where == "end_seconds"
+    assert complaint in message
+
+
+@pytest.mark.parametrize("span", [(0, 0.1), (1.25, 1.35), (0.1, 120.1), (0.7, 0.8)])
+def test_the_shortest_and_the_longest_span_are_allowed(span: tuple[float, float]) -> None:
+    request = PredictRequest(task="infill", midi_input=EXAMPLE_MIDI, start_seconds=span[0], end_seconds=span[1])
+    assert (request.start_seconds, request.end_seconds) == span
+
+
+@pytest.mark.parametrize("names", [[], "violin", [1.5], [True], [None], ["x"] * 130])
+@pytest.mark.parametrize("field", ["melody_instruments", "melody_tracks"])
+def test_instruments_and_tracks_are_a_list_of_names_and_whole_numbers(field: str, names: object) -> None:
+    assert {where for where, *_ in problems({field: names})} == {field}
 
 
 def test_an_error_shows_the_value_as_sent() -> None:
@@ -151,7 +217,7 @@ def test_a_wrong_name_is_told_the_right_ones(field: str, value: str | None) -> N
     assert message.startswith("Input should be ")
 
 
-@pytest.mark.parametrize("task", ["continue", "embed"])
+@pytest.mark.parametrize("task", ["continue", "accompany", "embed"])
 @pytest.mark.parametrize("given", [{}, {"midi_input": None}, {"midi_input": " \n"}])
 def test_tasks_that_read_midi_require_it(task: str, given: dict[str, Any]) -> None:
     assert problems({"task": task, **given}) == [("midi_input", f"midi_input is required for task '{task}'")]
@@ -202,6 +268,8 @@ def test_the_examples_are_valid_and_show_every_task() -> None:
     assert [PredictRequest.model_validate(each).task for each in examples] == [
         "generate",
         "continue",
+        "accompany",
+        "infill",
         "embed",
     ]
 
@@ -209,6 +277,11 @@ def test_the_examples_are_valid_and_show_every_task() -> None:
 def test_the_example_midi_is_one_middle_c_of_half_a_second() -> None:
     [note] = read_notes(PredictRequest(task="embed", midi_input=EXAMPLE_MIDI).midi_bytes)
     assert (note.onset, note.duration, note.pitch) == (0, 50, 60)
+
+
+def test_the_example_scale_is_eight_notes_of_half_a_second() -> None:
+    notes = read_notes(base64.b64decode(EXAMPLE_SCALE))
+    assert [(note.onset, note.duration) for note in notes] == [(50 * step, 50) for step in range(8)]
 
 
 def test_a_request_survives_the_way_to_the_worker() -> None:
@@ -223,6 +296,14 @@ def test_a_request_survives_the_way_to_the_worker() -> None:
         (
             ContinueResponse(variations=[VARIATION], prime_seconds=5.0, metadata=METADATA),
             ["task", "variations", "prime_seconds", "metadata"],
+        ),
+        (
+            AccompanyResponse(variations=[VARIATION], prime_seconds=0.0, metadata=METADATA),
+            ["task", "variations", "prime_seconds", "metadata"],
+        ),
+        (
+            InfillResponse(variations=[VARIATION], start_seconds=1.0, end_seconds=2.0, metadata=METADATA),
+            ["task", "variations", "start_seconds", "end_seconds", "metadata"],
         ),
         (
             EmbedResponse(
@@ -248,7 +329,7 @@ def test_a_request_survives_the_way_to_the_worker() -> None:
     ],
 )
 def test_an_answer_has_its_fields_in_the_contracts_order_and_is_told_apart_by_its_task(
-    response: GenerateResponse | ContinueResponse | EmbedResponse, fields: list[str]
+    response: PredictResponse, fields: list[str]
 ) -> None:
     text = response.model_dump_json()
     assert list(json.loads(text)) == fields

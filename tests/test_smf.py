@@ -7,7 +7,7 @@ import pytest
 
 from amt import smf
 from amt.errors import MidiError
-from amt.smf import DEFAULT_TEMPO, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, TEMPO, Message
+from amt.smf import DEFAULT_TEMPO, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, TEMPO, TIME_SIGNATURE, Message
 
 
 def parse(hexdump):
@@ -129,7 +129,6 @@ def test_running_status_outlasts_a_meta_message():
         "FE",  # active sensing
         "F4",  # undefined
         "FF 01 02 61 62",  # text
-        "FF 58 04 04 02 18 08",  # time signature
         "FF 59 02 00 00",  # key signature
         "FF 59 02 0B 02",  # bad key signature: eleven sharps, mode 2
         "FF 59 01 00",  # bad key signature: one byte
@@ -148,6 +147,17 @@ def test_what_does_not_matter_is_passed_over_whatever_it_holds(ignored):
         Message(10, OTHER),
         Message(10, NOTE_ON, 0, 60, 64),
         Message(490, NOTE_OFF, 0, 60, 0),
+    ]
+
+
+def test_a_time_signature_is_kept_whatever_it_says():
+    track = """
+    0A FF 58 04 06 03 24 08  # 6/8
+    00 FF 58 04 00 FF 00 00  # nonsense
+    """
+    assert messages(track) == [
+        Message(10, TIME_SIGNATURE, data1=0x06032408),
+        Message(10, TIME_SIGNATURE, data1=0x00FF0000),
     ]
 
 

@@ -1,0 +1,242 @@
+import random
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from amt import events as ev
+from amt import midi
+from amt.arrangement import (
+    MAX_NOTES,
+    Arrangement,
+    accompany,
+    continue_from_end,
+    continue_from_start,
+    from_nothing,
+    infill,
+)
+from amt.errors import ArrangementError, NoNotesError
+from amt.events import Note
+from amt.sequence import Sequence
+from amt.vocab import DRUMS, MAX_WINDOW_EVENTS
+from tests.conftest import GOLDEN
+
+NOTES = [Note(300, 50, 64, 1, 99), Note(0, 1_500, 60, 0, 5), Note(499, 200, 62, 0), Note(500, 50, 65, 0)]
+CASTLE = midi.read_notes((GOLDEN / "midi/easyrpg_castle1.mid").read_bytes())
+
+
+def there_and_back(notes: list[Note]) -> Counter[Note]:
+    return Counter(midi.read_notes(midi.write_notes(notes)))
+
+
+def test_from_nothing_all_notes_are_new() -> None:
+    assert from_nothing(500) == Arrangement(start_ticks=0, end_ticks=500, length_ticks=500)
+
+
+def test_notes_that_begin_within_the_prime_are_kept_and_shown_as_they_are() -> None:
+    arrangement = continue_from_start(NOTES, 500, 100)
+    assert arrangement.kept == arrangement.prompt == [NOTES[1], NOTES[0], NOTES[2]]
+
+
+def test_new_music_begins_where_the_prime_ends() -> None:
+    arrangement = continue_from_start(NOTES, 500, 100)
+    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (500, 600, 600)
+
+
+def test_new_music_begins_with_the_end_of_a_shorter_piece() -> None:
+    assert continue_from_start([Note(0, 120, 60, 0), Note(50, 20, 60, 0)], 500, 100).start_ticks == 120
+
+
+def test_from_the_end_all_is_kept_and_what_begins_in_the_last_seconds_is_shown() -> None:
+    notes = [Note(0, 50, 60, 0), Note(900, 50, 62, 0), Note(980, 20, 64, 0)]
+    arrangement = continue_from_end(notes, 100, 300)
+    assert (arrangement.kept, arrangement.prompt) == (notes, notes[1:])
+    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (1_000, 1_300, 1_300)
+
+
+def test_from_the_end_the_model_sees_no_silence_before_the_first_note() -> None:
+    request = continue_from_end([Note(0, 50, 60, 0), Note(9_000, 70, 62, 3)], 100, 300).request()
+    assert (request.start_ticks, request.end_ticks) == (70, 370)
+    assert ev.to_notes(request.prompt) == [Note(0, 70, 62, 3)]
+
+
+def test_decoded_events_return_to_the_answers_time() -> None:
+    arrangement = continue_from_end([Note(0, 50, 60, 0), Note(9_000, 70, 62, 3)], 100, 300)
+    decoded = ev.from_notes([Note(80, 10, 65, 3), Note(360, 50, 67, 3)])
+    assert arrangement.new_notes(decoded) == [Note(9_080, 10, 65, 3), Note(9_360, 10, 67, 3)]
+
+
+def test_all_instruments_of_the_answer_count_though_the_model_hears_only_the_last() -> None:
+    notes = [Note(100 * instrument, 100, 60, instrument) for instrument in range(20)]
+    request = continue_from_end(notes, 100, 300).request()
+    assert request.heard == set(range(20))
+    assert len(ev.instrument_codes(request.prompt)) == 1
+
+
+def test_a_long_silence_at_the_end_of_the_prime_is_an_error_that_says_what_would_do() -> None:
+    with pytest.raises(NoNotesError, match=r"last 1 s .* begins 8 s before its end, so prime_seconds must be at least"):
+        continue_from_end([Note(0, 50, 60, 0), Note(100, 800, 60, 0)], 100, 300)
+
+
+def test_no_notes_at_all_is_an_error() -> None:
+    for call in (
+        lambda: continue_from_start([], 500, 100),
+        lambda: continue_from_end([], 500, 100),
+        lambda: accompany([], [], 0),
+        lambda: infill([], 0, 100),
+    ):
+        with pytest.raises(NoNotesError, match="holds no notes"):
+            call()
+
+
+def test_silence_throughout_the_prime_is_an_error_that_says_when_the_first_note_begins() -> None:
+    with pytest.raises(NoNotesError, match=r"first 5 s .* the first begins at 12.3 s"):
+        continue_from_start([Note(1_230, 50, 60, 0)], 500, 100)
+
+
+def test_more_notes_than_music_has_are_refused() -> None:
+    many = [Note(0, 500, 60, 0)] * (MAX_NOTES + 1)
+    for call in (
+        lambda: continue_from_start(many, 500, 100),
+        lambda: continue_from_end(many, 500, 100),
+        lambda: accompany(many, [], 0),
+        lambda: infill(many, 100, 200),
+    ):
+        with pytest.raises(ArrangementError, match="at most 20000 are allowed"):
+            call()
+
+
+def test_the_fixed_part_is_kept_whole_and_given_as_controls() -> None:
+    fixed = [Note(0, 50, 70, 73), Note(600, 100, 72, 73), Note(2_000, 100, 72, 73)]
+    arrangement = accompany(fixed, [], 0, 500)
+    assert (arrangement.kept, arrangement.controls, list(arrangement.prompt)) == (fixed, fixed[:2], [])
+    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (0, 500, 2_100)
+
+
+def test_what_the_others_play_before_the_new_music_is_kept_and_shown() -> None:
+    fixed, others = [Note(0, 900, 70, 73)], [Note(0, 50, 50, 32), Note(199, 50, 52, 32), Note(200, 50, 53, 32)]
+    arrangement = accompany(fixed, others, 200)
+    assert arrangement.prompt == others[:2]
+    assert arrangement.kept == [fixed[0], *others[:2]]
+    assert (arrangement.start_ticks, arrangement.end_ticks) == (200, 900)
+
+
+def test_an_accompaniment_lasts_no_longer_than_two_minutes() -> None:
+    arrangement = accompany([Note(0, 20_000, 60, 0)], [], 300)
+    assert (arrangement.end_ticks, arrangement.length_ticks) == (12_300, 20_000)
+
+
+def test_a_part_that_ends_before_the_new_music_is_an_error_that_says_when() -> None:
+    with pytest.raises(NoNotesError, match="ends at 3 s, before prime_seconds"):
+        accompany([Note(0, 300, 60, 0)], [], 400)
+
+
+def test_all_but_the_span_is_kept() -> None:
+    notes = [Note(0, 500, 60, 0), Note(200, 10, 62, 0), Note(299, 50, 64, 1), Note(300, 50, 65, 0)]
+    arrangement = infill(notes, 200, 300)
+    assert arrangement.kept == [notes[0], notes[3]]
+    assert (arrangement.prompt, arrangement.controls) == ([notes[0]], [notes[3]])
+    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (200, 300, 500)
+
+
+def test_of_the_span_only_the_instruments_named_are_replaced_and_the_others_are_controls() -> None:
+    notes = [Note(0, 50, 60, 0), Note(10, 50, 60, 1), Note(210, 10, 62, 0), Note(220, 10, 64, 1), Note(310, 50, 65, 0)]
+    arrangement = infill(notes, 200, 300, {0})
+    assert arrangement.kept == [notes[0], notes[1], notes[3], notes[4]]
+    assert (arrangement.prompt, arrangement.controls) == ([notes[0]], [notes[1], notes[3], notes[4]])
+
+
+def test_a_span_past_the_last_note_is_refused_with_the_range() -> None:
+    with pytest.raises(ArrangementError, match=r"end_seconds must be in range 0\.\.5, .* got 5\.1"):
+        infill([Note(0, 500, 60, 0)], 100, 510)
+
+
+def test_a_span_without_a_note_around_it_is_refused() -> None:
+    with pytest.raises(NoNotesError, match="100 s before the span or in the 5 s after it"):
+        infill([Note(150, 500, 60, 0)], 100, 300)
+
+
+def test_only_what_a_window_can_hold_is_sent() -> None:
+    notes = [Note(10 * step, 10, 60, step % 3) for step in range(9_000)]
+    request = infill(notes, 60_000, 61_000, {1}).request()
+    assert len(request.prompt) + len(request.controls) < MAX_WINDOW_EVENTS + 200
+    assert len(continue_from_end(notes, 6_000, 1_000).request().prompt) <= MAX_WINDOW_EVENTS
+
+
+@pytest.mark.parametrize("rewritten", [None, {0}, {99}])
+def test_every_span_of_a_piece_can_be_decoded(rewritten: set[int] | None) -> None:
+    end = max(note.onset + note.duration for note in CASTLE)
+    for start in range(0, end - 500, 1_500):
+        Sequence(infill(CASTLE, start, start + 500, rewritten).request())
+
+
+def note_among(instruments: int, ticks: int, longest: int) -> st.SearchStrategy[Note]:
+    """Few pitches, so that many notes overlap."""
+    onsets, lengths = st.integers(0, ticks), st.integers(0, longest)
+    numbers = st.tuples(onsets, lengths, st.integers(60, 61), st.integers(DRUMS + 1 - instruments, DRUMS))
+    return numbers.map(lambda each: Note(*each))
+
+
+def ordered_drums(notes: list[Note]) -> list[Note]:
+    """As a file can hold them: a drum's hits end in the order in which they begin."""
+    kept: dict[int, Note] = {}
+    chosen = []
+    for note in sorted(notes):
+        before = kept.get(note.pitch)
+        if note.instrument == DRUMS:
+            if before and before.onset + before.duration > note.onset + note.duration:
+                continue
+            kept[note.pitch] = note
+        chosen.append(note)
+    return chosen
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(note_among(5, 60, 40), max_size=14), st.lists(note_among(20, 60, 40), max_size=40), st.integers(0, 40))
+def test_kept_notes_come_back_whatever_is_laid_among_them(kept: list[Note], new: list[Note], start: int) -> None:
+    kept = ordered_drums(kept)
+    arrangement = Arrangement(start, start + 20, 100, kept)
+    laid = arrangement.new_notes(ev.from_notes(new))
+    assert there_and_back([*kept, *laid]) >= there_and_back(kept)
+    assert all(start <= note.onset and note.onset + note.duration <= start + 20 for note in laid)
+
+
+def test_real_pieces_come_back_whatever_is_laid_among_them() -> None:
+    rng = np.random.default_rng(0)
+    for path in sorted((GOLDEN / "midi").glob("*.mid"))[:12]:
+        notes = sorted(midi.read_notes(path.read_bytes()))
+        arrangement = Arrangement(0, 3_000, 3_000, notes)
+        copies = [notes[index] for index in rng.integers(0, len(notes), 400)]
+        moved = [note._replace(onset=max(note.onset + int(rng.integers(-50, 50)), 0)) for note in copies]
+        laid = arrangement.new_notes(ev.from_notes(moved))
+        assert there_and_back([*notes, *laid]) >= there_and_back(notes), path.name
+        assert laid
+
+
+def test_a_new_hit_within_a_kept_one_lasts_at_least_as_long() -> None:
+    arrangement = continue_from_start([Note(490, 100, 38, 128)], 500, 200)
+    laid = arrangement.new_notes(ev.from_notes([Note(510, 10, 38, 128), Note(520, 10, 36, 128)]))
+    assert laid == [Note(510, 80, 38, 128), Note(520, 10, 36, 128)]
+
+
+def test_a_new_note_ends_where_a_kept_one_of_its_pitch_begins() -> None:
+    arrangement = Arrangement(100, 310, 310, [Note(300, 10, 60, 0)])
+    assert arrangement.new_notes(ev.from_notes([Note(250, 60, 60, 0)])) == [Note(250, 50, 60, 0)]
+
+
+@pytest.mark.parametrize("onset", [150, 200])
+def test_a_new_note_that_can_only_disturb_a_kept_one_is_left_out(onset: int) -> None:
+    kept = [Note(100, 300, 60, 0), Note(200, 10, 60, 0)]  # sounds past the span; begins at the same time
+    assert Arrangement(140, 300, 400, kept).new_notes(ev.from_notes([Note(onset, 20, 60, 0)])) == []
+
+
+def test_a_random_walk_of_spans_touches_nothing_outside() -> None:
+    rng = random.Random(0)
+    for _ in range(20):
+        start = rng.randrange(0, 4_000)
+        arrangement = infill(CASTLE, start, start + rng.randrange(10, 1_000), {rng.choice(CASTLE).instrument})
+        assert not Counter(arrangement.kept) - Counter(CASTLE)
+        assert all(first.onset <= second.onset for first, second in pairwise(arrangement.kept))

@@ -1,0 +1,102 @@
+"""Task infill, over HTTP, with the bundled model."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from amt import midi
+from amt.events import Note
+from tests.conftest import GOLDEN, Service
+from tests.test_api import encoded, notes_of, predict, refusal
+from tests.test_stream import events, named
+
+CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
+CHORALE = (GOLDEN / "midi/chorale_001.mid").read_bytes()
+GAP = midi.write_notes([Note(0, 50, 60, 0), Note(20_000, 50, 60, 0)])
+SPAN = {"start_seconds": 4, "end_seconds": 6}
+
+
+@pytest.fixture
+def http(service: Service) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=service.url, timeout=120) as client:
+        yield client
+
+
+def infill(http: httpx.Client, data: bytes, **body: Any) -> dict[str, Any]:
+    return predict(http, task="infill", midi_input=encoded(data), **body)
+
+
+def test_infill_answers_as_documented(http: httpx.Client) -> None:
+    result = infill(http, CHORALE, **SPAN, num_variations=2)
+    assert set(result) == {"task", "variations", "start_seconds", "end_seconds", "metadata"}
+    assert (result["task"], result["start_seconds"], result["end_seconds"]) == ("infill", 4.0, 6.0)
+    length = max(note.onset + note.duration for note in midi.read_notes(CHORALE))
+    assert [each["duration_seconds"] for each in result["variations"]] == [length / 100] * 2
+    assert len({each["midi_base64"] for each in result["variations"]}) == 2
+
+
+@pytest.mark.parametrize("name", ["easyrpg_castle1", "freedoom_e1m2", "twenty_programs", "chorale_010"])
+@pytest.mark.parametrize("start", [0, 3.33])
+def test_what_lies_outside_the_span_comes_back_note_for_note(name: str, start: float, http: httpx.Client) -> None:
+    data = (GOLDEN / f"midi/{name}.mid").read_bytes()
+    first, last = round(start * 100), round(start * 100) + 250
+    outside = Counter(note for note in midi.read_notes(data) if not first <= note.onset < last)
+    (variation,) = infill(http, data, start_seconds=start, end_seconds=start + 2.5, seed=1)["variations"]
+    notes = Counter(notes_of(variation))
+    assert notes >= outside
+    new = list((notes - outside).elements())
+    assert new
+    assert all(first <= note.onset and note.onset + note.duration <= last for note in new)
+
+
+def test_of_the_span_only_what_the_instruments_named_play_is_rewritten(http: httpx.Client) -> None:
+    notes = midi.read_notes(CASTLE)
+    playing = Counter(note.instrument for note in notes if 400 <= note.onset < 600)
+    rewritten = playing.most_common(1)[0][0]
+    others = Counter(each for each in notes if not (400 <= each.onset < 600 and each.instrument == rewritten))
+    (variation,) = infill(http, CASTLE, **SPAN, instruments=[rewritten], seed=3)["variations"]
+    answer = Counter(notes_of(variation))
+    assert answer >= others
+    assert {note.instrument for note in answer - others} == {rewritten}
+
+
+def test_a_part_can_be_added_where_there_was_none(http: httpx.Client) -> None:
+    notes = Counter(midi.read_notes(CHORALE))
+    (variation,) = infill(http, CHORALE, **SPAN, instruments=["Acoustic Bass"], seed=3)["variations"]
+    assert {note.instrument for note in Counter(notes_of(variation)) - notes} == {32}
+
+
+def test_the_streamed_notes_are_those_of_the_result(service: Service) -> None:
+    found = list(events(service, task="infill", midi_input=encoded(CASTLE), **SPAN, seed=1))
+    outside = Counter(note for note in midi.read_notes(CASTLE) if not 400 <= note.onset < 600)
+    new = Counter(notes_of(named(found, "result")[0]["variations"][0])) - outside
+    streamed = [(round(100 * note["onset"]), note["pitch"], note["instrument"]) for note in named(found, "note")]
+    assert sorted(streamed) == sorted((note.onset, note.pitch, note.instrument) for note in new.elements())
+    last = named(found, "progress")[-1]
+    assert (last["seconds"], last["total_seconds"]) == (2.0, 2.0)
+
+
+def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None:
+    for variation in infill(http, CHORALE, **SPAN, num_variations=2)["variations"]:
+        assert infill(http, CHORALE, **SPAN, seed=variation["seed"])["variations"] == [variation]
+
+
+@pytest.mark.parametrize(
+    ("data", "body", "complaint"),
+    [
+        (CHORALE, {"start_seconds": 4}, "start_seconds and end_seconds are required"),
+        (CHORALE, {"start_seconds": 6, "end_seconds": 4}, "0.1 to 120.0 s after start_seconds, got 6.0 to 4.0"),
+        (CHORALE, {"start_seconds": 6, "end_seconds": 99}, "end_seconds must be in range 0.."),
+        (CHORALE, {**SPAN, "instruments": ["violine"]}, "'violin'"),
+        (CHORALE, {**SPAN, "instruments": [129]}, "0..128"),
+        (GAP, {"start_seconds": 150, "end_seconds": 160}, "there is nothing that it could fit"),
+        (midi.write_notes([]), SPAN, "holds no notes"),
+    ],
+)
+def test_what_cannot_be_filled_in_is_refused_with_the_reason(
+    data: bytes, body: dict[str, Any], complaint: str, http: httpx.Client
+) -> None:
+    assert complaint in refusal(http, task="infill", midi_input=encoded(data), **body)

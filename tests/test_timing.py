@@ -1,0 +1,73 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from amt.timing import MAX_TICKS_PER_BEAT, TempoChange, TimeSignature, Timing
+
+RUBATO = Timing(
+    480,
+    (TempoChange(0, 500_000), TempoChange(960, 1_000_000), TempoChange(1_440, 250_000)),
+    (TimeSignature(0, 4, 4), TimeSignature(960, 1, 4), TimeSignature(1_440, 3, 4)),
+)
+"""Two quarters of half a second, one of a second, then of a quarter of a second."""
+
+timings = st.builds(
+    lambda ticks_per_beat, first, changes: Timing(
+        ticks_per_beat, (TempoChange(0, first), *(TempoChange(tick, tempo) for tick, tempo in sorted(changes.items())))
+    ),
+    st.integers(1, MAX_TICKS_PER_BEAT),
+    st.integers(1, 0xFFFFFF),
+    st.dictionaries(st.integers(1, 100_000), st.integers(1, 0xFFFFFF), max_size=20),
+)
+
+
+def test_by_default_a_file_tick_is_a_millisecond():
+    assert [Timing().file_tick(milliseconds) for milliseconds in (0, 1, 10, 86_400_000)] == [0, 1, 10, 86_400_000]
+
+
+def test_a_time_is_where_its_tempo_puts_it():
+    assert [RUBATO.file_tick(milliseconds) for milliseconds in (0, 500, 1_000, 1_500, 2_000, 2_250, 4_000)] == [
+        0, 480, 960, 1_200, 1_440, 1_920, 1_440 + 8 * 480,
+    ]  # fmt: skip
+
+
+@given(timings, st.lists(st.integers(0, 10**7), min_size=2))
+def test_what_comes_later_has_no_earlier_file_tick(timing, times):
+    ticks = [timing.file_tick(milliseconds) for milliseconds in sorted(times)]
+    assert ticks == sorted(ticks)
+
+
+@given(timings, st.integers(0, 10**7))
+def test_what_comes_before_the_end_does_not_depend_on_what_comes_after_it(timing, milliseconds):
+    until = timing.until(milliseconds)
+    assert all(timing.file_tick(each) == until.file_tick(each) for each in (0, milliseconds // 3, milliseconds))
+
+
+@given(timings, st.integers(0, 200_000))
+def test_what_is_fit_to_write_has_a_tick_of_half_a_millisecond_at_most(timing, end):
+    fit = timing.fit_to_write(end)
+    assert 1 <= fit.ticks_per_beat <= MAX_TICKS_PER_BEAT
+    assert fit == Timing() or max(change.tempo for change in fit.tempos) <= 500 * fit.ticks_per_beat
+    assert fit.file_tick(end) < 2**28
+
+
+@pytest.mark.parametrize(("milliseconds", "n_left"), [(0, 1), (1_000, 1), (1_001, 2), (2_000, 2), (2_001, 3)])
+def test_changes_from_the_end_on_are_left_out(milliseconds, n_left):
+    until = RUBATO.until(milliseconds)
+    assert (until.tempos, until.signatures) == (RUBATO.tempos[:n_left], RUBATO.signatures[:n_left])
+
+
+@pytest.mark.parametrize("bpm", [20, 60, 90, 100, 120, 128, 140, 174, 300])
+def test_at_usual_tempos_a_tick_of_10_ms_is_nearly_a_whole_number_of_file_ticks(bpm):
+    timing = Timing.at(bpm)
+    in_file_ticks = 10_000 * timing.ticks_per_beat / timing.tempos[0].tempo
+    assert in_file_ticks >= 10
+    assert abs(in_file_ticks - round(in_file_ticks)) < 1e-4
+
+
+def test_120_bpm_is_the_default():
+    assert Timing.at(120) == Timing()
+
+
+def test_a_tempo_throughout_leaves_the_first_time_signature():
+    assert RUBATO.with_tempo(100) == Timing(600, (TempoChange(0, 600_000),), (TimeSignature(0, 4, 4),))

@@ -1,0 +1,57 @@
+import pytest
+
+from amt import midi
+from amt.errors import ArrangementError
+from amt.events import Note
+from amt.part import take_part
+from amt.tracks import Tracks, read_tracks
+from tests.conftest import GOLDEN
+
+TYPE_0 = bytes.fromhex(
+    "4d546864 00000006 0000 0001 01e0"  # type 0, 480 ticks a quarter note
+    "4d54726b 00000022"
+    "00 ff03 03 c37265"  # name, in Latin-1
+    "00 93 3c 50"  # channel 4
+    "00 90 40 50"  # channel 1
+    "8360 83 3c 40"
+    "00 80 40 40"
+    "00 93 43 50"
+    "00 ff2f 00"
+)
+PAIR = [Note(0, 50, 60, 0), Note(0, 50, 64, 40), Note(50, 50, 62, 0)]
+
+
+@pytest.mark.parametrize("path", sorted((GOLDEN / "midi").glob("*.mid")), ids=lambda path: path.stem)
+def test_every_note_has_a_track(path) -> None:
+    data = path.read_bytes()
+    tracks = read_tracks(data)
+    assert len(tracks.of_notes) == len(midi.read_notes(data))
+    assert set(tracks.of_notes) == set(range(len(tracks.names)))
+
+
+def test_tracks_without_notes_do_not_count() -> None:
+    assert read_tracks(midi.write_notes(PAIR)) == Tracks(["Acoustic Grand Piano", "Violin"], [0, 1, 0])
+
+
+def test_the_channels_of_a_type_0_file_are_its_tracks() -> None:
+    assert read_tracks(TYPE_0) == Tracks(["Ãre", "Ãre"], [1, 0, 1])
+
+
+def test_tracks_are_found_by_number_from_one_and_by_name_in_any_case() -> None:
+    tracks = Tracks(["Voice", "Piano", "piano "], [])
+    assert tracks.find(1) == {0}
+    assert tracks.find("PIANO") == {1, 2}
+
+
+@pytest.mark.parametrize("wanted", [0, 4, -1, "", "Voi ce"])
+def test_a_track_that_is_not_there_is_an_error_that_lists_them(wanted: int | str) -> None:
+    with pytest.raises(ArrangementError, match="those that hold notes are 1 'Voice', 2 'Piano'"):
+        Tracks(["Voice", "Piano"], []).find(wanted)
+
+
+def test_a_part_is_what_any_of_the_names_means() -> None:
+    tracks = Tracks(["a", "b"], [0, 1, 0])
+    assert take_part(PAIR, tracks, [], []) == (PAIR, [])
+    assert take_part(PAIR, tracks, ["piano"], []) == ([PAIR[0], PAIR[2]], [PAIR[1]])
+    assert take_part(PAIR, tracks, [], ["b"]) == ([PAIR[1]], [PAIR[0], PAIR[2]])
+    assert take_part(PAIR, tracks, [40], [1]) == (PAIR, [])
