@@ -3,49 +3,26 @@
 Note: no `from __future__ import annotations` here; LitServe reads the annotations to build /openapi.json.
 """
 
-import base64
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from amt import events as ev
 from amt import midi
-from amt.arrangement import Arrangement, accompany, continue_from_end, continue_from_start, from_nothing, infill
-from amt.dynamics import Dynamics, Surroundings
-from amt.ensemble import to_accompany, to_fill_in
 from amt.errors import AMTError, ModelUnavailableError
-from amt.events import Note
 from amt.excerpt import take_excerpt
-from amt.part import take_part
-from amt.sequence import Request as Decoding
-from amt.timing import MILLISECONDS_PER_TICK, Timing
-from amt.tracks import read_tracks
-from amt.vocab import TICKS_PER_SECOND
-from amt.wishes import Wishes
-from jobs import Embed, Generation, Progress
+from composing import Narrator, compose, present
+from jobs import Embed, Generation
 from schemas import (
-    MAX_SEED,
-    AccompanyResponse,
-    ContinueResponse,
     EmbedResponse,
-    GenerateResponse,
-    InfillResponse,
     Metadata,
     PredictRequest,
     PredictResponse,
-    Variation,
 )
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.settings import Settings
 from serving.telemetry import start_tracing
-from wishing import find_sampling, find_wishes
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
     from runner import Runner
-
-DRAWN_SEED_BITS = 48
-"""Seeds that we draw are exact in JavaScript and other languages without integers of 64 bits."""
 
 TORCH_SAYS_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 
@@ -79,33 +56,11 @@ class AnticipatoryAPI(BatchingAPI):
         if request.task == "embed":
             excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
             return Embed(size, headers, streams, excerpt, request.embed_layer)
-        arrangement, wishes, timing = _arrange(request, find_wishes(request))
-        decoding = arrangement.request(sampling=find_sampling(request), wishes=wishes)
-        seed = secrets.randbits(DRAWN_SEED_BITS) if request.seed is None else request.seed
-        sequences = tuple(
-            replace(decoding, seed=(seed + variation) % (MAX_SEED + 1)) for variation in range(request.num_variations)
-        )
-        return Generation(size, headers, streams, arrangement, sequences, _paced(timing, request))
+        return compose(request, size, headers, streams=streams)
 
     def update_encoder(self, request: PredictRequest, work: Generation) -> UpdateEncoder:
-        """New notes as `note` events, and one `progress`."""
-        arrangement, decoding = work.arrangement, work.sequences[0]
-        dynamics = _dynamics(request, arrangement.kept, work.sequences)
-
-        def encode(update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
-            for variation, event in update.new:
-                for note in arrangement.new_notes(ev.from_tokens(event)):
-                    yield "note", {"variation": variation, **_in_seconds(dynamics[variation].shape(note))}
-            yield (
-                "progress",
-                {
-                    "seconds": round(update.decided_ticks - decoding.start_ticks) / TICKS_PER_SECOND,
-                    "total_seconds": (decoding.end_ticks - decoding.start_ticks) / TICKS_PER_SECOND,
-                    "events": update.n_events,
-                },
-            )
-
-        return encode
+        """What tells the caller of a stream of progress."""
+        return Narrator(request, work)
 
     def encode_response(
         self, request: PredictRequest, work: Any, result: Any, info: Mapping[str, Any], report: Report
@@ -132,21 +87,7 @@ class AnticipatoryAPI(BatchingAPI):
                 truncated=excerpt.num_tokens < excerpt.original_tokens,
                 metadata=metadata,
             )
-        dynamics = _dynamics(request, work.arrangement.kept, work.sequences)
-        variations = [
-            _variation(work, [levels.shape(note) for note in work.arrangement.new_notes(events)], sequence.seed)
-            for events, levels, sequence in zip(result, dynamics, work.sequences, strict=True)
-        ]
-        answer: dict[str, Any] = {"variations": variations, "metadata": metadata}
-        match request.task:
-            case "continue":
-                return ContinueResponse(prime_seconds=request.own_prime_seconds, **answer)
-            case "accompany":
-                return AccompanyResponse(prime_seconds=request.own_prime_seconds, **answer)
-            case "infill":
-                return InfillResponse(start_seconds=request.start_seconds, end_seconds=request.end_seconds, **answer)
-            case _:
-                return GenerateResponse(**answer)
+        return present(request, work, result, metadata)
 
     def explain(self, error: Exception) -> tuple[int, str]:
         """Domain errors are the caller's, but for models that cannot be had; memory may be there later."""
@@ -178,61 +119,3 @@ class AnticipatoryAPI(BatchingAPI):
     def runner(self) -> "Runner":
         """What runs in the worker."""
         return self._runner
-
-
-def _ticks(seconds: float) -> int:
-    return round(seconds * TICKS_PER_SECOND)
-
-
-def _paced(timing: Timing, request: PredictRequest) -> Timing:
-    """The timing of the music that is kept, unless the request has a tempo of its own."""
-    return timing if request.bpm is None else timing.with_tempo(request.bpm)
-
-
-def _dynamics(request: PredictRequest, kept: Sequence[Note], sequences: Sequence[Decoding]) -> list[Dynamics]:
-    """What gives the new notes of each variation their velocities."""
-    velocity = None if request.velocity == "auto" else request.velocity
-    surroundings = Surroundings(kept if velocity is None else ())
-    return [Dynamics(surroundings, velocity, sequence.seed) for sequence in sequences]
-
-
-def _arrange(request: PredictRequest, wishes: Wishes) -> tuple[Arrangement, Wishes, Timing]:
-    """What a request for music keeps, shows to the model and asks of it, what it leaves open filled in, and the timing.
-
-    That of the input goes as far as the input is kept.
-    """
-    prime, length = _ticks(request.own_prime_seconds), request.own_length_seconds
-    balance_is_open = "instrument_balance" not in request.model_fields_set
-    if request.task == "generate":
-        return from_nothing(_ticks(request.length_seconds)), wishes, Timing()
-    notes, timing = midi.read_piece(request.midi_bytes)
-    match request.task:
-        case "accompany":
-            names = request.melody_instruments or (), request.melody_tracks or ()
-            part = take_part(notes, read_tracks(request.midi_bytes), *names)
-            arrangement = accompany(*part, prime, None if length is None else _ticks(length))
-            return arrangement, to_accompany(wishes, arrangement, *part, balance_is_open=balance_is_open), timing
-        case "infill":
-            rewritten = frozenset().union(*wishes.groups) if wishes.groups else None
-            assert request.start_seconds is not None
-            assert request.end_seconds is not None
-            arrangement = infill(notes, _ticks(request.start_seconds), _ticks(request.end_seconds), rewritten)
-            return arrangement, to_fill_in(wishes, arrangement, notes, balance_is_open=balance_is_open), timing
-        case _:
-            go_on = continue_from_end if request.prime_from == "end" else continue_from_start
-            arrangement = go_on(notes, prime, _ticks(request.length_seconds))
-            return arrangement, wishes, timing.until(MILLISECONDS_PER_TICK * arrangement.start_ticks)
-
-
-def _in_seconds(note: Note) -> dict[str, Any]:
-    return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
-
-
-def _variation(work: Generation, new: Sequence[Note], seed: int) -> Variation:
-    length_ticks, notes = work.arrangement.length_ticks, [*work.arrangement.kept, *new]
-    return Variation(
-        midi_base64=base64.b64encode(midi.write_notes(notes, length_ticks, work.timing)).decode(),
-        num_events=len(notes),
-        seed=seed,
-        duration_seconds=length_ticks / TICKS_PER_SECOND,
-    )

@@ -79,13 +79,13 @@ class Progress(NamedTuple):
     """How far a generation has come.
 
     Attributes:
-        discarded: (variation, why) of those that begin anew; what was told of them so far is void.
+        discarded: (variation, why, its next seed) of those that begin anew: what was told of them so far is void.
         new: (variation, event with its onset from the piece's start) of what was decoded since the last one.
         decided_ticks: the music is decided up to here, on average over the variations.
         n_events: decoded so far in all variations.
     """
 
-    discarded: list[tuple[int, Flaw]]
+    discarded: list[tuple[int, Flaw, int]]
     new: list[tuple[int, Triple]]
     decided_ticks: float
     n_events: int

@@ -50,7 +50,7 @@ class _Decoding:
         self.sequences: list[Sequence] = []
         self._draws: list[list[Sequence]] = []
         self._flaws: dict[int, Flaw | None] = {}
-        self._discarded: list[tuple[int, Flaw]] = []
+        self._discarded: list[tuple[int, Flaw, int]] = []
         self._sent = [0] * len(work.sequences)
         self._updated = 0.0
         try:
@@ -80,19 +80,19 @@ class _Decoding:
             draws = self._draws[variation]
             flaw = find_flaw(sequence.generated, sequence.request.wishes)
             if flaw and self.work.redraws:
-                self._discard(variation, flaw)
                 if len(draws) <= MAX_REDRAWS:
                     seed = _another_seed(draws[0].request.seed, len(draws))
-                    self.sequences[variation] = self.engine.add(replace(sequence.request, seed=seed))
-                    draws.append(self.sequences[variation])
+                    draws.append(self.engine.add(replace(sequence.request, seed=seed)))
+                    self._replace(variation, draws[-1], flaw)
                     continue
-                self.sequences[variation] = draws[0]
+                self._replace(variation, draws[0], flaw)
                 flaw = find_flaw(draws[0].generated, sequence.request.wishes)
             self._flaws[variation] = flaw
 
-    def _discard(self, variation: int, flaw: Flaw) -> None:
-        self._discarded.append((variation, flaw))
+    def _replace(self, variation: int, sequence: Sequence, why: Flaw) -> None:
+        self.sequences[variation] = sequence
         self._sent[variation] = 0
+        self._discarded.append((variation, why, sequence.request.seed))
 
     def updates(self) -> Iterator[Update]:
         """What its client has not been told, if it is time for that."""

@@ -307,6 +307,11 @@ class PredictRequest(BaseModel):
         )
 
     @property
+    def span_seconds(self) -> tuple[float, float]:
+        """`start_seconds` and `end_seconds`, for the task that needs them."""
+        return self.start_seconds or 0.0, self.end_seconds or 0.0
+
+    @property
     def midi_bytes(self) -> bytes:
         """The file in `midi_input`, for tasks that need one; empty when there is none."""
         return _decode_base64(self.midi_input or "")
@@ -349,6 +354,7 @@ class Metadata(_Response):
         "those in which a model was loaded included."
     )
     compute_seconds: float = Field(description="Seconds of computation, from the first event to the last.")
+    redrawn: int = Field(default=0, description="How many silent or stuck results were thrown away and drawn again.")
 
 
 class GenerateResponse(_Response):
