@@ -8,11 +8,13 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from amt import events as ev
 from amt import midi
-from amt.errors import AMTError, ModelUnavailableError
+from amt.errors import AMTError, ExcerptError, MidiError, ModelUnavailableError
 from amt.events import Note
-from amt.excerpt import take_excerpt
+from amt.excerpt import Excerpt, Vectors, combine, normalized, take_excerpt
 from amt.prime import Prime, take_prime
 from amt.sequence import Request as Decoding
 from amt.vocab import TICKS_PER_SECOND
@@ -20,12 +22,15 @@ from jobs import Embed, Generation, Progress
 from schemas import (
     MAX_SEED,
     ContinueResponse,
+    EmbedFilesResponse,
     EmbedResponse,
+    FileEmbedding,
     GenerateResponse,
     Metadata,
     PredictRequest,
     PredictResponse,
     Variation,
+    WindowEmbedding,
 )
 from serving.batching import BatchingAPI, Report
 from serving.settings import Settings
@@ -36,6 +41,12 @@ if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the
 
 DRAWN_SEED_BITS = 48
 """Seeds that we draw are exact in JavaScript and other languages without integers of 64 bits."""
+
+MAX_WINDOWS = 1_024
+"""Embedded for one request."""
+
+TOKEN_DECIMALS = 6
+"""Of vectors for each token: there are so many that their digits are half of the answer."""
 
 TORCH_SAYS_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 
@@ -67,8 +78,7 @@ class AnticipatoryAPI(BatchingAPI):
         """What the worker has to do. Raises an `AMTError` if the MIDI cannot be used."""
         size = request.model_size or info["default_size"]
         if request.task == "embed":
-            excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
-            return Embed(size, headers, streams, excerpt, request.embed_layer)
+            return Embed(size, headers, streams, _excerpts(request), request.embed_layer, request.pooling)
         prime = Prime([], 0)
         if request.task == "continue":
             prime = take_prime(midi.read_notes(request.midi_bytes), _ticks(request.prime_seconds))
@@ -118,16 +128,13 @@ class AnticipatoryAPI(BatchingAPI):
             compute_seconds=report.compute_seconds,
         )
         if request.task == "embed":
-            excerpt = work.excerpt
-            return EmbedResponse(
-                embedding=result,
-                embedding_dim=len(result),
-                layer=request.embed_layer,
-                num_tokens=excerpt.num_tokens,
-                original_tokens=excerpt.original_tokens,
-                truncated=excerpt.num_tokens < excerpt.original_tokens,
-                metadata=metadata,
-            )
+            vectors = iter(result)
+            files = [
+                _file_embedding(request, excerpt, [next(vectors) for _ in excerpt.windows]) for excerpt in work.excerpts
+            ]
+            if request.midi_inputs is not None:
+                return EmbedFilesResponse(files=files, metadata=metadata)
+            return EmbedResponse(**dict(files[0]), metadata=metadata)
         end_ticks = work.sequences[0].end_ticks
         variations = [
             _variation(work.prime.followed_by(_new_notes(events, end_ticks)), end_ticks, sequence.seed)
@@ -167,6 +174,61 @@ class AnticipatoryAPI(BatchingAPI):
     def runner(self) -> "Runner":
         """What runs in the worker."""
         return self._runner
+
+
+def _excerpts(request: PredictRequest) -> tuple[Excerpt, ...]:
+    """What is embedded of each file. Raises an `AMTError` that names the file if it cannot be used."""
+    whole = request.windows != "first"
+    if request.midi_inputs is None:
+        excerpts = [take_excerpt(midi.read_notes(request.midi_bytes), whole=whole)]
+    else:
+        excerpts = []
+        for index, data in enumerate(request.midi_files):
+            try:
+                excerpts.append(take_excerpt(midi.read_notes(data), whole=whole))
+            except MidiError as error:
+                raise MidiError(f"midi_inputs[{index}]: {error}") from error
+    n_windows = sum(len(excerpt.windows) for excerpt in excerpts)
+    if n_windows > MAX_WINDOWS:
+        raise ExcerptError(
+            f"this is {n_windows:,} windows of music: at most {MAX_WINDOWS:,} are embedded for one request, "
+            "so send fewer or shorter files, or set windows to 'first'"
+        )
+    return tuple(excerpts)
+
+
+def _file_embedding(request: PredictRequest, excerpt: Excerpt, vectors: list[Vectors]) -> FileEmbedding:
+    """What the answer says of one file, whose windows have these vectors."""
+    found = np.concatenate(vectors)
+    if request.windows == "all":
+        found = combine(found, excerpt.windows, request.pooling)
+    if request.normalize:
+        found = normalized(found)
+    embedding = token_embeddings = windows = None
+    if request.pooling == "none":
+        token_embeddings = found.astype(np.float64).round(TOKEN_DECIMALS).tolist()
+    elif request.windows == "each":
+        windows = [
+            WindowEmbedding(
+                embedding=vector,
+                start_seconds=window.start_ticks / TICKS_PER_SECOND,
+                end_seconds=window.end_ticks / TICKS_PER_SECOND,
+                num_tokens=window.num_tokens,
+            )
+            for vector, window in zip(found.tolist(), excerpt.windows, strict=True)
+        ]
+    else:
+        embedding = found[0].tolist()
+    return FileEmbedding(
+        embedding=embedding,
+        token_embeddings=token_embeddings,
+        windows=windows,
+        embedding_dim=found.shape[1],
+        layer=request.embed_layer,
+        num_tokens=excerpt.num_tokens,
+        original_tokens=excerpt.original_tokens,
+        truncated=excerpt.num_tokens < excerpt.original_tokens,
+    )
 
 
 def _ticks(seconds: float) -> int:

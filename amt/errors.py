@@ -4,6 +4,7 @@ AMTError
 ├── MidiError            the bytes cannot be read as MIDI
 │   └── NoNotesError     they can, but hold no note where one is needed
 ├── PrimeError           a piece cannot be continued from there
+├── ExcerptError         a piece cannot be embedded as asked
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── InstrumentError      there is no instrument of that name or number
 ├── LayerError           the model has no such layer
@@ -26,6 +27,10 @@ class NoNotesError(MidiError):
 
 class PrimeError(AMTError, ValueError):
     """A piece cannot be continued from there; the message says why."""
+
+
+class ExcerptError(AMTError, ValueError):
+    """A piece cannot be embedded as asked; the message says why."""
 
 
 class SequenceError(AMTError, ValueError):

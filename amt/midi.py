@@ -48,9 +48,7 @@ def read_notes(data: bytes) -> list[Note]:
     """
     file = smf.read(data)
     # Type 2 apart, all tracks are one pattern.
-    patterns = (
-        np.repeat(np.arange(len(file.lengths)), file.lengths) if file.type == 2 else np.zeros(len(file.messages), int)
-    )
+    patterns = np.repeat(np.arange(len(file.lengths)) * (file.type == 2), file.lengths)
     order = np.lexsort((file.messages[:, 0], patterns))
     messages, patterns = file.messages[order], patterns[order]
     starts_pattern = np.diff(patterns, prepend=-1) > 0
