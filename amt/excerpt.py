@@ -62,7 +62,7 @@ def take_excerpt(notes: Sequence[Note], *, whole: bool = False) -> Excerpt:
     end_ticks = max(note.onset + note.duration for note in notes)
     events = ev.pad(ev.translate(sounding, -start_ticks))
     onsets = events[:, 0]
-    windows = []
+    windows: list[Window] = []
     begin = 0
     while begin < len(events) and (whole or not windows):
         first = int(onsets[begin])

@@ -16,7 +16,7 @@ from runner import EMBED_TOKENS, Runner
 from serving.messages import Done, Failed, FromWorker, Ready, Update
 from tests.conftest import GOLDEN
 
-LONG = take_excerpt([Note(10 * index, 5, 60, 0) for index in range(3_000)], whole=True)
+LONG = take_excerpt([Note(10 * index, 5, 60, 0) for index in range(1_500)], whole=True)
 SHORT = take_excerpt([Note(0, 50, 60, 0)])
 
 
