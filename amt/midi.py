@@ -3,7 +3,7 @@
 from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator
 from io import BytesIO
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from operator import itemgetter
 from typing import Final
 
@@ -37,6 +37,11 @@ _SLACK: Final = (_FILE_TICKS_PER_TICK - 1) // 2
 """By so many file ticks an onset or a duration can change and still be rounded to the same tick."""
 
 
+_PITCH_BITS: Final = 7
+_KEY_BITS: Final = 4 + _PITCH_BITS
+"""Of what tells open notes apart, beside the instrument: a channel and a pitch."""
+
+
 def read_notes(data: bytes) -> list[Note]:
     """The notes of a MIDI file in file order: as switched on, tracks merged by time.
 
@@ -55,7 +60,7 @@ def read_notes(data: bytes) -> list[Note]:
     seconds = _seconds(file, messages, starts_pattern)
     if len(seconds) and seconds[-1] > MAX_FILE_SECONDS:
         raise MidiError(f"the MIDI file lasts {seconds[-1] / 3600:.0f} hours: at most 24 are read")
-    begins, ends, instruments = _pair(messages, np.flatnonzero(starts_pattern).tolist())
+    begins, ends, instruments = _pair(messages, patterns)
     onsets = np.rint(TICKS_PER_SECOND * seconds[begins])
     durations = np.rint(TICKS_PER_SECOND * (seconds[ends] - seconds[begins]))
     durations[ends < 0] = UNCLOSED_TICKS
@@ -79,30 +84,38 @@ def _seconds(file: smf.File, messages: smf.Messages, starts_pattern: NDArray[np.
     return np.cumsum(deltas * until_here)
 
 
-def _pair(messages: smf.Messages, pattern_starts: list[int]) -> tuple[Indices, Indices, Indices]:
-    """(which message switches each note on, which one off or -1, its instrument), as switched on."""
+def _pair(messages: smf.Messages, patterns: Indices) -> tuple[Indices, Indices, Indices]:
+    """(which message switches each note on, which one off or -1, its instrument), as switched on.
+
+    Nothing outlasts its pattern; `patterns` says to which each message belongs.
+    """
+    kinds, channels, data1, velocities = messages.T[1:]
+    wanted = np.flatnonzero(np.isin(kinds, (smf.NOTE_ON, smf.NOTE_OFF, smf.PROGRAM_CHANGE)))
+    switches_on = (kinds == smf.NOTE_ON) & (velocities > 0)
+    columns = (each[wanted].tolist() for each in (patterns, kinds, channels, data1, switches_on))
     begins: list[int] = []
     ends: list[int] = []
-    instruments: list[int] = []
-    for start, end in pairwise([*pattern_starts, len(messages)]):
-        programs = [0] * 16
-        programs[DRUM_CHANNEL] = DRUMS
-        open_notes: defaultdict[int, deque[int]] = defaultdict(deque)
-        columns = messages[start:end, 1:].T.tolist()
-        for index, kind, channel, data1, velocity in zip(range(start, end), *columns, strict=True):
-            if kind in (smf.NOTE_ON, smf.NOTE_OFF):
-                program = programs[channel]
-                same = open_notes[(program << 4 | channel) << 7 | data1]
-                if kind == smf.NOTE_ON and velocity:
-                    same.append(len(begins))
-                    begins.append(index)
-                    ends.append(-1)
-                    instruments.append(program)
-                elif same:
-                    ends[same.popleft()] = index
-            elif kind == smf.PROGRAM_CHANGE and channel != DRUM_CHANNEL:
-                programs[channel] = data1
-    return np.array(begins, int), np.array(ends, int), np.array(instruments, int)
+    keys: list[int] = []
+    current = -1
+    for index, pattern, kind, channel, pitch, is_on in zip(wanted.tolist(), *columns, strict=True):
+        if pattern != current:
+            current = pattern
+            programs = [0] * 16
+            programs[DRUM_CHANNEL] = DRUMS
+            open_notes: defaultdict[int, deque[int]] = defaultdict(deque)
+        if kind == smf.PROGRAM_CHANGE:
+            if channel != DRUM_CHANNEL:
+                programs[channel] = pitch
+            continue
+        key = programs[channel] << _KEY_BITS | channel << _PITCH_BITS | pitch
+        if is_on:
+            open_notes[key].append(len(begins))
+            begins.append(index)
+            ends.append(-1)
+            keys.append(key)
+        elif opened := open_notes.get(key):
+            ends[opened.popleft()] = index
+    return np.array(begins, int), np.array(ends, int), np.array(keys, int) >> _KEY_BITS
 
 
 def write_notes(notes: Iterable[Note], length_ticks: int = 0) -> bytes:
