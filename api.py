@@ -6,17 +6,11 @@ Note: no `from __future__ import annotations` here; LitServe reads the annotatio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from amt import midi
 from amt.errors import AMTError, ModelUnavailableError
-from amt.excerpt import take_excerpt
 from composing import Narrator, compose, present
+from embedding import describe, prepare
 from jobs import Embed, Generation
-from schemas import (
-    EmbedResponse,
-    Metadata,
-    PredictRequest,
-    PredictResponse,
-)
+from schemas import Metadata, PredictRequest, PredictResponse
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.settings import Settings
 from serving.telemetry import start_tracing
@@ -54,8 +48,7 @@ class AnticipatoryAPI(BatchingAPI):
         """What the worker has to do. Raises an `AMTError` if the MIDI cannot be used."""
         size = request.model_size or info["default_size"]
         if request.task == "embed":
-            excerpt = take_excerpt(midi.read_notes(request.midi_bytes))
-            return Embed(size, headers, streams, excerpt, request.embed_layer)
+            return prepare(request, size, headers, streams=streams)
         return compose(request, size, headers, streams=streams)
 
     def update_encoder(self, request: PredictRequest, work: Generation) -> UpdateEncoder:
@@ -77,16 +70,7 @@ class AnticipatoryAPI(BatchingAPI):
             compute_seconds=report.compute_seconds,
         )
         if request.task == "embed":
-            excerpt = work.excerpt
-            return EmbedResponse(
-                embedding=result,
-                embedding_dim=len(result),
-                layer=request.embed_layer,
-                num_tokens=excerpt.num_tokens,
-                original_tokens=excerpt.original_tokens,
-                truncated=excerpt.num_tokens < excerpt.original_tokens,
-                metadata=metadata,
-            )
+            return describe(request, work, result, metadata)
         return present(request, work, result, metadata)
 
     def explain(self, error: Exception) -> tuple[int, str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from amt.arrangement import Arrangement
 from amt.degenerate import Flaw
 from amt.events import Events
-from amt.excerpt import Excerpt
+from amt.excerpt import Excerpt, Pooling, Window
 from amt.sequence import Request, Triple
 from amt.timing import Timing
 from schemas import ModelSize
@@ -58,21 +58,28 @@ class Drawn(NamedTuple):
 
 @dataclass(frozen=True)
 class Embed:
-    """An excerpt to embed; the result is the vector as a list of floats.
+    """Excerpts to embed; the result is a list of vectors for each window of each excerpt in turn.
 
     Attributes:
         group: the size of the model.
         headers: of the trace.
         streams: ignored.
-        excerpt: of the piece.
+        excerpts: of the pieces.
         layer: whose hidden state to take.
+        pooling: of the tokens of a window.
     """
 
     group: ModelSize
     headers: Mapping[str, str]
     streams: bool
-    excerpt: Excerpt
+    excerpts: tuple[Excerpt, ...]
     layer: int
+    pooling: Pooling
+
+    @property
+    def windows(self) -> list[Window]:
+        """Of all excerpts."""
+        return [window for excerpt in self.excerpts for window in excerpt.windows]
 
 
 class Progress(NamedTuple):

@@ -15,8 +15,9 @@ from opentelemetry.trace import Span, Tracer
 from amt.degenerate import Flaw, find_flaw
 from amt.embedding import embed, find_depth
 from amt.engine import Engine
+from amt.excerpt import Pooling, Vectors, Window
 from amt.sequence import Sequence
-from amt.vocab import EVENT_TOKENS
+from amt.vocab import CONTEXT_TOKENS, EVENT_TOKENS
 from jobs import Drawn, Embed, Generation, Progress
 from models import LoadedModel, ModelStore
 from schemas import ModelSize
@@ -28,9 +29,12 @@ logger = logging.getLogger("anticipatory")
 UPDATE_SECONDS: Final = 0.05
 """Between two updates of a generation, so that they do not slow it down."""
 
-EMBED_TOKENS: Final = {"cpu": 2_048}
+EMBED_TOKENS: Final = {"cpu": 1_024}
 MOST_EMBED_TOKENS: Final = 65_536
 """In one batch of embeds, padding included: what else runs waits for it. A CPU gains nothing from more."""
+
+LEAST_FILLED: Final = 0.75
+"""The shortest window of a batch has this share of the longest one's tokens, or more: what is padded is wasted."""
 
 MAX_REDRAWS: Final = 2
 
@@ -120,6 +124,27 @@ class _Decoding:
         return Done(self.uid, result, {"events": n_events, "tokens": EVENT_TOKENS * n_events})
 
 
+class _Embedding:
+    """An embed that runs, some of its windows at a time."""
+
+    def __init__(self, uid: int, work: Embed, depth: int) -> None:
+        self.uid, self.work = uid, work
+        self.kind: tuple[ModelSize, int, Pooling] = work.group, depth, work.pooling
+        self.windows: list[Window] = work.windows
+        # Longest first, so that those of about one length go together.
+        self.left = sorted(range(len(self.windows)), key=lambda index: -self.windows[index].num_tokens)
+        self.vectors: dict[int, Vectors] = {}
+
+    def take(self, vectors: dict[int, Vectors]) -> None:
+        """These windows' vectors have been computed."""
+        self.vectors |= vectors
+        self.left = [index for index in self.left if index not in vectors]
+
+    def done(self) -> Done:
+        """Its result."""
+        return Done(self.uid, [self.vectors[index] for index in range(len(self.windows))], {})
+
+
 class Runner:
     """Everything that runs in the worker, one step at a time; the sizes take turns."""
 
@@ -130,7 +155,8 @@ class Runner:
         self._models, self._tracer, self._explain = models, tracer, explain
         self._engines: dict[ModelSize, Engine] = {}
         self._decodings: dict[int, _Decoding] = {}
-        self._embeds: dict[int, Embed] = {}
+        self._embeds: dict[int, _Embedding] = {}
+        self._no_embed_before = 0.0
         self._embed_tokens = EMBED_TOKENS.get(models.device.type, MOST_EMBED_TOKENS)
         self._failed: list[Failed] = []
         self._default: Future[ModelSize] | None = _in_background(models.default_size, default)
@@ -149,8 +175,7 @@ class Runner:
         try:
             gpt2 = self._models.get(work.group).gpt2
             if isinstance(work, Embed):
-                find_depth(gpt2, work.layer)
-                self._embeds[uid] = work
+                self._embeds[uid] = _Embedding(uid, work, find_depth(gpt2, work.layer))
             else:
                 engine = self._engines.setdefault(work.group, Engine(gpt2))
                 span = self._tracer.start_span("generate", caller_context(work.headers))
@@ -178,7 +203,8 @@ class Runner:
         yield from self._failed
         self._failed = []
         yield from self._take_loaded()
-        yield from self._embed()
+        if self._embeds and not (self._decodings and time.monotonic() < self._no_embed_before):
+            yield from self._embed()
         for size, engine in list(self._engines.items()):
             if not engine.is_idle:
                 yield from self._decode(size, engine)
@@ -204,35 +230,56 @@ class Runner:
         }
 
     def _embed(self) -> Iterator[FromWorker]:
-        """The embeds that go together with the one that has waited longest, as many as a batch holds."""
-        if not self._embeds:
-            return
-        first = next(iter(self._embeds.values()))
-        chosen: dict[int, Embed] = {}
-        longest = 0
-        for uid, each in self._embeds.items():
-            if (each.group, each.layer) == (first.group, first.layer):
-                longest = max(longest, len(each.excerpt.tokens))
-                if chosen and longest * (len(chosen) + 1) > self._embed_tokens:
-                    break
-                chosen[uid] = each
-        for uid in chosen:
-            del self._embeds[uid]
-        excerpts = [each.excerpt for each in chosen.values()]
+        """One batch of windows. What is then unfinished goes to the back, so that all advance in turn."""
+        start = time.monotonic()
+        batch = self._next_batch()
+        chosen = [self._embeds[uid] for uid in batch]
+        windows = [each.windows[index] for each in chosen for index in batch[each.uid]]
+        work = chosen[0].work
         try:
-            with self._tracer.start_as_current_span("embed", caller_context(first.headers)):
-                vectors = embed(self._models.get(first.group).gpt2, excerpts, first.layer)
+            with self._tracer.start_as_current_span("embed", caller_context(work.headers)):
+                vectors = iter(embed(self._models.get(work.group).gpt2, windows, work.layer, work.pooling))
         except torch.AcceleratorError:
             raise  # see _decode
         except Exception as error:
             status, detail = self._explain(error)
-            if status == 503 and len(chosen) > 1:  # there may be memory for fewer at a time
-                self._embed_tokens = longest * (len(chosen) // 2)
-                self._embeds = chosen | self._embeds
-            else:
-                yield from (Failed(uid, status, detail) for uid in chosen)
+            if status == 503 and len(windows) > 1:  # there may be memory for fewer at a time
+                self._embed_tokens = len(windows) // 2 * (1 + max(window.num_tokens for window in windows))
+                return
+            for each in chosen:
+                del self._embeds[each.uid]
+                yield Failed(each.uid, status, detail)
         else:
-            yield from (Done(uid, vector, {}) for uid, vector in zip(chosen, vectors, strict=True))
+            for each in chosen:
+                each.take({index: next(vectors) for index in batch[each.uid]})
+                del self._embeds[each.uid]
+                if each.left:
+                    self._embeds[each.uid] = each
+                else:
+                    yield each.done()
+        end = time.monotonic()
+        self._no_embed_before = end + (end - start)  # half of the time is for what is decoded
+
+    def _next_batch(self) -> dict[int, list[int]]:
+        """Windows of about one length, by the embed that they belong to: first of that which is next, then of others.
+
+        As many as a batch holds, and at least one.
+        """
+        kind = next(iter(self._embeds.values())).kind
+        batch: dict[int, list[int]] = {}
+        count, shortest, longest = 0, CONTEXT_TOKENS, 0
+        for uid, each in self._embeds.items():
+            if each.kind != kind:
+                continue
+            for index in each.left:
+                if count and (count + 1) * longest > self._embed_tokens:
+                    return batch
+                n_tokens = 1 + each.windows[index].num_tokens
+                least, most = min(shortest, n_tokens), max(longest, n_tokens)
+                if not count or ((count + 1) * most <= self._embed_tokens and least >= LEAST_FILLED * most):
+                    count, shortest, longest = count + 1, least, most
+                    batch.setdefault(uid, []).append(index)
+        return batch
 
     def _decode(self, size: ModelSize, engine: Engine) -> Iterator[FromWorker]:
         decodings = [decoding for decoding in self._decodings.values() if decoding.engine is engine]

@@ -9,6 +9,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StrictBool,
     StrictInt,
     ValidationInfo,
     WithJsonSchema,
@@ -21,6 +22,7 @@ from fields import BySlot, InRange, Instruments, PitchRanges, PrimeSeconds, Slot
 
 MAX_SEED: Final = 2**63 - 1
 MAX_FIELDS: Final = 100
+MAX_MIDI_INPUTS: Final = 64
 
 MAX_SPAN_SECONDS: Final = 120.0
 MIN_SPAN_SECONDS: Final = 0.1
@@ -28,6 +30,8 @@ MAX_FILE_SECONDS: Final = 86_400.0
 
 Task = Literal["generate", "continue", "accompany", "infill", "embed"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
+Pooling = Literal["mean", "last", "max", "none"]
+Windows = Literal["first", "all", "each"]
 
 EXAMPLE_MIDI: Final = "TVRoZAAAAAYAAAABAeBNVHJrAAAADQCQPFCDYIA8QAD/LwA="
 """A MIDI file of one middle C that lasts half a second, written by hand:
@@ -72,6 +76,17 @@ CLIENT_JOB_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,256}"
 def _decode_base64(text: str) -> bytes:
     """White space is left out first: `base64` breaks its lines."""
     return base64.b64decode("".join(text.split()), validate=True)
+
+
+def _check_midi(text: str | None, name: str, task: Task) -> None:
+    """Whether `name` holds a file in base64."""
+    if text is None or not text.strip():
+        raise PydanticCustomError("midi_required", "{name} is required for task '{task}'", {"name": name, "task": task})
+    try:
+        _decode_base64(text)
+    except ValueError as error:
+        reason = {"name": name, "reason": str(error)}
+        raise PydanticCustomError("invalid_base64", "{name} is not valid base64: {reason}", reason) from error
 
 
 def _check_client_job_id(value: str) -> str:
@@ -250,11 +265,36 @@ class PredictRequest(BaseModel):
         "first block's output, -1 the last one's. Of small's 12 blocks -3 is the tenth. The model's depth is "
         "the limit.",
     )
+    pooling: Pooling = Field(
+        default="mean",
+        description="embed: how the hidden states of the tokens become one vector. mean: their average. last: that of "
+        "the last token, the only one that sees all others. max: the largest number in each dimension. none: "
+        "they stay as they are, a vector for each token; for one file and its first window only, as that is "
+        "millions of bytes.",
+    )
+    windows: Windows = Field(
+        default="first",
+        description="embed: how much of the file. The model sees at most 341 events, rests included, and less than "
+        "100 s at once: that is a window. first: the file's first window. all: the whole file in windows that follow "
+        "one another; one vector, pooled over the tokens of all (so the mean is weighted by their number). each: "
+        "likewise, but one vector for each window, with its times.",
+    )
+    normalize: StrictBool = Field(
+        default=False,
+        description="embed: scale each vector to the length 1 (L2), so that dot products are cosines.",
+    )
+    midi_inputs: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_MIDI_INPUTS,
+        description="embed: instead of `midi_input`, several MIDI files, each in base64. The answer then has `files`, "
+        "one entry for each in this order. generate, continue: ignored.",
+    )
     midi_input: str | None = Field(
         default=None,
         validate_default=True,
-        description="All tasks but generate: the MIDI file in standard base64, required; white space is ignored. "
-        "generate: ignored.",
+        description="All tasks but generate: the MIDI file in standard base64, required but for `midi_inputs`; white "
+        "space is ignored. generate: ignored.",
     )
     client_job_id: ClientJobId | None = Field(
         default=None,
@@ -278,20 +318,39 @@ class PredictRequest(BaseModel):
             )
         return end
 
+    @field_validator("windows")
+    @classmethod
+    def _check_windows(cls, value: Windows, info: ValidationInfo) -> Windows:
+        if info.data.get("task") == "embed" and info.data.get("pooling") == "none" and value != "first":
+            raise PydanticCustomError(
+                "too_many_vectors", "windows must be 'first' when pooling is 'none', got {got}", {"got": repr(value)}
+            )
+        return value
+
+    @field_validator("midi_inputs")
+    @classmethod
+    def _check_midi_inputs(cls, value: list[str] | None, info: ValidationInfo) -> list[str] | None:
+        if value is None or info.data.get("task") != "embed":
+            return value
+        if info.data.get("pooling") == "none":
+            raise PydanticCustomError(
+                "too_many_vectors", "midi_inputs cannot be used when pooling is 'none': send one file as midi_input"
+            )
+        for index, text in enumerate(value):
+            _check_midi(text, f"midi_inputs[{index}]", "embed")
+        return value
+
     @field_validator("midi_input")
     @classmethod
     def _check_midi_input(cls, value: str | None, info: ValidationInfo) -> str | None:
         task = info.data.get("task", "generate")  # absent when it is wrong itself, and then that is the news
         if task == "generate":
             return value
-        if value is None or not value.strip():
-            raise PydanticCustomError("midi_required", "midi_input is required for task '{task}'", {"task": task})
-        try:
-            _decode_base64(value)
-        except ValueError as error:
-            raise PydanticCustomError(
-                "invalid_base64", "midi_input is not valid base64: {reason}", {"reason": str(error)}
-            ) from error
+        if task == "embed" and info.data.get("midi_inputs", []) is not None:  # absent when they are wrong themselves
+            if value is not None:
+                raise PydanticCustomError("ambiguous_midi", "send either midi_input or midi_inputs, not both")
+            return value
+        _check_midi(value, "midi_input", task)
         return value
 
     @property
@@ -316,6 +375,11 @@ class PredictRequest(BaseModel):
         """The file in `midi_input`, for tasks that need one; empty when there is none."""
         return _decode_base64(self.midi_input or "")
 
+    @property
+    def midi_files(self) -> list[bytes]:
+        """The files in `midi_inputs`."""
+        return [_decode_base64(text) for text in self.midi_inputs or []]
+
 
 class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -327,9 +391,11 @@ class Variation(_Response):
     midi_base64: str = Field(description="The MIDI file in base64: type 1, a track for each instrument. See `bpm`.")
     num_events: int = Field(description="How many notes the MIDI file holds.")
     seed: int = Field(description="What to send as `seed` to get this one alone again.")
-    draws: int = Field(description="How often it was drawn: once, or more often because it was silent or stuck.")
+    draws: int = Field(
+        default=1, description="How often it was drawn: once, or more often because it was silent or stuck."
+    )
     flaw: Literal["silent", "stuck"] | None = Field(
-        description="What is wrong with it nevertheless: no new notes, or one or two repeated to the end."
+        default=None, description="What is wrong with it nevertheless: no new notes, or one or two repeated to the end."
     )
     duration_seconds: float = Field(
         description="How long the MIDI file lasts, in seconds. continue: with the prime that was used, or from its end "
@@ -399,25 +465,71 @@ class InfillResponse(_Response):
     metadata: Metadata
 
 
-class EmbedResponse(_Response):
-    """The answer to task embed."""
+class WindowEmbedding(_Response):
+    """A part of a file as a vector."""
 
-    task: Literal["embed"] = "embed"
-    embedding: list[float] = Field(description="The mean of the chosen hidden state over the tokens used.")
+    embedding: list[float] = Field(description="The window's vector, pooled as asked for.")
+    start_seconds: float = Field(description="When its first event begins, from the start of the file.")
+    end_seconds: float = Field(description="When the next window begins, or where the file's last note ends.")
+    num_tokens: int = Field(description="How many event tokens it has, 3 for each note or rest.")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class FileEmbedding(_Response):
+    """A file as one vector or several. Of the first three fields there is one."""
+
+    embedding: list[float] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="The hidden states of the tokens used, pooled as asked for; by default their mean.",
+    )
+    token_embeddings: list[list[float]] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="With `pooling` none: the hidden state of each event token, to 6 decimals. Tokens come in threes: "
+        "a note's or rest's onset, its duration, and its instrument and pitch.",
+    )
+    windows: list[WindowEmbedding] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="With `windows` each: a vector for each window, in the order of time.",
+    )
     embedding_dim: int = Field(
-        description="Its length, the model's width: 768 for small, 1,024 for medium, 1,280 for large."
+        description="A vector's length, the model's width: 256 for tiny, 768 for small, 1,024 for medium, 1,280 "
+        "for large."
     )
     layer: int = Field(description="The layer, as asked for.")
-    num_tokens: int = Field(description="How many event tokens were used: whole events, at most 1,023 tokens.")
+    num_tokens: int = Field(description="How many event tokens were used: whole events, at most 1,023 in a window.")
     original_tokens: int = Field(description="How many event tokens the whole input has.")
     truncated: bool = Field(description="Whether the input was too long, so that only its beginning was used.")
+
+
+class _EmbedTask(_Response):
+    task: Literal["embed"] = "embed"
+
+
+class _Answered(_Response):
     metadata: Metadata
 
 
-PredictResponse: TypeAlias = Annotated[
-    GenerateResponse | ContinueResponse | AccompanyResponse | InfillResponse | EmbedResponse,
-    Field(discriminator="task"),
-]
+class EmbedResponse(_Answered, FileEmbedding, _EmbedTask):  # pydantic puts the last one's fields first
+    """The answer to task embed with `midi_input`."""
+
+
+class EmbedFilesResponse(_Response):
+    """The answer to task embed with `midi_inputs`."""
+
+    task: Literal["embed"] = "embed"
+    files: list[FileEmbedding] = Field(description="One for each of `midi_inputs`, in their order.")
+    metadata: Metadata
+
+
+PredictResponse: TypeAlias = (
+    GenerateResponse | ContinueResponse | AccompanyResponse | InfillResponse | EmbedResponse | EmbedFilesResponse
+)
 
 
 class ErrorDetail(BaseModel):

@@ -1,12 +1,14 @@
-"""Pieces as vectors: the mean hidden state over their events."""
+"""Windows as vectors: hidden states of their events, pooled."""
 
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from amt.errors import LayerError
-from amt.excerpt import Excerpt
+from amt.excerpt import Pooling, Vectors, Window
 from amt.gpt2 import GPT2
+from amt.vocab import AUTOREGRESS
 
 
 def find_depth(model: GPT2, layer: int) -> int:
@@ -27,17 +29,40 @@ def find_depth(model: GPT2, layer: int) -> int:
 
 
 @torch.inference_mode()
-def embed(model: GPT2, excerpts: Sequence[Excerpt], layer: int) -> list[list[float]]:
-    """Mean hidden state over the event tokens of each excerpt, computed as one batch.
+def embed(model: GPT2, windows: Sequence[Window], layer: int, pooling: Pooling = "mean") -> list[Vectors]:
+    """Hidden states of each window's event tokens, computed as one batch.
+
+    Returns:
+        for each window an array of shape (1, width), or (num_tokens, width) without pooling.
 
     Raises:
         LayerError: the model has no such layer.
     """
     depth = find_depth(model, layer)
-    longest = max(len(excerpt.tokens) for excerpt in excerpts)
-    # What is behind an excerpt's end cannot be seen from within it.
-    rows = [excerpt.tokens + [0] * (longest - len(excerpt.tokens)) for excerpt in excerpts]
-    hidden = model.hidden_states(torch.tensor(rows, device=model.device), depth)
-    means = [row[1 : len(each.tokens)].float().mean(dim=0) for row, each in zip(hidden, excerpts, strict=True)]
-    vectors: list[list[float]] = torch.stack(means).tolist()
-    return vectors
+    lengths = torch.tensor([window.num_tokens for window in windows])
+    # What is behind a window's end cannot be seen from within it.
+    tokens = torch.zeros(len(windows), 1 + int(lengths.max()), dtype=torch.int64)
+    tokens[:, 0] = AUTOREGRESS
+    for row, window in zip(tokens, windows, strict=True):
+        row[1 : 1 + window.num_tokens] = torch.from_numpy(window.events.reshape(-1))
+    hidden = model.hidden_states(tokens.to(model.device), depth)[:, 1:]
+    if pooling == "none":
+        return [row[:length].float().numpy(force=True) for row, length in zip(hidden, lengths.tolist(), strict=True)]
+    pooled = _pool(hidden, lengths.to(model.device), pooling).numpy(force=True)
+    return [row[None] for row in pooled]
+
+
+def _pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
+    """One vector of the first `lengths` tokens of each row; shape = (n_rows, width), float32.
+
+    Args:
+        hidden: shape = (n_rows, n_tokens, width).
+        lengths: shape = (n_rows,).
+        pooling: any but none.
+    """
+    if pooling == "last":
+        return hidden[torch.arange(len(hidden), device=hidden.device), lengths - 1].float()
+    behind_end = (torch.arange(hidden.shape[1], device=hidden.device) >= lengths[:, None])[:, :, None]
+    if pooling == "max":
+        return hidden.masked_fill(behind_end, -torch.inf).amax(dim=1).float()
+    return hidden.masked_fill(behind_end, 0).sum(dim=1, dtype=torch.float32) / lengths[:, None]

@@ -4,6 +4,7 @@ AMTError
 ├── MidiError            the bytes cannot be read as MIDI
 │   └── NoNotesError     they can, but hold no note where one is needed
 ├── ArrangementError     a piece cannot be continued, accompanied or filled in as asked
+├── ExcerptError         a piece cannot be embedded as asked
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── InstrumentError      there is no instrument of that name or number
 ├── WishError            what is wished of the music contradicts itself
@@ -27,6 +28,10 @@ class NoNotesError(MidiError):
 
 class ArrangementError(AMTError, ValueError):
     """A piece cannot be continued, accompanied or filled in as asked; the message says why."""
+
+
+class ExcerptError(AMTError, ValueError):
+    """A piece cannot be embedded as asked; the message says why."""
 
 
 class SequenceError(AMTError, ValueError):

@@ -6,6 +6,7 @@ note token is `CONTROL_OFFSET` or higher are controls. Semantics follow `anticip
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -52,15 +53,10 @@ def from_tokens(tokens: Sequence[int]) -> Events:
 
 def from_notes(notes: Iterable[Note]) -> Events:
     """Tokens of the notes, in the order given. Durations of 10 s and more become 9.99 s."""
-    rows = [
-        (
-            ONSET.offset + note.onset,
-            DURATION.offset + min(note.duration, MAX_DURATION_TICKS - 1),
-            NOTE.offset + note.instrument * N_PITCHES + note.pitch,
-        )
-        for note in notes
-    ]
-    return np.array(rows, dtype=np.int64) if rows else empty()
+    onsets, durations, pitches, instruments, _ = np.fromiter(chain.from_iterable(notes), np.int64).reshape(-1, 5).T
+    codes = NOTE.offset + N_PITCHES * instruments + pitches
+    durations = DURATION.offset + np.minimum(durations, MAX_DURATION_TICKS - 1)
+    return np.stack([ONSET.offset + onsets, durations, codes], axis=1)
 
 
 def to_notes(events: Events, velocity: int = DEFAULT_VELOCITY) -> list[Note]:

@@ -8,6 +8,8 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 import mido
+import numpy as np
+from numpy.typing import NDArray
 
 from amt import smf
 from amt.channels import DRUM_CHANNEL, assign_channels
@@ -19,6 +21,8 @@ from amt.vocab import DRUMS, TICKS_PER_SECOND
 
 Fields = dict[str, str | int]
 """A message as mido takes it, without its time."""
+
+Indices = NDArray[np.int64]
 
 UNCLOSED_TICKS: Final = TICKS_PER_SECOND // 4
 """What a note lasts that is never switched off, as in the reference."""
@@ -34,6 +38,11 @@ class Piece(NamedTuple):
 
     notes: list[Note]
     timing: Timing
+
+
+_PITCH_BITS: Final = 7
+_KEY_BITS: Final = 4 + _PITCH_BITS
+"""Of what tells open notes apart, beside the instrument: a channel and a pitch."""
 
 
 def read_notes(data: bytes) -> list[Note]:
@@ -54,46 +63,72 @@ def read_piece(data: bytes) -> Piece:
         MidiError: the bytes are not a MIDI file, or it lasts longer than a day.
     """
     file = smf.read(data)
-    patterns = [[track] for track in file.tracks] if file.type == 2 else [file.tracks]
-    notes: list[Note] = []
-    seconds = 0.0
-    timing = Timing()
-    for tracks in patterns:
-        messages = sorted((message for track in tracks for message in track), key=itemgetter(0))
-        seconds = _read_pattern(file, messages, seconds, notes)
-        timing = Timing.of(file, messages)
-    return Piece(notes, timing)
+    # Type 2 apart, all tracks are one pattern.
+    patterns = np.repeat(np.arange(len(file.lengths)) * (file.type == 2), file.lengths)
+    order = np.lexsort((file.messages[:, 0], patterns))
+    messages, patterns = file.messages[order], patterns[order]
+    starts_pattern = np.diff(patterns, prepend=-1) > 0
+    seconds = _seconds(file, messages, starts_pattern)
+    if len(seconds) and seconds[-1] > MAX_FILE_SECONDS:
+        raise MidiError(f"the MIDI file lasts {seconds[-1] / 3600:.0f} hours: at most 24 are read")
+    begins, ends, instruments = _pair(messages, patterns)
+    onsets = np.rint(TICKS_PER_SECOND * seconds[begins])
+    durations = np.rint(TICKS_PER_SECOND * (seconds[ends] - seconds[begins]))
+    durations[ends < 0] = UNCLOSED_TICKS
+    rows = (onsets.astype(int), durations.astype(int), messages[begins, 3], instruments, messages[begins, 4])
+    notes = list(map(Note, *(row.tolist() for row in rows)))
+    counts_time = np.isin(messages[:, 1], (smf.TEMPO, smf.TIME_SIGNATURE))
+    return Piece(notes, Timing.of(file, messages[counts_time].tolist()))
 
 
-def _read_pattern(file: smf.File, messages: list[smf.Message], seconds: float, notes: list[Note]) -> float:
-    """Append the notes of one pattern that starts at `seconds`; return when it ends."""
-    programs = [0] * 16
-    programs[DRUM_CHANNEL] = DRUMS
-    open_notes: defaultdict[tuple[int, int, int], deque[tuple[int, float]]] = defaultdict(deque)
-    tick_seconds = file.tick_seconds(smf.DEFAULT_TEMPO)
-    previous_tick = 0
-    for tick, kind, channel, data1, velocity in messages:
-        # Summed message by message, in floating point: the reference does so, and halves are rounded on the result.
-        seconds += (tick - previous_tick) * tick_seconds
-        previous_tick = tick
-        if kind == smf.NOTE_ON and velocity:
-            open_notes[channel, programs[channel], data1].append((len(notes), seconds))
-            onset = round(TICKS_PER_SECOND * seconds)
-            notes.append(Note(onset, UNCLOSED_TICKS, data1, programs[channel], velocity))
-        elif kind in (smf.NOTE_ON, smf.NOTE_OFF):
-            opened = open_notes[channel, programs[channel], data1]
-            if opened:
-                index, onset_seconds = opened.popleft()
-                duration = round(TICKS_PER_SECOND * (seconds - onset_seconds))
-                notes[index] = notes[index]._replace(duration=duration)
-        elif kind == smf.PROGRAM_CHANGE:
+def _seconds(file: smf.File, messages: smf.Messages, starts_pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """When each message comes, in seconds from the start of the file; shape = (n_messages,).
+
+    Summed message by message, in floating point: the reference does so, and halves are rounded on the result.
+    """
+    ticks, kinds, _, tempos, _ = messages.T
+    deltas = np.where(starts_pattern, ticks, np.diff(ticks, prepend=0))
+    changes = np.flatnonzero(starts_pattern | (kinds == smf.TEMPO))
+    tempos = np.where(kinds == smf.TEMPO, tempos, smf.DEFAULT_TEMPO)[changes]
+    tick_seconds = [file.tick_seconds(tempo) for tempo in tempos.tolist()]
+    from_here_on = np.repeat(tick_seconds, np.diff(changes, append=len(messages)))
+    until_here = np.roll(from_here_on, 1)
+    until_here[starts_pattern] = file.tick_seconds(smf.DEFAULT_TEMPO)
+    return np.cumsum(deltas * until_here)
+
+
+def _pair(messages: smf.Messages, patterns: Indices) -> tuple[Indices, Indices, Indices]:
+    """(which message switches each note on, which one off or -1, its instrument), as switched on.
+
+    Nothing outlasts its pattern; `patterns` says to which each message belongs.
+    """
+    kinds, channels, data1, velocities = messages.T[1:]
+    wanted = np.flatnonzero(np.isin(kinds, (smf.NOTE_ON, smf.NOTE_OFF, smf.PROGRAM_CHANGE)))
+    switches_on = (kinds == smf.NOTE_ON) & (velocities > 0)
+    columns = (each[wanted].tolist() for each in (patterns, kinds, channels, data1, switches_on))
+    begins: list[int] = []
+    ends: list[int] = []
+    keys: list[int] = []
+    current = -1
+    for index, pattern, kind, channel, pitch, is_on in zip(wanted.tolist(), *columns, strict=True):
+        if pattern != current:
+            current = pattern
+            programs = [0] * 16
+            programs[DRUM_CHANNEL] = DRUMS
+            open_notes: defaultdict[int, deque[int]] = defaultdict(deque)
+        if kind == smf.PROGRAM_CHANGE:
             if channel != DRUM_CHANNEL:
-                programs[channel] = data1
-        elif kind == smf.TEMPO:
-            tick_seconds = file.tick_seconds(data1)
-    if seconds > MAX_FILE_SECONDS:
-        raise MidiError(f"the MIDI file lasts {seconds / 3600:.0f} hours: at most 24 are read")
-    return seconds
+                programs[channel] = pitch
+            continue
+        key = programs[channel] << _KEY_BITS | channel << _PITCH_BITS | pitch
+        if is_on:
+            open_notes[key].append(len(begins))
+            begins.append(index)
+            ends.append(-1)
+            keys.append(key)
+        elif opened := open_notes.get(key):
+            ends[opened.popleft()] = index
+    return np.array(begins, int), np.array(ends, int), np.array(keys, int) >> _KEY_BITS
 
 
 def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | None = None) -> bytes:

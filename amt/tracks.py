@@ -3,8 +3,13 @@
 from difflib import get_close_matches
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from amt import smf
 from amt.errors import ArrangementError
+
+N_CHANNELS: Final = 16
 
 SHOWN_TRACKS: Final = 24
 """So many are listed in a message."""
@@ -48,27 +53,23 @@ def read_tracks(data: bytes) -> Tracks:
         MidiError: the bytes are not a MIDI file.
     """
     file = smf.read(data)
-    begun = [
-        (message.tick, (track, message.channel if file.type == 0 else 0))
-        for track, messages in enumerate(file.tracks)
-        for message in messages
-        if message.kind == smf.NOTE_ON and message.data2
-    ]
+    track = np.repeat(np.arange(len(file.lengths)), file.lengths)
+    begun = np.flatnonzero((file.messages[:, 1] == smf.NOTE_ON) & (file.messages[:, 4] > 0))
     if file.type != 2:  # its patterns follow one another, all others sound together
-        begun.sort(key=lambda each: each[0])
-    keys = sorted({key for _, key in begun})
-    index = {key: place for place, key in enumerate(keys)}
-    return Tracks([_name(data, file, track) for track, _ in keys], [index[key] for _, key in begun])
+        begun = begun[np.argsort(file.messages[begun, 0], kind="stable")]
+    channel = file.messages[begun, 2] if file.type == 0 else 0
+    keys, index = np.unique(track[begun] * N_CHANNELS + channel, return_inverse=True)
+    return Tracks([_name(data, file, track == key // N_CHANNELS) for key in keys], index.tolist())
 
 
-def _name(data: bytes, file: smf.File, track: int) -> str:
-    for message in file.tracks[track]:
-        if message.kind == smf.TRACK_NAME:
-            text = data[message.data1 : message.data1 + message.data2]
-            try:
-                return text.decode().strip("\0 ")
-            except UnicodeDecodeError:
-                return text.decode("latin-1").strip("\0 ")
+def _name(data: bytes, file: smf.File, of_track: NDArray[np.bool_]) -> str:
+    """The first of a track's names; `of_track` says which messages are its."""
+    for begin, length in file.messages[of_track & (file.messages[:, 1] == smf.TRACK_NAME), 3:5]:
+        text = data[begin : begin + length]
+        try:
+            return text.decode().strip("\0 ")
+        except UnicodeDecodeError:
+            return text.decode("latin-1").strip("\0 ")
     return ""
 
 

@@ -2,13 +2,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from amt import midi
 from amt.embedding import embed
 from amt.errors import LayerError
 from amt.events import Note
-from amt.excerpt import take_excerpt
+from amt.excerpt import Pooling, take_excerpt
 from amt.gpt2 import GPT2
+from amt.vocab import AUTOREGRESS
 from tests.conftest import GOLDEN
 
 PIECES = [
@@ -16,6 +18,7 @@ PIECES = [
     [Note(10 * index, 5, 60, 0) for index in range(500)],
     [Note(0, 50, 60, 0), Note(250, 50, 62, 0)],
 ]
+WINDOWS = [take_excerpt(piece).windows[0] for piece in PIECES]
 
 
 @pytest.mark.parametrize("layer", [-1, -3, 0])
@@ -23,23 +26,43 @@ def test_embeddings_are_those_of_the_reference(layer: int, gpt2: GPT2, golden: A
     for case in golden("embed.json"):
         excerpt = take_excerpt(midi.read_notes((GOLDEN / case["file"]).read_bytes()))
         assert excerpt.num_tokens == case["num_tokens"]
-        (vector,) = embed(gpt2, [excerpt], layer)
-        np.testing.assert_allclose(vector, case["mean"][str(layer)], atol=2e-5, rtol=2e-4)
+        ((vector,),) = embed(gpt2, excerpt.windows, layer)
+        np.testing.assert_allclose(vector, case["mean"][str(layer)], atol=1e-5, rtol=2e-5)
 
 
-def test_a_batch_gives_what_each_gives_alone(gpt2: GPT2) -> None:
-    excerpts = [take_excerpt(piece) for piece in PIECES]
-    alone = [embed(gpt2, [excerpt], -1)[0] for excerpt in excerpts]
-    np.testing.assert_allclose(embed(gpt2, excerpts, -1), alone, atol=1e-6)
+@pytest.mark.parametrize("pooling", ["mean", "last", "max", "none"])
+def test_a_batch_gives_what_each_gives_alone(pooling: Pooling, gpt2: GPT2) -> None:
+    for window, together in zip(WINDOWS, embed(gpt2, WINDOWS, -1, pooling), strict=True):
+        (alone,) = embed(gpt2, [window], -1, pooling)
+        assert together.shape == ((window.num_tokens, 32) if pooling == "none" else (1, 32))
+        np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_tokens_without_pooling_are_the_hidden_states_behind_the_mode_token(gpt2: GPT2) -> None:
+    tokens = torch.tensor([[AUTOREGRESS, *WINDOWS[2].events.reshape(-1).tolist()]])
+    (vectors,) = embed(gpt2, WINDOWS[2:], 2, "none")
+    np.testing.assert_allclose(vectors, gpt2.hidden_states(tokens, 2)[0, 1:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "pool"),
+    [
+        ("mean", lambda states: states.mean(axis=0)),
+        ("max", lambda states: states.max(axis=0)),
+        ("last", lambda s: s[-1]),
+    ],
+)
+def test_pooling_is_over_the_events_of_a_window_only(pooling: Pooling, pool: Any, gpt2: GPT2) -> None:
+    for states, (vector,) in zip(embed(gpt2, WINDOWS, -3, "none"), embed(gpt2, WINDOWS, -3, pooling), strict=True):
+        np.testing.assert_allclose(vector, pool(states), atol=1e-5)
 
 
 def test_negative_and_positive_layers_name_the_same_states(gpt2: GPT2) -> None:
-    excerpts = [take_excerpt(PIECES[0])]
     for layer in range(4):
-        assert embed(gpt2, excerpts, layer) == embed(gpt2, excerpts, layer - 4)
+        assert np.array_equal(embed(gpt2, WINDOWS[:1], layer)[0], embed(gpt2, WINDOWS[:1], layer - 4)[0])
 
 
 @pytest.mark.parametrize("layer", [4, -5])
 def test_a_layer_that_is_not_there_is_refused_with_the_range(layer: int, gpt2: GPT2) -> None:
     with pytest.raises(LayerError, match=rf"embed_layer must be in range -4..3 for this model, got {layer}"):
-        embed(gpt2, [take_excerpt(PIECES[0])], layer)
+        embed(gpt2, WINDOWS[:1], layer)

@@ -1,8 +1,23 @@
+from itertools import pairwise
+
+import numpy as np
 import pytest
 
+from amt import events as ev
 from amt.errors import NoNotesError
 from amt.events import Note
-from amt.excerpt import take_excerpt
+from amt.excerpt import Excerpt, Window, combine, normalized, take_excerpt
+from amt.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
+
+DENSE = [Note(10 * index, 5, 60, 0) for index in range(500)]
+SPARSE = [Note(0, 5, 60, 0), Note(30_000, 5, 60, 0)]
+MIXED = [*DENSE, *(Note(5_000 + 130 * index, 300, 40, 32) for index in range(600))]
+
+
+def joined(excerpt: Excerpt) -> ev.Events:
+    """The events of all windows, with their onsets from the first note."""
+    start = excerpt.windows[0].start_ticks
+    return np.concatenate([ev.translate(each.events, each.start_ticks - start) for each in excerpt.windows])
 
 
 def test_a_short_piece_is_taken_whole() -> None:
@@ -11,12 +26,12 @@ def test_a_short_piece_is_taken_whole() -> None:
 
 
 def test_a_long_piece_is_cut_at_whole_events() -> None:
-    excerpt = take_excerpt([Note(10 * index, 5, 60, 0) for index in range(500)])
+    excerpt = take_excerpt(DENSE)
     assert (excerpt.num_tokens, excerpt.original_tokens) == (1_023, 1_500)
 
 
 def test_a_sparse_piece_is_cut_before_100_seconds() -> None:
-    excerpt = take_excerpt([Note(0, 5, 60, 0), Note(30_000, 5, 60, 0)])
+    excerpt = take_excerpt(SPARSE)
     assert excerpt.num_tokens == 3 * (1 + 99)
     assert excerpt.original_tokens == 3 * (2 + 299)
 
@@ -29,7 +44,61 @@ def test_a_day_of_silence_costs_nothing() -> None:
 def test_silence_before_the_first_note_does_not_matter() -> None:
     notes = [Note(0, 50, 60, 0), Note(250, 50, 62, 0)]
     later = [note._replace(onset=note.onset + 3_000) for note in notes]
-    assert take_excerpt(later) == take_excerpt(notes)
+    first, second = take_excerpt(notes), take_excerpt(later)
+    assert np.array_equal(first.windows[0].events, second.windows[0].events)
+    assert second.windows[0].start_ticks == 3_000
+
+
+@pytest.mark.parametrize("notes", [DENSE[:1], DENSE, SPARSE, MIXED, MIXED[::-1]])
+def test_the_windows_of_a_whole_piece_are_all_of_its_events_in_order(notes: list[Note]) -> None:
+    excerpt = take_excerpt(notes, whole=True)
+    events = ev.pad(ev.sort(ev.from_notes(notes)))
+    assert np.array_equal(joined(excerpt), events)
+    assert excerpt.num_tokens == excerpt.original_tokens == events.size
+
+
+@pytest.mark.parametrize("notes", [DENSE, SPARSE, MIXED])
+def test_every_window_fits_the_model_and_could_not_begin_earlier(notes: list[Note]) -> None:
+    windows = take_excerpt(notes, whole=True).windows
+    for window in windows:
+        assert window.events[0, 0] == 0
+        assert window.events[-1, 0] < MAX_ONSET_TICKS
+        assert len(window.events) <= MAX_WINDOW_EVENTS
+    for window, following in pairwise(windows):
+        n_ticks = following.start_ticks - window.start_ticks
+        assert len(window.events) == MAX_WINDOW_EVENTS or n_ticks >= MAX_ONSET_TICKS
+
+
+def test_windows_meet_in_time_and_the_last_ends_with_the_piece() -> None:
+    notes = [note._replace(onset=note.onset + 700) for note in MIXED]
+    windows = take_excerpt(notes, whole=True).windows
+    assert windows[0].start_ticks == 700
+    assert [each.end_ticks for each in windows[:-1]] == [each.start_ticks for each in windows[1:]]
+    assert windows[-1].end_ticks == max(note.onset + note.duration for note in notes)
+
+
+@pytest.mark.parametrize("notes", [DENSE[:1], DENSE, SPARSE, MIXED])
+def test_the_first_window_is_the_same_with_and_without_the_others(notes: list[Note]) -> None:
+    (alone,), (first, *_) = take_excerpt(notes).windows, take_excerpt(notes, whole=True).windows
+    assert np.array_equal(alone.events, first.events)
+    assert alone[1:] == first[1:]
+
+
+def windows_of(*lengths: int) -> list[Window]:
+    return [Window(ev.from_notes(DENSE[:length]), 0, 0) for length in lengths]
+
+
+def test_vectors_of_windows_combine_as_if_their_tokens_had_been_pooled_together() -> None:
+    vectors = np.array([[0, 8], [4, 0]], np.float32)
+    windows = windows_of(1, 3)
+    assert combine(vectors, windows, "mean").tolist() == [[3, 2]]
+    assert combine(vectors, windows, "max").tolist() == [[4, 8]]
+    assert combine(vectors, windows, "last").tolist() == [[4, 0]]
+
+
+def test_normalized_vectors_have_the_length_1_and_their_direction() -> None:
+    vectors = normalized(np.array([[3, 4], [0, -1e-3], [0, 0]], np.float32))
+    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, -1], [0, 0]], atol=1e-7)
 
 
 def test_nothing_cannot_be_excerpted() -> None:

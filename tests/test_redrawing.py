@@ -8,8 +8,8 @@ import pytest
 from tests.conftest import Service
 from tests.test_stream import events, named
 
-# So few notes are wished that a second is often silent.
-SPARSE = {"length_seconds": 1, "density": 0.4}
+# The golden model's random weights leap through time: a second is often silent.
+SPARSE = {"length_seconds": 1, "model_size": "small"}
 
 
 def variation(service: Service, **body: Any) -> dict[str, Any]:
@@ -47,9 +47,8 @@ def test_who_keeps_what_comes_gets_the_silence(service: Service, redrawn: tuple[
 
 
 def test_when_nothing_better_comes_the_first_draw_stays_and_says_what_is_wrong(service: Service) -> None:
-    # Nothing is likely to sound within a second of which the model must leave most to rests.
-    hopeless = {"length_seconds": 1, "density": 0.1, "temperature": 0, "seed": 5}
-    found = variation(service, **hopeless)
+    # Greedy choices are the same with any seed.
+    found = variation(service, temperature=0, seed=5, **SPARSE)
     assert (found["num_events"], found["draws"], found["flaw"], found["seed"]) == (0, 3, "silent", 5)
 
 

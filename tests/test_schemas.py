@@ -14,13 +14,16 @@ from schemas import (
     EXAMPLE_SCALE,
     AccompanyResponse,
     ContinueResponse,
+    EmbedFilesResponse,
     EmbedResponse,
+    FileEmbedding,
     GenerateResponse,
     InfillResponse,
     Metadata,
     PredictRequest,
     PredictResponse,
     Variation,
+    WindowEmbedding,
 )
 
 METADATA = Metadata(
@@ -32,6 +35,14 @@ METADATA = Metadata(
     span_id="0" * 16,
     queue_seconds=0.0,
     compute_seconds=1.5,
+)
+A_FILE = FileEmbedding(
+    windows=[WindowEmbedding(embedding=[0.5], start_seconds=0.0, end_seconds=0.5, num_tokens=3)],
+    embedding_dim=1,
+    layer=-3,
+    num_tokens=3,
+    original_tokens=3,
+    truncated=False,
 )
 VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0.5, seed=0)
 
@@ -72,10 +83,15 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "density": None,
         "num_variations": 1,
         "seed": None,
+        "on_degenerate": "retry",
         "velocity": "auto",
         "bpm": None,
         "model_size": None,
         "embed_layer": -3,
+        "pooling": "mean",
+        "windows": "first",
+        "normalize": False,
+        "midi_inputs": None,
         "midi_input": None,
         "client_job_id": None,
     }
@@ -230,6 +246,43 @@ def test_what_is_not_base64_is_named_so(text: str) -> None:
     assert message.startswith("midi_input is not valid base64: ")
 
 
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        (
+            {"midi_inputs": [EXAMPLE_MIDI], "midi_input": EXAMPLE_MIDI},
+            ("midi_input", "not both"),
+        ),
+        ({"midi_inputs": []}, ("midi_inputs", "at least 1 item")),
+        ({"midi_inputs": [EXAMPLE_MIDI] * 65}, ("midi_inputs", "at most 64 items")),
+        ({"midi_inputs": [EXAMPLE_MIDI, "%"]}, ("midi_inputs", "midi_inputs[1] is not valid base64: ")),
+        ({"midi_inputs": [EXAMPLE_MIDI, " "]}, ("midi_inputs", "midi_inputs[1] is required")),
+        ({"midi_inputs": [EXAMPLE_MIDI], "pooling": "none"}, ("midi_inputs", "cannot be used when pooling is 'none'")),
+        (
+            {"midi_input": EXAMPLE_MIDI, "pooling": "none", "windows": "all"},
+            ("windows", "must be 'first'"),
+        ),
+        ({"midi_input": EXAMPLE_MIDI, "pooling": "sum"}, ("pooling", "'mean', 'last', 'max' or 'none'")),
+        ({"midi_input": EXAMPLE_MIDI, "windows": "last"}, ("windows", "'first', 'all' or 'each'")),
+        ({"midi_input": EXAMPLE_MIDI, "normalize": 1}, ("normalize", "valid boolean")),
+    ],
+)
+def test_an_embed_that_cannot_be_is_one_problem(fields: dict[str, Any], problem: tuple[str, str]) -> None:
+    [(where, *_, message)] = problems({"task": "embed", **fields})
+    assert where == problem[0]
+    assert problem[1] in message
+
+
+def test_several_files_take_the_place_of_one() -> None:
+    request = PredictRequest(task="embed", midi_inputs=[EXAMPLE_MIDI, EXAMPLE_MIDI])
+    assert request.midi_files == [PredictRequest(task="embed", midi_input=EXAMPLE_MIDI).midi_bytes] * 2
+
+
+@pytest.mark.parametrize("fields", [{"midi_inputs": ["%"]}, {"pooling": "none", "windows": "each"}])
+def test_generate_ignores_what_embed_wants(fields: dict[str, Any]) -> None:
+    assert PredictRequest.model_validate(fields).task == "generate"
+
+
 def test_generate_ignores_the_midi() -> None:
     assert PredictRequest(midi_input="not base64").task == "generate"
 
@@ -259,7 +312,7 @@ def test_a_job_with_another_name_is_told_what_is_allowed(job: str) -> None:
 
 
 def test_every_field_is_described() -> None:
-    for model in (PredictRequest, Variation, Metadata):
+    for model in (PredictRequest, Variation, Metadata, FileEmbedding, WindowEmbedding):
         assert all(field["description"] for field in model.model_json_schema()["properties"].values())
 
 
@@ -326,6 +379,7 @@ def test_a_request_survives_the_way_to_the_worker() -> None:
                 "metadata",
             ],
         ),
+        (EmbedFilesResponse(files=[A_FILE], metadata=METADATA), ["task", "files", "metadata"]),
     ],
 )
 def test_an_answer_has_its_fields_in_the_contracts_order_and_is_told_apart_by_its_task(

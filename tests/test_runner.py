@@ -1,0 +1,96 @@
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from amt.prime import Prime
+from opentelemetry.trace import NoOpTracer
+
+from amt import events as ev
+from amt.events import Note
+from amt.excerpt import Excerpt, Pooling, take_excerpt
+from amt.sequence import Request
+from jobs import Embed, Generation, Progress
+from models import ModelStore
+from runner import EMBED_TOKENS, Runner
+from serving.messages import Done, Failed, FromWorker, Ready, Update
+from tests.conftest import GOLDEN
+
+LONG = take_excerpt([Note(10 * index, 5, 60, 0) for index in range(1_500)], whole=True)
+SHORT = take_excerpt([Note(0, 50, 60, 0)])
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    return 500, repr(error)
+
+
+@pytest.fixture
+def runner() -> Iterator[Runner]:
+    checkpoints: Any = dict.fromkeys(["tiny", "small", "medium", "large"], str(GOLDEN / "model"))
+    running = Runner(ModelStore(checkpoints, "cpu", "float32"), "tiny", NoOpTracer(), explain)
+    while not any(isinstance(message, Ready) for message in running.step()):
+        pass
+    return running
+
+
+def wish(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> Embed:
+    return Embed("tiny", {}, False, excerpts, layer, pooling)
+
+
+def until_done(runner: Runner, uid: int) -> list[FromWorker]:
+    """All messages up to that work's end."""
+    messages: list[FromWorker] = []
+    while not any(isinstance(each, Done | Failed) and each.uid == uid for each in messages):
+        messages += runner.step()
+    return messages
+
+
+def test_windows_of_any_lengths_come_back_in_their_order(runner: Runner) -> None:
+    runner.add(1, wish(SHORT, LONG, SHORT))
+    *_, done = until_done(runner, 1)
+    assert isinstance(done, Done)
+    assert len(done.result) == len(LONG.windows) + 2
+    for excerpt, vectors in ((SHORT, done.result[:1]), (LONG, done.result[1:-1]), (SHORT, done.result[-1:])):
+        runner.add(2, wish(excerpt))
+        *_, alone = until_done(runner, 2)
+        assert isinstance(alone, Done)
+        np.testing.assert_allclose(np.concatenate(vectors), np.concatenate(alone.result), atol=1e-5)
+
+
+def test_a_small_embed_does_not_wait_for_a_big_one(runner: Runner) -> None:
+    runner.add(1, wish(LONG))
+    runner.add(2, wish(SHORT))
+    messages = until_done(runner, 2)
+    assert [each.uid for each in messages if isinstance(each, Done)] == [2]
+
+
+def test_embeds_of_different_kinds_take_turns(runner: Runner) -> None:
+    runner.add(1, wish(LONG))
+    runner.add(2, wish(SHORT, layer=0))
+    runner.add(3, wish(SHORT, pooling="max"))
+    assert [each.uid for each in until_done(runner, 1) if isinstance(each, Done)] == [2, 3, 1]
+
+
+def test_a_step_computes_no_more_windows_than_a_batch_holds(runner: Runner) -> None:
+    runner.add(1, wish(LONG))
+    n_steps = 0
+    while not any(isinstance(each, Done) for each in runner.step()):
+        n_steps += 1
+    assert n_steps + 1 >= LONG.num_tokens / EMBED_TOKENS["cpu"]
+
+
+def test_an_embed_that_nobody_waits_for_leaves_between_its_windows(runner: Runner) -> None:
+    runner.add(1, wish(LONG))
+    assert not list(runner.step())
+    runner.cancel(1)
+    assert runner.patience_seconds > 0
+    assert not list(runner.step())
+
+
+def test_music_gets_its_events_between_the_windows_of_an_embed(runner: Runner) -> None:
+    sequence = Request(end_ticks=10_000_000, start_ticks=0, prompt=ev.empty(), top_p=1.0, seed=0)
+    runner.add(1, Generation("tiny", {}, True, Prime([], 0), (sequence,)))
+    runner.add(2, wish(LONG))
+    updates = [each.data for each in until_done(runner, 2) if isinstance(each, Update)]
+    assert isinstance(updates[-1], Progress)
+    assert updates[-1].n_events >= len(LONG.windows) - 1
