@@ -28,8 +28,11 @@ MOST_PARTS: Final = 6
 BALANCE: Final = 3.0
 """Nats a second: a part comes in, or back, within a few seconds against almost any odds."""
 
-BALANCE_BY_THE_END: Final = 20.0
+BALANCE_BY_THE_END: Final = 30.0
 """Nats, at least: in a short span a part must come in sooner."""
+
+OVERDUE_SECONDS: Final = 2.0
+"""Parts that are written around others begin with them, not seconds later."""
 
 LEAST_DENSITY, MOST_DENSITY = 3.0, 6.0
 """Notes a second of an accompaniment that has no model to follow."""
@@ -63,7 +66,7 @@ def to_accompany(
         balance_is_open: whether the caller leaves that open too.
     """
     if balance_is_open:
-        wishes = replace(wishes, balance=_balance(arrangement))
+        wishes = _balanced(wishes, arrangement)
     replaced = [note for note in others if arrangement.start_ticks <= note.onset < arrangement.end_ticks]
     if wishes.density is None:
         wishes = replace(wishes, density=_density(replaced, arrangement) or _beside(fixed))
@@ -97,7 +100,7 @@ def to_fill_in(
         balance_is_open: whether the caller leaves that open too.
     """
     if balance_is_open:
-        wishes = replace(wishes, balance=_balance(arrangement))
+        wishes = _balanced(wishes, arrangement)
     if not wishes.groups:
         playing = frozenset(note.instrument for note in notes) - wishes.excluded
         wishes = replace(wishes, groups=(playing,) if playing else ())
@@ -109,12 +112,9 @@ def to_fill_in(
     return wishes
 
 
-def _balance(arrangement: Arrangement) -> float:
-    return max(BALANCE, BALANCE_BY_THE_END / _seconds(arrangement))
-
-
-def _seconds(arrangement: Arrangement) -> float:
-    return (arrangement.end_ticks - arrangement.start_ticks) / TICKS_PER_SECOND
+def _balanced(wishes: Wishes, arrangement: Arrangement) -> Wishes:
+    seconds = (arrangement.end_ticks - arrangement.start_ticks) / TICKS_PER_SECOND
+    return replace(wishes, balance=max(BALANCE, BALANCE_BY_THE_END / seconds), overdue_seconds=OVERDUE_SECONDS)
 
 
 def _density(notes: Iterable[Note], arrangement: Arrangement, around_ticks: int = 0) -> float:

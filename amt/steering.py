@@ -38,7 +38,7 @@ class Steering:
         self._wishes, self._start = wishes, start_ticks
         self._n_notes = 0
         self._ends: list[int] = []
-        self._heard = [start_ticks] * len(wishes.groups)
+        self._heard = [start_ticks - round(wishes.overdue_seconds * TICKS_PER_SECOND)] * len(wishes.groups)
         self.silent_groups = set(range(len(wishes.groups)))
 
     def hear(self, onset: int, duration: int, instrument: int) -> None:

@@ -45,6 +45,7 @@ class Wishes:
         groups: if any, only these instruments may play; of each group one should.
         excluded: instruments that may not.
         balance: nats that a group's notes gain for each second of its silence; 0 is off.
+        overdue_seconds: for so long all groups count as silent when the new notes begin.
         pitch_range: the lowest and the highest pitch of all instruments but drums.
         pitch_ranges: those of single instruments, drums too; they go before `pitch_range`.
         max_polyphony: how many new notes may sound at a time.
@@ -54,6 +55,7 @@ class Wishes:
     groups: tuple[frozenset[int], ...] = ()
     excluded: frozenset[int] = frozenset()
     balance: float = 0.0
+    overdue_seconds: float = 0.0
     pitch_range: tuple[int, int] | None = None
     pitch_ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     max_polyphony: int | None = None

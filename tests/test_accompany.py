@@ -74,11 +74,13 @@ def test_what_the_others_played_is_replaced_but_for_the_prime(melody: dict[str, 
     assert all(note.onset >= 200 and note.onset + note.duration <= 660 for note in new)
 
 
-def test_the_parts_of_an_orchestra_come_back_note_for_note(http: httpx.Client) -> None:
+@pytest.mark.parametrize("model_size", ["tiny", "small"])  # the latter with random weights
+def test_the_parts_of_an_orchestra_come_back_note_for_note(model_size: str, http: httpx.Client) -> None:
     playing = Counter(note.instrument for note in midi.read_notes(CASTLE))
     chosen = [instrument for instrument, _ in playing.most_common(2)]
     fixed = [note for note in midi.read_notes(CASTLE) if note.instrument in chosen]
-    (variation,) = accompany(http, CASTLE, melody_instruments=chosen, length_seconds=3)["variations"]
+    body = {"melody_instruments": chosen, "length_seconds": 3, "model_size": model_size}
+    (variation,) = accompany(http, CASTLE, **body)["variations"]
     assert all(note.onset + note.duration <= 300 for note in new_notes(variation, fixed))
 
 

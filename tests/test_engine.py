@@ -187,6 +187,21 @@ def test_a_prompt_with_many_instruments_gets_no_new_ones(gpt2: GPT2) -> None:
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
 
 
+def test_there_is_an_onset_for_what_comes_before_the_first_control() -> None:
+    sequence = Sequence(Request(end_ticks=900, controls=ev.as_controls(ev.from_notes([ev.Note(300, 9, 60, 0)]))))
+    control = sequence.given()
+    assert control
+    sequence.append(control)
+    assert sequence.given() is None
+    assert sequence.earliest == 0
+
+
+def test_instruments_that_the_piece_has_anyway_count(gpt2: GPT2) -> None:
+    asked = Request(FAR, heard=frozenset(range(20)), sampling=in_every_slot(Sampling(top_p=1.0)))
+    (sequence,) = decode(Engine(gpt2), [asked], 40)
+    assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
+
+
 def test_a_prompt_past_the_start_is_refused(gpt2: GPT2) -> None:
     with pytest.raises(SequenceError, match="past the start"):
         Engine(gpt2).add(replace(request(10), start_ticks=5))

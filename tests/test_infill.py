@@ -1,7 +1,8 @@
 """Task infill, over HTTP, with the bundled model."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 
 from amt import midi
 from amt.events import Note
+from amt.tracks import read_tracks
 from tests.conftest import GOLDEN, Service
 from tests.test_api import encoded, notes_of, predict, refusal
 from tests.test_stream import events, named
@@ -39,16 +41,19 @@ def test_infill_answers_as_documented(http: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["easyrpg_castle1", "freedoom_e1m2", "twenty_programs", "chorale_010"])
-@pytest.mark.parametrize("start", [0, 3.33])
-def test_what_lies_outside_the_span_comes_back_note_for_note(name: str, start: float, http: httpx.Client) -> None:
+@pytest.mark.parametrize(("start", "model_size"), [(0, "tiny"), (3.33, "tiny"), (3.33, "small")])
+def test_what_lies_outside_the_span_comes_back_note_for_note(
+    name: str, start: float, model_size: str, http: httpx.Client
+) -> None:
     data = (GOLDEN / f"midi/{name}.mid").read_bytes()
     first, last = round(start * 100), round(start * 100) + 250
     outside = Counter(note for note in midi.read_notes(data) if not first <= note.onset < last)
-    (variation,) = infill(http, data, start_seconds=start, end_seconds=start + 2.5, seed=1)["variations"]
+    body = {"start_seconds": start, "end_seconds": start + 2.5, "seed": 1, "model_size": model_size}
+    (variation,) = infill(http, data, **body)["variations"]
     notes = Counter(notes_of(variation))
     assert notes >= outside
     new = list((notes - outside).elements())
-    assert new
+    assert new or model_size == "small"  # whose weights are random, and leap
     assert all(first <= note.onset and note.onset + note.duration <= last for note in new)
 
 
@@ -100,3 +105,24 @@ def test_what_cannot_be_filled_in_is_refused_with_the_reason(
     data: bytes, body: dict[str, Any], complaint: str, http: httpx.Client
 ) -> None:
     assert complaint in refusal(http, task="infill", midi_input=encoded(data), **body)
+
+
+@pytest.mark.slow
+def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
+    start: Callable[..., Service], tmp_path: Path
+) -> None:
+    from benchmarks.decode import random_small
+
+    own = start("--default-model", "small", "--model-small", str(random_small(tmp_path)))
+    own.wait_until_ready()
+    with httpx.Client(base_url=own.url, timeout=300) as http:
+        outside = Counter(note for note in midi.read_notes(CASTLE) if not 400 <= note.onset < 600)
+        for variation in infill(http, CASTLE, **SPAN, num_variations=2)["variations"]:
+            assert Counter(notes_of(variation)) >= outside
+        body = {"task": "accompany", "midi_input": encoded(CASTLE), "melody_tracks": [1], "length_seconds": 3}
+        fixed = Counter(
+            note for note, track in zip(midi.read_notes(CASTLE), read_tracks(CASTLE).of_notes, strict=True) if not track
+        )
+        for variation in predict(http, **body, num_variations=2)["variations"]:
+            assert Counter(notes_of(variation)) >= fixed
+    assert own.stop() == 0

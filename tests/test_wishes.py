@@ -8,6 +8,7 @@ from amt.engine import Engine
 from amt.errors import SequenceError, WishError
 from amt.gpt2 import GPT2
 from amt.sequence import Request, Sequence
+from amt.steering import Steering
 from amt.vocab import DRUMS, DURATION, NOTE, REST
 from amt.wishes import Sampling, Wishes, in_every_slot
 
@@ -140,3 +141,10 @@ def test_wished_instruments_enter_beside_many_others(gpt2: GPT2) -> None:
     requests = [Request(end_ticks=20_000, prompt=prompt, wishes=wishes, seed=seed) for seed in range(3)]
     for sequence in decode(gpt2, requests):
         assert {note.instrument for note in ev.to_notes(sequence.generated)} == {60, 61}
+
+
+def test_groups_that_are_overdue_are_brought_in_from_the_start() -> None:
+    wishes = Wishes(groups=(frozenset({4}),), balance=1.5, overdue_seconds=2.0)
+    biases = Steering(wishes, 700).biases(700)
+    assert biases is not None
+    assert biases[4] == 3.0
