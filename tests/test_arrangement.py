@@ -1,3 +1,4 @@
+import pickle
 import random
 from collections import Counter
 from itertools import pairwise
@@ -22,6 +23,7 @@ from amt.errors import ArrangementError, NoNotesError
 from amt.events import Note
 from amt.sequence import Sequence
 from amt.vocab import DRUMS, MAX_WINDOW_EVENTS
+from jobs import Generation
 from tests.conftest import GOLDEN
 
 NOTES = [Note(300, 50, 64, 1, 99), Note(0, 1_500, 60, 0, 5), Note(499, 200, 62, 0), Note(500, 50, 65, 0)]
@@ -240,3 +242,11 @@ def test_a_random_walk_of_spans_touches_nothing_outside() -> None:
         arrangement = infill(CASTLE, start, start + rng.randrange(10, 1_000), {rng.choice(CASTLE).instrument})
         assert not Counter(arrangement.kept) - Counter(CASTLE)
         assert all(first.onset <= second.onset for first, second in pairwise(arrangement.kept))
+
+
+def test_a_piece_is_not_sent_to_the_worker_beside_what_it_decodes() -> None:
+    arrangement = continue_from_end(CASTLE, 500, 100)
+    work = Generation("tiny", {}, False, arrangement, (arrangement.request(),))
+    received = pickle.loads(pickle.dumps(work))
+    assert not hasattr(received, "arrangement")
+    assert (received.sequences[0].prompt == work.sequences[0].prompt).all()
