@@ -246,7 +246,9 @@ def test_a_random_walk_of_spans_touches_nothing_outside() -> None:
 
 def test_a_piece_is_not_sent_to_the_worker_beside_what_it_decodes() -> None:
     arrangement = continue_from_end(CASTLE, 500, 100)
-    work = Generation("tiny", {}, False, arrangement, (arrangement.request(),))
+    work = Generation(
+        "tiny", {}, streams=False, redraws=False, arrangement=arrangement, sequences=(arrangement.request(),)
+    )
     received = pickle.loads(pickle.dumps(work))
     assert not hasattr(received, "arrangement")
     assert (received.sequences[0].prompt == work.sequences[0].prompt).all()
