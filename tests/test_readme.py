@@ -24,7 +24,13 @@ PYTHON = [text for language, text in BLOCKS if language == "python"]
 def folder(tmp_path: Path) -> Path:
     """An empty folder with the files that the examples assume."""
     shutil.copy(GOLDEN / "midi/freedoom_e1m2.mid", tmp_path / "input.mid")
+    shutil.copy(GOLDEN / "midi/scale_type0.mid", tmp_path / "melody.mid")
+    for collection, pieces in (("chorales", "chorale_*.mid"), ("quartets", "*_m*.mid")):
+        (tmp_path / collection).mkdir()
+        for piece in (GOLDEN / "midi").glob(pieces):
+            shutil.copy(piece, tmp_path / collection)
     shutil.copy(PROJECT / "client.py", tmp_path)
+    shutil.copy(PROJECT / "commands.py", tmp_path)
     return tmp_path
 
 

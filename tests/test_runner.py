@@ -3,10 +3,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amt.prime import Prime
 from opentelemetry.trace import NoOpTracer
 
-from amt import events as ev
+from amt.arrangement import from_nothing
 from amt.events import Note
 from amt.excerpt import Excerpt, Pooling, take_excerpt
 from amt.sequence import Request
@@ -88,8 +87,7 @@ def test_an_embed_that_nobody_waits_for_leaves_between_its_windows(runner: Runne
 
 
 def test_music_gets_its_events_between_the_windows_of_an_embed(runner: Runner) -> None:
-    sequence = Request(end_ticks=10_000_000, start_ticks=0, prompt=ev.empty(), top_p=1.0, seed=0)
-    runner.add(1, Generation("tiny", {}, True, Prime([], 0), (sequence,)))
+    runner.add(1, Generation("tiny", {}, True, False, from_nothing(10_000_000), (Request(end_ticks=10_000_000),)))
     runner.add(2, wish(LONG))
     updates = [each.data for each in until_done(runner, 2) if isinstance(each, Update)]
     assert isinstance(updates[-1], Progress)
