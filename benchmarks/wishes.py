@@ -1,0 +1,74 @@
+"""What wishes cost: `uv run python -m benchmarks.wishes [--device cuda]`.
+
+Milliseconds per step without any and with all of them, in turns, for the bundled model and for random weights of size
+small's shape. Prints a Markdown table.
+"""
+
+import argparse
+import tempfile
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from amt.checkpoint import read_config, read_weights
+from amt.engine import Engine
+from amt.gpt2 import GPT2
+from amt.sequence import Request
+from amt.wishes import NO_WISHES, Sampling, Wishes, in_every_slot
+from benchmarks.decode import milliseconds, random_small, step
+from models import find_device, find_dtype
+
+EVENTS, ROUNDS = 40, 7
+TINY = Path(__file__).parent.parent / "weights/tiny"
+
+ALL_WISHES = Wishes(
+    groups=(frozenset({0}), frozenset({32, 33}), frozenset(range(40, 48)), frozenset({128})),
+    excluded=frozenset({43}),
+    balance=1.0,
+    pitch_range=(36, 90),
+    pitch_ranges={32: (28, 55)},
+    max_polyphony=8,
+    density=8,
+)
+
+
+def begun(model: GPT2, n_rows: int, sampling: Sampling, wishes: Wishes) -> Engine:
+    """An engine with so many sequences, a few events in."""
+    engine = Engine(model)
+    for row in range(n_rows):
+        engine.add(Request(end_ticks=10**9, sampling=in_every_slot(sampling), wishes=wishes, seed=row))
+    step(engine, 5)
+    return engine
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1, 16])
+    args = parser.parse_args()
+    device = find_device(args.device)
+    dtype = find_dtype(args.dtype, device)
+    kinds = {"none": (Sampling(), NO_WISHES), "all": (Sampling(0.9, 0.97, 200, 0.001), ALL_WISHES)}
+    print(f"{device}, {dtype}, {torch.get_num_threads()} threads\n")
+    print("| model, rows | ms per step without wishes | with all | ratio |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as temporary:
+        folders = {"tiny": TINY, "small's shape": random_small(Path(temporary))}
+        for name, folder in folders.items():
+            model = GPT2(read_config(folder), read_weights(folder), dtype, device)
+            for n_rows in args.rows:
+                times: dict[str, list[float]] = {kind: [] for kind in kinds}
+                for _ in range(ROUNDS):
+                    for kind, wishes in kinds.items():
+                        engine = begun(model, n_rows, *wishes)
+                        times[kind].append(milliseconds(partial(step, engine, EVENTS), device) / EVENTS)
+                none, wished = median(times["none"]), median(times["all"])
+                ratio = median(b / a for a, b in zip(times["none"], times["all"], strict=True))
+                print(f"| {name}, {n_rows} | {none:.2f} | {wished:.2f} | {ratio:.3f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
