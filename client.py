@@ -105,9 +105,9 @@ class MusicOptions(Options, total=False):
     temperature: Annotated[BySlot | None, "0 the likeliest only, 1 as learnt, up to 2 bolder (default: 1)"]
     top_k: Annotated[BySlot | None, "choose among so many of the likeliest, 1 to 512 (default: all)"]
     min_p: Annotated[BySlot | None, "never choose what is less likely than this share of the likeliest (default: 0)"]
-    instruments: Annotated[Names | None, "who may play: General MIDI names, numbers (128: drums) or families"]
-    exclude_instruments: Annotated[Names | None, "who may not"]
-    instrument_balance: Annotated[float | None, "how strongly silent ones are brought in, 0 to 10 (default: 1)"]
+    instruments: Annotated[Names | None, "who plays new notes: General MIDI names, numbers (128: drums) or families"]
+    exclude_instruments: Annotated[Names | None, "who does not; likewise"]
+    instrument_balance: Annotated[float | None, "how soon each of them comes in, 0 to 10 (default: 1 or 3)"]
     pitch_range: Annotated[PitchRanges | None, "lowest and highest pitch of new notes, of all or by instrument"]
     max_polyphony: Annotated[int | None, "how many new notes may sound at a time, 1 to 64"]
     density: Annotated[float | None, "how many new notes a second are aimed at, 0.1 to 50"]
@@ -448,9 +448,10 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         headers: Headers = None,
         **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """New parts around the one that `melody_instruments` play or that `melody_tracks` hold, which is kept.
+        """New parts around the one that `melody_instruments` play or that `melody_tracks` hold, in place of all others.
 
-        By default everything is kept and accompanied, from the start to the end.
+        By default everything is kept and accompanied, from its start to its end. Before `prime_seconds` the others are
+        kept too.
         """
         melody = {"melody_instruments": melody_instruments, "melody_tracks": melody_tracks}
         seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}

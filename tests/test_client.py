@@ -29,6 +29,7 @@ from client import (
     Busy,
     ConnectionFailed,
     ConnectionLost,
+    EmbedOptions,
     Event,
     Fields,
     InvalidRequest,
@@ -661,6 +662,84 @@ def test_leaving_the_loop_frees_the_services_place(service: Service) -> None:
         for _ in each.stream(length_seconds=120, num_variations=5):
             break
         service.wait_for("anticipatory_batch_rows", 0)
+
+
+# Every task of the real service
+
+DOOM = GOLDEN / "midi/freedoom_e1m2.mid"
+
+
+def notes_in(result: Mapping[str, Any]) -> Counter[Any]:
+    return Counter(midi.read_notes(result["variations"][0]["midi_bytes"]))
+
+
+def test_the_service_makes_what_the_options_ask_for(service: Service, ask: Ask) -> None:
+    options: MusicOptions = {
+        "top_p": {"note": 0.9},
+        "temperature": 1.1,
+        "top_k": {"onset": 40},
+        "min_p": 0.01,
+        "instruments": ["Acoustic Bass", "drums", 0],
+        "exclude_instruments": (40, "Organ"),
+        "instrument_balance": 2,
+        "pitch_range": {"Acoustic Bass": (28, 55)},
+        "max_polyphony": 4,
+        "density": 8,
+        "velocity": 99,
+        "bpm": 90,
+        "num_variations": 1,
+        "seed": 4,
+        "on_degenerate": "keep",
+        "model_size": "tiny",
+        "client_job_id": "job",
+    }
+    result = ask(service.url, "generate", 3, **options)
+    notes = notes_in(result)
+    assert {note.instrument for note in notes} <= {0, 32, 128}
+    assert {note.velocity for note in notes} == {99}
+    assert all(28 <= note.pitch <= 55 for note in notes if note.instrument == 32)
+    assert (result["metadata"]["client_job_id"], result["variations"][0]["seed"]) == ("job", 4)
+    assert ask(service.url, "generate", 3, **options)["variations"] == result["variations"]
+
+
+def test_the_service_goes_on_from_the_end(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "continue_midi", DOOM, 3, 2, prime_from="end", seed=1)
+    assert notes_in(result) > Counter(midi.read_notes(DOOM.read_bytes()))
+
+
+def test_the_service_accompanies(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "accompany", DOOM, melody_tracks=[1], length_seconds=2, velocity=1, seed=1)
+    assert result["task"] == "accompany"
+    assert {note.onset < 200 for note in notes_in(result) if note.velocity == 1} == {True}
+
+
+def test_the_service_fills_in(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "infill", DOOM, 5, 7, velocity=1, seed=1)
+    fixed = Counter(note for note in midi.read_notes(DOOM.read_bytes()) if not 500 <= note.onset < 700)
+    new = notes_in(result) - fixed
+    assert notes_in(result) >= fixed
+    assert {(500 <= note.onset < 700, note.velocity) for note in new} == {(True, 1)}
+
+
+def test_the_service_embeds_many_files_as_each_alone(service: Service, ask: Ask, embed_many: Ask) -> None:
+    paths = [GOLDEN / f"midi/{name}.mid" for name in ("chorale_001", "freedoom_map32", "drums_and_bass")]
+    options: EmbedOptions = {"windows": "all", "normalize": True, "model_size": "small"}
+    for path, result in zip(paths, embed_many(service.url, paths, -1, **options), strict=True):
+        alone = ask(service.url, "embed", path, -1, **options)
+        assert result.pop("embedding") == pytest.approx(alone.pop("embedding"), abs=1e-5)
+        assert {**result, "metadata": None} == {**alone, "metadata": None}
+
+
+def test_the_service_embeds_each_token(service: Service, embed_many: Ask) -> None:
+    [result] = embed_many(service.url, [GOLDEN / "midi/chorale_001.mid"], -1, pooling="none", model_size="small")
+    assert len(result["token_embeddings"]) == result["num_tokens"]
+
+
+def test_the_service_names_the_file_that_it_refuses(service: Service, embed_many: Ask) -> None:
+    with pytest.raises(InvalidRequest, match=r"^midis\[1\]: not a MIDI file"):
+        embed_many(service.url, [DOOM, b"hello"])
+    with pytest.raises(InvalidRequest, match=r"^midis\[0\]: not a MIDI file"):
+        embed_many(service.url, [b"hello"])
 
 
 def test_the_key_opens_a_service_that_asks_for_one() -> None:
