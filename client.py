@@ -56,7 +56,7 @@ QUICK_TIMEOUT_SECONDS: Final = 10.0
 
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30.0
-UNAUTHORIZED, UNPROCESSABLE, BUSY, UNAVAILABLE = 401, 422, 429, 503
+UNAUTHORIZED, TOO_LARGE, UNPROCESSABLE, BUSY, UNAVAILABLE = 401, 413, 422, 429, 503
 
 MAX_FILES: Final = 16
 """In one request of `embed_many`, which the service limits to 64 files and 1,024 windows."""
@@ -352,7 +352,7 @@ class _Batch:
     def split(self, answer: Result) -> list[Result]:
         """A result for each file, as if it had been sent alone."""
         files = answer.pop("files", [{}])
-        return [answer | file for file in files]
+        return [file | answer for file in files]
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
@@ -361,7 +361,7 @@ class _Batch:
             yield
         except InvalidRequest as error:
             detail = error.detail
-            if isinstance(detail, str) and error.status == UNPROCESSABLE:
+            if isinstance(detail, str) and error.status in (TOO_LARGE, UNPROCESSABLE):
                 prefix = f"{self.names[0]}: " if len(self.names) == 1 else ""
                 detail = prefix + re.sub(r"midi_inputs\[(\d+)\]", lambda match: self.names[int(match[1])], detail)
             raise _service_error(error.status, detail) from error
