@@ -718,6 +718,15 @@ def test_the_service_fills_in(service: Service, ask: Ask) -> None:
     assert {(500 <= note.onset < 700, note.velocity) for note in new} == {(True, 1)}
 
 
+def test_the_service_tells_what_is_void(service: Service, hear: Ask) -> None:
+    """Greedy random weights are silent, however often they are asked."""
+    fields: Fields = {"length_seconds": 1, "temperature": 0, "model_size": "small"}
+    *others, (_, result) = hear(service.url, **fields)
+    assert result["variations"][0]["draws"] == 3
+    void = [event.data for event in others if event.name == "discard"]
+    assert void == [{"variation": 0, "reason": "silent"}] * 3  # after the last draw the first one stays
+
+
 def test_the_service_embeds_many_files_as_each_alone(service: Service, ask: Ask, embed_many: Ask) -> None:
     paths = [GOLDEN / f"midi/{name}.mid" for name in ("chorale_001", "freedoom_map32", "drums_and_bass")]
     options: EmbedOptions = {"windows": "all", "normalize": True, "model_size": "small"}

@@ -15,8 +15,9 @@ from typing import Any, get_type_hints
 import pytest
 
 import commands
+from amt import midi
 from client import Event, Fields
-from tests.conftest import PROJECT
+from tests.conftest import PROJECT, Service
 from tests.scripted import EMBEDDING, METADATA, MIDI, NOTE, PROGRESS, Answer, Handler, Scripted, music, streamed
 
 
@@ -236,6 +237,20 @@ def test_the_summary_tells_of_draws_and_flaws(
     _, stdout, _ = in_process(capsys, "generate", "--base-url", scripted.url, "--out", str(tmp_path / "new.mid"))
     notes = "4 notes, 3 notes (drawn 2 times), 2 notes (stuck, though drawn 3 times), 1 note (silent)"
     assert f": {notes}, 10.0 s, tiny on cpu, " in stdout
+
+
+def test_the_service_is_asked_with_flags(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new.mid"
+    flags = (
+        "--length-seconds 2 --instruments 'Acoustic Bass' drums --pitch-range 'Acoustic Bass=28-55' --top-p note=0.9"
+    )
+    call = ["generate", *shlex.split(flags), "--base-url", service.url, "--out", str(out)]
+    assert in_process(capsys, *call)[::2] == (0, "")
+    notes = midi.read_notes(out.read_bytes())
+    assert all(note.instrument == 128 or (note.instrument == 32 and 28 <= note.pitch <= 55) for note in notes)
+    silent = ["generate", "--temperature", "0", "--length-seconds", "1", "--model-size", "small"]
+    _, stdout, _ = in_process(capsys, *silent, "--base-url", service.url, "--out", str(out))
+    assert stdout.startswith(f"{out}: 0 notes (silent, though drawn 3 times), 1.0 s, small on cpu, ")
 
 
 @pytest.mark.parametrize(
