@@ -1,4 +1,4 @@
-"""A client for the service, for programs and for the command line. It needs nothing but httpx.
+"""A client for the service. It needs nothing but httpx; with commands.py beside it, it is a command too.
 
     python client.py generate --length-seconds 10 --out out.mid
 
@@ -16,27 +16,34 @@ AnticipatoryError
 """
 # ruff: noqa: N818 (names of errors that read as what happened)
 
-import argparse
 import asyncio
 import base64
 import email.utils
-import errno
 import itertools
 import json
 import os
 import random
+import re
 import ssl
 import sys
-import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Coroutine,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import httpx
 
@@ -49,8 +56,13 @@ QUICK_TIMEOUT_SECONDS: Final = 10.0
 
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30.0
-UNAUTHORIZED, BUSY, UNAVAILABLE = 401, 429, 503
-BAR_WIDTH: Final = 24
+UNAUTHORIZED, TOO_LARGE, UNPROCESSABLE, BUSY, UNAVAILABLE = 401, 413, 422, 429, 503
+
+MAX_FILES: Final = 16
+"""In one request of `embed_many`, which the service limits to 64 files and 1,024 windows."""
+
+MAX_FILES_CHARACTERS: Final = 4_000_000
+"""Of base64, likewise; the service takes 8 MiB by default."""
 
 Result: TypeAlias = dict[str, Any]
 """The service's answer as it came, and in each variation also `midi_bytes`."""
@@ -61,17 +73,83 @@ Midi: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
 Headers: TypeAlias = Mapping[str, str] | None
 """Sent along as they are: `traceparent`, for instance."""
 
-Task: TypeAlias = Literal["generate", "continue", "embed"]
+Task: TypeAlias = Literal["generate", "continue", "accompany", "infill", "embed"]
+
+BySlot: TypeAlias = float | Mapping[Literal["onset", "duration", "note"], float]
+"""One number for each of the three choices that make a note, or numbers for some of them."""
+
+PrimeFrom: TypeAlias = Literal["start", "end"]
+
+Names: TypeAlias = Sequence[int | str]
+"""Instruments: General MIDI names, numbers (0 to 127, 128 for drums) or families. Tracks: names, or numbers from 1."""
+
+PitchRanges: TypeAlias = Sequence[int] | Mapping[str, Sequence[int]]
+"""The lowest and the highest pitch, of all instruments but drums or by instrument."""
 
 AnswerT = TypeVar("AnswerT")
 EventsT = TypeVar("EventsT")
+ResultsT = TypeVar("ResultsT")
+
+
+class Options(TypedDict, total=False):
+    """What any request may say. Here and below: what is None, or not given, is as the service has it by default."""
+
+    model_size: Annotated[str | None, "tiny, small, medium or large (default: the service's)"]
+    client_job_id: Annotated[str | None, "your own name for this job"]
+
+
+class MusicOptions(Options, total=False):
+    """What a request for music may say of it."""
+
+    top_p: Annotated[BySlot | None, "0.1 tame to 1 wild (default: 0.95)"]
+    temperature: Annotated[BySlot | None, "0 the likeliest only, 1 as learnt, up to 2 bolder (default: 1)"]
+    top_k: Annotated[BySlot | None, "choose among so many of the likeliest, 1 to 512 (default: all)"]
+    min_p: Annotated[BySlot | None, "never choose what is less likely than this share of the likeliest (default: 0)"]
+    instruments: Annotated[Names | None, "who plays new notes: General MIDI names, numbers (128: drums) or families"]
+    exclude_instruments: Annotated[Names | None, "who does not; likewise"]
+    instrument_balance: Annotated[float | None, "how soon each of them comes in, 0 to 10 (default: 1 or 3)"]
+    pitch_range: Annotated[PitchRanges | None, "lowest and highest pitch of new notes, of all or by instrument"]
+    max_polyphony: Annotated[int | None, "how many new notes may sound at a time, 1 to 64"]
+    density: Annotated[float | None, "how many new notes a second are aimed at, 0.1 to 50"]
+    velocity: Annotated[int | Literal["auto"] | None, "how loud new notes are, 1 to 127 (default: auto)"]
+    bpm: Annotated[float | None, "tempo of the file's grid, 20 to 300; moves no note (default: the input's, or 120)"]
+    num_variations: Annotated[int | None, "how many results, 1 to 5 (default: 1)"]
+    seed: Annotated[int | None, "for the same music again (default: a new one)"]
+    on_degenerate: Annotated[
+        Literal["retry", "keep"] | None, "what is silent or stuck is drawn again (default), or kept"
+    ]
+
+
+class EmbedOptions(Options, total=False):
+    """What a request for vectors may say of them."""
+
+    pooling: Annotated[Literal["mean", "last", "max", "none"] | None, "how tokens become a vector (default: mean)"]
+    windows: Annotated[
+        Literal["first", "all", "each"] | None,
+        "first 341 events (default), all, or a vector for each 341",
+    ]
+    normalize: Annotated[bool | None, "scale vectors to the length 1"]
+
+
+class Fields(MusicOptions, EmbedOptions, total=False):
+    """What a request of some task may say, but for the file."""
+
+    length_seconds: Annotated[float | None, "new music, 1 to 120 (default: 20; accompany: to the end)"]
+    prime_seconds: Annotated[float | None, "how much is kept before new music, up to 60 (default: 5; accompany: 0)"]
+    prime_from: Annotated[PrimeFrom | None, "go on from the input's first seconds (default), or its end"]
+    melody_instruments: Annotated[Names | None, "what is accompanied: all that these play (default: everything)"]
+    melody_tracks: Annotated[Names | None, "likewise by track: names, or numbers from 1"]
+    start_seconds: Annotated[float | None, "where the span begins that is written anew"]
+    end_seconds: Annotated[float | None, "where it ends"]
+    embed_layer: Annotated[int | None, "the hidden state to take (default: -3)"]
 
 
 class Event(NamedTuple):
     """Something that happened while the service worked.
 
     - `note`, once for each: `variation`, `onset` and `duration` in seconds, `pitch`, `instrument`, `velocity`
-    - `progress`: `seconds` of new music that are done in every variation, of `total_seconds`
+    - `progress`: `seconds` of new music that are done, on average over the variations, of `total_seconds`
+    - `discard`: `variation` was silent or got stuck (`reason`) and begins anew; what was told of it is void
     - `result`, the last: what the method without a stream returns
     """
 
@@ -241,16 +319,70 @@ def _is_ok(health: httpx.Response) -> bool:
     return health.status_code == httpx.codes.OK and health.text.strip() == "ok"
 
 
+def _base64(midi: Midi) -> str:
+    data = Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else midi
+    return base64.b64encode(data).decode()
+
+
 def _body(task: Task, midi: Midi | None = None, **fields: Any) -> Result:
     """A request. What is None is not sent."""
-    if midi is not None:
-        data = Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else midi
-        fields["midi_input"] = base64.b64encode(data).decode()
-    return {"task": task, **{name: value for name, value in fields.items() if value is not None}}
+    file = {} if midi is None else {"midi_input": _base64(midi)}
+    return {"task": task, **file, **{name: value for name, value in fields.items() if value is not None}}
 
 
-class _BaseClient(ABC, Generic[AnswerT, EventsT]):
-    """All but the sending. A request returns `AnswerT`: a result, or a coroutine that does; a stream `EventsT`."""
+@dataclass
+class _Batch:
+    """Files that one request embeds, in base64, and what else it says."""
+
+    fields: Mapping[str, Any]
+    names: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+
+    def is_full(self, file: str) -> bool:
+        """Whether this file must go into the next request."""
+        most = 1 if self.fields.get("pooling") == "none" else MAX_FILES  # a vector for each token is much to answer
+        return len(self.files) >= most or sum(map(len, [file, *self.files])) > MAX_FILES_CHARACTERS
+
+    @property
+    def body(self) -> Result:
+        """The request."""
+        files = {"midi_inputs": self.files} if len(self.files) > 1 else {"midi_input": self.files[0]}
+        return _body("embed", **files, **self.fields)
+
+    def split(self, answer: Result) -> list[Result]:
+        """A result for each file, as if it had been sent alone."""
+        files = answer.pop("files", [{}])
+        return [file | answer for file in files]
+
+    @contextmanager
+    def own_errors(self) -> Iterator[None]:
+        """What the service says of a file leaves with the file's name."""
+        try:
+            yield
+        except InvalidRequest as error:
+            detail = error.detail
+            if isinstance(detail, str) and error.status in (TOO_LARGE, UNPROCESSABLE):
+                prefix = f"{self.names[0]}: " if len(self.names) == 1 else ""
+                detail = prefix + re.sub(r"midi_inputs\[(\d+)\]", lambda match: self.names[int(match[1])], detail)
+            raise _service_error(error.status, detail) from error
+
+
+def _batches(midis: Iterable[Midi], **fields: Any) -> Iterator[_Batch]:
+    """Requests that embed all of the files, in their order."""
+    batch = _Batch(fields)
+    for number, midi in enumerate(midis):
+        file = _base64(midi)
+        if batch.files and batch.is_full(file):
+            yield batch
+            batch = _Batch(fields)
+        batch.names.append(os.fspath(midi) if isinstance(midi, str | os.PathLike) else f"midis[{number}]")
+        batch.files.append(file)
+    if batch.files:
+        yield batch
+
+
+class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
+    """All but the sending. A request returns `AnswerT`: a result, or a coroutine that does; several `ResultsT`."""
 
     def __init__(
         self,
@@ -282,27 +414,10 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
         )
 
     def generate(
-        self,
-        length_seconds: float = 20.0,
-        *,
-        top_p: float = 0.95,
-        model_size: str | None = None,
-        num_variations: int = 1,
-        seed: int | None = None,
-        client_job_id: str | None = None,
-        headers: Headers = None,
+        self, length_seconds: float = 20.0, *, headers: Headers = None, **options: Unpack[MusicOptions]
     ) -> AnswerT:
         """Music from nothing."""
-        request = _body(
-            "generate",
-            length_seconds=length_seconds,
-            top_p=top_p,
-            model_size=model_size,
-            num_variations=num_variations,
-            seed=seed,
-            client_job_id=client_job_id,
-        )
-        return self._predict(request, headers)
+        return self._predict(_body("generate", length_seconds=length_seconds, **options), headers)
 
     def continue_midi(
         self,
@@ -310,54 +425,78 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
         prime_seconds: float = 5.0,
         length_seconds: float = 20.0,
         *,
-        top_p: float = 0.95,
-        model_size: str | None = None,
-        num_variations: int = 1,
-        seed: int | None = None,
-        client_job_id: str | None = None,
+        prime_from: PrimeFrom | None = None,
         headers: Headers = None,
+        **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """The first `prime_seconds` of a MIDI file, and `length_seconds` of new music after them."""
-        request = _body(
-            "continue",
-            midi,
-            prime_seconds=prime_seconds,
-            length_seconds=length_seconds,
-            top_p=top_p,
-            model_size=model_size,
-            num_variations=num_variations,
-            seed=seed,
-            client_job_id=client_job_id,
-        )
-        return self._predict(request, headers)
+        """The first `prime_seconds` of a MIDI file, and `length_seconds` of new music after them.
 
-    def embed(
+        With `prime_from="end"` all of the file, and new music after its last note that goes on from its last
+        `prime_seconds`.
+        """
+        seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}
+        return self._predict(_body("continue", midi, **seconds, prime_from=prime_from, **options), headers)
+
+    def accompany(
         self,
         midi: Midi,
-        embed_layer: int = -3,
         *,
-        model_size: str | None = None,
-        client_job_id: str | None = None,
+        melody_instruments: Names | None = None,
+        melody_tracks: Names | None = None,
+        prime_seconds: float | None = None,
+        length_seconds: float | None = None,
         headers: Headers = None,
+        **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """One vector that describes a MIDI file."""
-        request = _body(
-            "embed",
-            midi,
-            embed_layer=embed_layer,
-            model_size=model_size,
-            client_job_id=client_job_id,
-        )
-        return self._predict(request, headers)
+        """New parts around the one that `melody_instruments` play or that `melody_tracks` hold, in place of all others.
+
+        By default everything is kept and accompanied, from its start to its end. Before `prime_seconds` the others are
+        kept too.
+        """
+        melody = {"melody_instruments": melody_instruments, "melody_tracks": melody_tracks}
+        seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}
+        return self._predict(_body("accompany", midi, **melody, **seconds, **options), headers)
+
+    def infill(
+        self,
+        midi: Midi,
+        start_seconds: float,
+        end_seconds: float,
+        *,
+        headers: Headers = None,
+        **options: Unpack[MusicOptions],
+    ) -> AnswerT:
+        """A MIDI file with the span from `start_seconds` to `end_seconds` written anew.
+
+        With `instruments` only what those play there; the others keep what they have.
+        """
+        seconds = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        return self._predict(_body("infill", midi, **seconds, **options), headers)
+
+    def embed(
+        self, midi: Midi, embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]
+    ) -> AnswerT:
+        """One vector that describes a MIDI file, or several: see `EmbedOptions`."""
+        return self._predict(_body("embed", midi, embed_layer=embed_layer, **options), headers)
+
+    def embed_many(
+        self, midis: Iterable[Midi], embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]
+    ) -> ResultsT:
+        """What `embed` returns, for each of any number of MIDI files, in their order and as they are done.
+
+        They are read and sent some at a time, so that a folder of any size needs little memory, and what came before
+        an error is not lost. Nothing is sent before the first result is asked for.
+        """
+        return self._embed_many(_batches(midis, embed_layer=embed_layer, **options), headers)
 
     def stream(
-        self, task: Task = "generate", midi: Midi | None = None, *, headers: Headers = None, **fields: Any
+        self, task: Task = "generate", midi: Midi | None = None, *, headers: Headers = None, **fields: Unpack[Fields]
     ) -> EventsT:
         """The same request, answered by its events as they happen: each note, and last the result.
 
-        `fields` are those of `generate`, `continue_midi` or `embed`, by name. Nothing is sent before the first event is
-        asked for. To leave the loop early hangs up, and the service stops: at once if the iterator is closed
-        (`contextlib.closing`, `aclosing`), else when it is forgotten.
+        `fields` are those of the task's own method, by name. Nothing is sent before the first event is asked for. To
+        leave the loop early hangs up, and the service stops: at once if the iterator is closed (`contextlib.closing`,
+        `aclosing`), else when it is forgotten.
         """
         return self._stream(_body(task, midi, **fields), headers)
 
@@ -372,6 +511,10 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
     @abstractmethod
     def _stream(self, body: Result, headers: Headers) -> EventsT:
         """Send a request and read the events."""
+
+    @abstractmethod
+    def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> ResultsT:
+        """Send requests one after another and read what they say of each file."""
 
     def _wait_seconds(self, response: httpx.Response, attempt: int) -> float:
         """How long to wait before a request that was refused is sent again. Raises the refusal when it is not."""
@@ -395,7 +538,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT]):
             raise ConnectionLost(f"the connection to {self.base_url} broke: {reason}") from error
 
 
-class AnticipatoryClient(_BaseClient[Result, Generator[Event]]):
+class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]]):
     """The client for ordinary code. A `with` block closes it; so does garbage collection."""
 
     def _open(self, **options: Any) -> None:
@@ -429,6 +572,12 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event]]):
                         return
         raise ConnectionLost(f"the connection to {self.base_url} broke: the stream ended before its result")
 
+    def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> Generator[Result]:
+        for batch in batches:
+            with batch.own_errors():
+                answer = self._predict(batch.body, headers)
+            yield from batch.split(answer)
+
     def health(self) -> bool:
         """Whether the service is there and ready."""
         try:
@@ -447,7 +596,7 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event]]):
         self.close()
 
 
-class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGenerator[Event]]):
+class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGenerator[Event], AsyncGenerator[Result]]):
     """The client for asyncio: the same methods, to be awaited, and `async for`. Use it in an `async with` block."""
 
     def _open(self, **options: Any) -> None:
@@ -480,6 +629,13 @@ class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGene
                         return
         raise ConnectionLost(f"the connection to {self.base_url} broke: the stream ended before its result")
 
+    async def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> AsyncGenerator[Result]:
+        for batch in batches:
+            with batch.own_errors():
+                answer = await self._predict(batch.body, headers)
+            for result in batch.split(answer):
+                yield result
+
     async def health(self) -> bool:
         """Whether the service is there and ready."""
         try:
@@ -498,147 +654,7 @@ class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGene
         await self.aclose()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit status: 1 when something went wrong, 2 for a wrong call."""
-    try:
-        _run(**vars(_parser().parse_args(arguments)))
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    except (AnticipatoryError, ValueError) as error:  # ValueError: what JSON cannot hold
-        message = str(error)
-    except KeyboardInterrupt:
-        return 130
-    else:
-        return 0
-    sys.stderr.write(f"error: {message}\n")
-    return 1
-
-
-def _parser() -> argparse.ArgumentParser:
-    """What is not given is not passed on: the defaults are those of the methods."""
-    options = partial(argparse.ArgumentParser, add_help=False, argument_default=argparse.SUPPRESS)
-    service = options()
-    url = os.environ.get("ANTICIPATORY_URL") or DEFAULT_URL
-    url_help = f"where the service is (default: ANTICIPATORY_URL, or {DEFAULT_URL})"
-    service.add_argument("--base-url", type=address, default=url, metavar="URL", help=url_help)
-    service.add_argument("--api-key", metavar="KEY", help="if the service asks for one (default: LIT_SERVER_API_KEY)")
-
-    request = options(parents=[service])
-    request.add_argument("--model-size", metavar="SIZE", help="tiny, small, medium or large")
-    request.add_argument("--client-job-id", metavar="ID", help="your own name for this job")
-
-    music = options(parents=[request])
-    music.add_argument("--length-seconds", type=float, metavar="S", help="new music, 1 to 120 (default: 20)")
-    music.add_argument("--top-p", type=float, metavar="P", help="0.1 tame to 1.0 wild (default: 0.95)")
-    music.add_argument("--num-variations", type=int, metavar="N", help="1 to 5 (default: 1)")
-    music.add_argument("--seed", type=int, metavar="N", help="for the same music again (default: a new one)")
-    out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
-    music.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
-
-    parser = argparse.ArgumentParser(prog="client.py", description="Ask the service for music.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add = partial(commands.add_parser, argument_default=argparse.SUPPRESS)
-    add("generate", parents=[music], help="make music from nothing")
-    each = add("continue", parents=[music], help="go on from a MIDI file")
-    each.add_argument("midi", type=Path, metavar="in.mid")
-    each.add_argument("--prime-seconds", type=float, metavar="S", help="what is kept, 1 to 60 (default: 5)")
-    each = add("embed", parents=[request], help="describe a MIDI file by a vector")
-    each.add_argument("midi", type=Path, metavar="in.mid")
-    each.add_argument("--embed-layer", type=int, metavar="N", help="the hidden state to take (default: -3)")
-    each.add_argument("--out", type=Path, metavar="FILE", help="the JSON file to write (default: to stdout)")
-    add("health", parents=[service], help="ask whether the service is ready")
-    return parser
-
-
-def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Path | None = None, **fields: Any) -> None:
-    """Ask, write what comes to `out`, and sum it up in one line."""
-    if out and not out.parent.is_dir():  # minutes before it would have come to light
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out.parent))
-    started = time.monotonic()
-    with AnticipatoryClient(base_url, api_key=api_key) as client:
-        if command == "health":
-            if not client.health():
-                raise AnticipatoryError(f"{client.base_url} is not ready")
-            sys.stdout.write(f"{client.base_url}: ok\n")
-            return
-        with _StatusLine(command) as status:
-            for event in client.stream(command, **fields):
-                status.take(event)
-    result = event.data
-    written = _write(result, out)
-    metadata = result["metadata"]
-    where = f"{metadata['model_size']} on {metadata.get('device', 'unknown device')}"
-    summary = f"{written}: {_contents(result)}, {where}, {time.monotonic() - started:.1f} s\n"
-    (sys.stdout if out else sys.stderr).write(summary)
-
-
-def _write(result: Result, out: Path | None) -> str:
-    """Write a result and return where to. A vector without a file goes to stdout, so that it can be piped."""
-    if out is None:
-        sys.stdout.write(json.dumps(result) + "\n")
-        return "stdout"
-    if result["task"] == "embed":
-        out.write_text(json.dumps(result) + "\n")
-        return str(out)
-    variations = result["variations"]
-    paths = [out]
-    if len(variations) > 1:
-        paths = [out.with_stem(f"{out.stem}-{number}") for number, _ in enumerate(variations, 1)]
-    for path, variation in zip(paths, variations, strict=True):
-        path.write_bytes(variation["midi_bytes"])
-    return ", ".join(map(str, paths))
-
-
-def _contents(result: Result) -> str:
-    if result["task"] == "embed":
-        tokens = f"{result['num_tokens']} of {result['original_tokens']} tokens"
-        return f"{result['embedding_dim']} numbers from {tokens}"
-    notes = ", ".join(str(variation["num_events"]) for variation in result["variations"])
-    unit = "note" if notes == "1" else "notes"
-    return f"{notes} {unit}, {result['variations'][0]['duration_seconds']:.1f} s"
-
-
-class _StatusLine:
-    """On a terminal, while the block runs: that something is going on, for how long, and how far it has come."""
-
-    def __init__(self, label: str) -> None:
-        self._label = label
-        self._notes = 0
-        self._music = ""
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._turn, daemon=True)
-
-    def take(self, event: Event) -> None:
-        """Show what has happened."""
-        if event.name == "note":
-            self._notes += 1
-        elif event.name == "progress":
-            seconds, total = event.data["seconds"], event.data["total_seconds"]
-            bar = "#" * round(BAR_WIDTH * min(1.0, seconds / total))
-            notes = f"{self._notes} note{'s' * (self._notes != 1)}"
-            self._music = f" [{bar:<{BAR_WIDTH}}] {seconds:.1f} of {total:.1f} s of music, {notes}"
-
-    def _turn(self) -> None:
-        started = time.monotonic()
-        for frame in itertools.cycle("|/-\\"):
-            text = f"{frame} {self._label} {time.monotonic() - started:.0f} s{self._music}"
-            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
-            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # and wipe what is left of a longer line
-            sys.stderr.flush()
-            if self._done.wait(0.1):
-                break
-        sys.stderr.write("\r\x1b[K")
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            self._thread.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._done.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-
 if __name__ == "__main__":
+    from commands import main
+
     sys.exit(main())

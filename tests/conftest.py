@@ -19,6 +19,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests import scripted as by_script
+
 # Nothing listens there: tests need no network, and never wait for one. Read when huggingface_hub is imported.
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp()
@@ -245,3 +247,10 @@ def service(collector: Collector) -> Iterator[Service]:
     running.wait_until_ready()
     yield running
     assert running.stop() == 0
+
+
+@pytest.fixture
+def scripted() -> Iterator[by_script.Scripted]:
+    """A server that answers by script."""
+    with by_script.running() as server:
+        yield server

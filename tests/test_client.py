@@ -1,32 +1,25 @@
 import asyncio
 import base64
 import inspect
-import json
 import os
 import pickle
-import pty
 import re
-import signal
 import subprocess
 import sys
-import termios
-import threading
 import time
 import weakref
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
-import client
 from amt import midi
 from client import (
     LONGEST_WAIT_SECONDS,
@@ -36,8 +29,11 @@ from client import (
     Busy,
     ConnectionFailed,
     ConnectionLost,
+    EmbedOptions,
     Event,
+    Fields,
     InvalidRequest,
+    MusicOptions,
     RequestTimeout,
     ServerFault,
     ServiceError,
@@ -46,142 +42,24 @@ from client import (
     UnexpectedAnswer,
     retry_wait_seconds,
 )
-from tests.conftest import GOLDEN, Service
-
-MIDI = b"MThd and so on"
-CLIENT = Path(client.__file__)
-METADATA = {"model_size": "tiny", "device": "cpu"}
-NOW = {"Retry-After": "0"}
-SSE = {"Content-Type": "text/event-stream; charset=utf-8"}
-NOTE = Event("note", {"variation": 0, "onset": 0.5, "duration": 0.25, "pitch": 60, "instrument": 0, "velocity": 72})
-PROGRESS = Event("progress", {"seconds": 5.0, "total_seconds": 20.0, "events": 3})
-
-
-@dataclass
-class Answer:
-    """What the scripted server says to one request: a text, JSON, or parts of a text and what to do between them."""
-
-    body: Any
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-DROP = Answer("", 0)
-"""Close the connection without a word."""
-
-BREAK = Answer("half an answer", headers={"Content-Length": "1000"})
-"""Close the connection in the middle of an answer."""
-
-SILENCE = Answer("", 0)
-"""Say nothing until the test is over."""
-
-EMBEDDING = Answer(
-    {
-        "task": "embed",
-        "embedding": [0.5, -1.0],
-        "embedding_dim": 2,
-        "num_tokens": 1023,
-        "original_tokens": 3000,
-        "metadata": METADATA,
-    }
+from schemas import PredictRequest
+from tests.conftest import GOLDEN, PROJECT, Service
+from tests.scripted import (
+    BREAK,
+    DROP,
+    EMBEDDING,
+    METADATA,
+    MIDI,
+    NOTE,
+    NOW,
+    PROGRESS,
+    SILENCE,
+    Answer,
+    Handler,
+    Scripted,
+    music,
+    streamed,
 )
-
-
-def music(*notes: int, task: str = "generate") -> Answer:
-    """An answer of variations with these numbers of notes."""
-    encoded = base64.b64encode(MIDI).decode()
-    variations = [{"midi_base64": encoded, "num_events": each, "duration_seconds": 10.0} for each in notes]
-    return Answer({"task": task, "variations": variations, "metadata": METADATA})
-
-
-def sse(name: str, data: Any) -> str:
-    """A server-sent event as the service writes it."""
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
-
-
-def streamed(*parts: Any, **headers: str) -> Answer:
-    """A stream: events, texts, answers whose body becomes the result, and what to do between them."""
-    texts = tuple(sse("result", part.body) if isinstance(part, Answer) else part for part in parts)
-    return Answer(tuple(sse(*part) if isinstance(part, Event) else part for part in texts), 200, SSE | headers)
-
-
-@dataclass
-class Received:
-    """A request that the scripted server was sent."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: Any
-
-
-class Scripted(ThreadingHTTPServer):
-    """A real server that answers by script."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.script: list[Answer | Callable[[], Answer]] = []
-        self.received: list[Received] = []
-        self.over = threading.Event()
-        self.may_go_on = threading.Event()
-        self.hung_up = threading.Event()
-
-    @property
-    def bodies(self) -> list[Any]:
-        return [each.body for each in self.received]
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Scripted
-
-    def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        body = json.loads(self.rfile.read(length)) if length else None
-        self.server.received.append(Received(self.path, dict(self.headers.items()), body))
-        answer = self.server.script.pop(0) if self.server.script else Answer("the script is over", 500)
-        if callable(answer):
-            answer = answer()
-        if answer is SILENCE:
-            self.server.over.wait()
-        if answer is SILENCE or answer is DROP:
-            return
-        whole = answer.body if isinstance(answer.body, str | tuple) else json.dumps(answer.body)
-        self.send_response(answer.status)
-        for name, value in answer.headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        for part in whole if isinstance(whole, tuple) else (whole,):
-            part(self) if callable(part) else self.wfile.write(part.encode())
-
-    def pause(self) -> None:
-        """Between two parts of an answer: until the test lets it go on."""
-        self.server.may_go_on.wait()
-
-    def listen(self) -> None:
-        """Between two parts of an answer: until the client has hung up."""
-        if self.rfile.read(1) == b"":
-            self.server.hung_up.set()
-
-    def do_GET(self) -> None:
-        self.do_POST()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def scripted() -> Iterator[Scripted]:
-    with Scripted() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.over.set()
-        server.may_go_on.set()
-        server.shutdown()
-        thread.join()
-
 
 Ask = Callable[..., Any]
 
@@ -259,7 +137,7 @@ def test_generate_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> N
     ask(scripted.url, "generate", length_seconds=10)
     [sent] = scripted.received
     assert sent.path == "/predict"
-    assert sent.body == {"task": "generate", "length_seconds": 10, "top_p": 0.95, "num_variations": 1}
+    assert sent.body == {"task": "generate", "length_seconds": 10}
 
 
 def test_continue_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
@@ -269,6 +147,47 @@ def test_continue_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> N
     midi_input = base64.b64encode(MIDI).decode()
     own = {"task": "continue", "midi_input": midi_input, "prime_seconds": 7.0, "length_seconds": 9.0}
     assert scripted.bodies == [{**own, **fields}]
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "fields", "sent"),
+    [
+        ("continue_midi", (7,), {"prime_from": "end"}, {"prime_seconds": 7, "length_seconds": 20.0}),
+        ("accompany", (), {"melody_instruments": ["Flute", 40], "melody_tracks": [1], "length_seconds": 9}, {}),
+        ("accompany", (), {"prime_seconds": 2.5}, {}),
+        ("infill", (5, 10), {"instruments": ["drums"]}, {"start_seconds": 5, "end_seconds": 10}),
+        ("embed", (-1,), {"pooling": "max", "windows": "all", "normalize": True}, {"embed_layer": -1}),
+    ],
+)
+def test_each_task_has_a_method(
+    scripted: Scripted, ask: Ask, method: str, arguments: Any, fields: Mapping[str, Any], sent: Mapping[str, Any]
+) -> None:
+    scripted.script = [EMBEDDING]
+    ask(scripted.url, method, b"hi", *arguments, **fields)
+    task = method.removesuffix("_midi")
+    assert scripted.bodies == [{"task": task, "midi_input": "aGk=", **sent, **fields}]
+
+
+@pytest.mark.parametrize("method", ["generate", "continue_midi", "accompany", "infill"])
+def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: str) -> None:
+    scripted.script = [EMBEDDING]
+    options: MusicOptions = {
+        "temperature": {"onset": 0.9, "note": 1.1},
+        "instruments": ["Acoustic Bass", 128],
+        "pitch_range": {"Acoustic Bass": (28, 55)},
+        "seed": None,
+    }
+    given = {"generate": (10,), "continue_midi": (MIDI,), "accompany": (MIDI,), "infill": (MIDI, 1, 2)}
+    ask_sync(scripted.url, method, *given[method], **options)
+    [body] = scripted.bodies
+    sent = {"temperature": {"onset": 0.9, "note": 1.1}, "instruments": ["Acoustic Bass", 128]}
+    sent |= {"pitch_range": {"Acoustic Bass": [28, 55]}}
+    assert {name: body[name] for name in options if name in body} == sent
+
+
+def test_what_the_service_takes_the_client_offers() -> None:
+    others = {"task", "midi_input", "midi_inputs"}
+    assert set(get_type_hints(Fields)) == set(PredictRequest.model_fields) - others
 
 
 def test_embed_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
@@ -381,7 +300,7 @@ def test_the_code_in_the_contract_works(scripted: Scripted, tmp_path: Path) -> N
         print(embedding)
     """
     command = [sys.executable, "-W", "error", "-c", contract]
-    environment = {**os.environ, "PYTHONPATH": str(CLIENT.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
     assert (run.stdout, run.stderr) == ("[0.5, -1.0]\n", "")
     assert (tmp_path / "output.mid").read_bytes() == MIDI
@@ -418,6 +337,124 @@ def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
     assert ask(nobody(), "health") is False
 
 
+# Many files
+
+
+def embedding(number: float) -> dict[str, Any]:
+    """What the service says of a file."""
+    return {name: value for name, value in EMBEDDING.body.items() if name not in ("task", "metadata")} | {
+        "embedding": [number]
+    }
+
+
+def embeddings(*numbers: float) -> Answer:
+    files = [embedding(number) for number in numbers]
+    return Answer({"task": "embed", "files": files, "metadata": METADATA})
+
+
+def embed_many_sync(url: str, *arguments: Any, done: list[Any] | None = None, **options: Any) -> list[Any]:
+    results = [] if done is None else done
+    with AnticipatoryClient(url) as each:
+        for result in each.embed_many(*arguments, **options):
+            results.append(result)
+    return results
+
+
+def embed_many_async(url: str, *arguments: Any, done: list[Any] | None = None, **options: Any) -> list[Any]:
+    results = [] if done is None else done
+
+    async def run(each: AsyncAnticipatoryClient) -> None:
+        async for result in each.embed_many(*arguments, **options):
+            results.append(result)
+
+    with_client(url, run)
+    return results
+
+
+@pytest.fixture(params=[embed_many_sync, embed_many_async], ids=["sync", "async"])
+def embed_many(request: pytest.FixtureRequest) -> Ask:
+    """All results of one of the two clients; also in `done`, should it end in an error."""
+    chosen: Ask = request.param
+    return chosen
+
+
+def test_many_files_are_sent_some_at_a_time(scripted: Scripted, embed_many: Ask) -> None:
+    scripted.script = [embeddings(*range(16)), embeddings(*range(16, 32)), embeddings(32, 33)]
+    midis = [bytes([number]) for number in range(34)]
+    results = embed_many(scripted.url, iter(midis), -1, pooling="max")
+    assert results == [{"task": "embed", **embedding(number), "metadata": METADATA} for number in range(34)]
+    sent = [base64.b64decode(text) for body in scripted.bodies for text in body.pop("midi_inputs")]
+    assert (sent, scripted.bodies) == (midis, [{"task": "embed", "embed_layer": -1, "pooling": "max"}] * 3)
+
+
+def test_one_file_of_many_is_sent_as_one(scripted: Scripted, embed_many: Ask) -> None:
+    scripted.script = [EMBEDDING]
+    assert embed_many(scripted.url, [b"hi"]) == [EMBEDDING.body]
+    assert scripted.bodies == [{"task": "embed", "midi_input": "aGk=", "embed_layer": -3}]
+
+
+def test_no_files_are_no_request(scripted: Scripted, embed_many: Ask) -> None:
+    assert (embed_many(scripted.url, []), scripted.received) == ([], [])
+
+
+def test_vectors_for_each_token_are_asked_for_one_file_at_a_time(scripted: Scripted, embed_many: Ask) -> None:
+    scripted.script = [EMBEDDING, EMBEDDING]
+    assert embed_many(scripted.url, [b"hi", b"hi"], pooling="none") == [EMBEDDING.body] * 2
+    assert [body["midi_input"] for body in scripted.bodies] == ["aGk="] * 2
+
+
+def test_no_request_is_larger_than_the_service_takes(scripted: Scripted) -> None:
+    scripted.script = [embeddings(0, 1), EMBEDDING, EMBEDDING]
+    embed_many_sync(scripted.url, [bytes(1_400_000), bytes(1_400_000), bytes(1_400_000), bytes(5_000_000)])
+    assert [len(body.get("midi_inputs", "1")) for body in scripted.bodies] == [2, 1, 1]
+
+
+def test_files_are_read_when_their_turn_comes(scripted: Scripted) -> None:
+    taken: list[int] = []
+
+    def midis() -> Iterator[bytes]:
+        for number in range(100):
+            taken.append(number)
+            yield b"hi"
+
+    scripted.script = [embeddings(*range(16))]
+    with AnticipatoryClient(scripted.url) as each:
+        results = each.embed_many(midis())
+        assert (taken, scripted.received) == ([], [])
+        next(results)
+    assert len(taken) == 17
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "detail", "text"),
+    [
+        (18, 422, "midi_inputs[1]: no notes", "midis[17]: no notes"),
+        (17, 422, "no notes", "midis[16]: no notes"),
+        (17, 413, "too large", "midis[16]: too large"),
+        (18, 422, [{"loc": ["embed_layer"], "msg": "no"}], "embed_layer: no"),
+        (17, 401, "no key", "no key"),
+    ],
+)
+def test_a_file_that_is_refused_is_named(
+    scripted: Scripted, embed_many: Ask, count: int, status: int, detail: Any, text: str
+) -> None:
+    scripted.script = [embeddings(*range(16)), Answer({"detail": detail}, status)]
+    done: list[Any] = []
+    with pytest.raises(InvalidRequest) as caught:
+        embed_many(scripted.url, [b"hi"] * count, done=done)
+    assert str(caught.value).startswith(f"{text} (HTTP {status})")
+    assert len(done) == 16
+
+
+def test_a_path_that_is_refused_is_named(scripted: Scripted, tmp_path: Path) -> None:
+    paths = [tmp_path / "a.mid", tmp_path / "b.mid"]
+    for path in paths:
+        path.write_bytes(MIDI)
+    scripted.script = [Answer({"detail": "midi_inputs[1]: no notes"}, 422)]
+    with pytest.raises(InvalidRequest, match=f"^{re.escape(str(paths[1]))}: no notes "):
+        embed_many_sync(scripted.url, paths)
+
+
 # Streams
 
 
@@ -428,6 +465,11 @@ def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
         (("generate",), {"top_p": 0.9, "model_size": None}, {"task": "generate", "top_p": 0.9}),
         (("continue", b"hi"), {"prime_seconds": 3}, {"task": "continue", "midi_input": "aGk=", "prime_seconds": 3}),
         (("embed", b"hi"), {"embed_layer": -1}, {"task": "embed", "midi_input": "aGk=", "embed_layer": -1}),
+        (
+            ("infill", b"hi"),
+            {"start_seconds": 1, "end_seconds": 2},
+            {"task": "infill", "midi_input": "aGk=", "start_seconds": 1, "end_seconds": 2},
+        ),
     ],
 )
 def test_a_stream_asks_for_any_task(
@@ -617,6 +659,93 @@ def test_leaving_the_loop_frees_the_services_place(service: Service) -> None:
         for _ in each.stream(length_seconds=120, num_variations=5):
             break
         service.wait_for("anticipatory_batch_rows", 0)
+
+
+# Every task of the real service
+
+DOOM = GOLDEN / "midi/freedoom_e1m2.mid"
+
+
+def notes_in(result: Mapping[str, Any]) -> Counter[Any]:
+    return Counter(midi.read_notes(result["variations"][0]["midi_bytes"]))
+
+
+def test_the_service_makes_what_the_options_ask_for(service: Service, ask: Ask) -> None:
+    options: MusicOptions = {
+        "top_p": {"note": 0.9},
+        "temperature": 1.1,
+        "top_k": {"onset": 40},
+        "min_p": 0.01,
+        "instruments": ["Acoustic Bass", "drums", 0],
+        "exclude_instruments": (40, "Organ"),
+        "instrument_balance": 2,
+        "pitch_range": {"Acoustic Bass": (28, 55)},
+        "max_polyphony": 4,
+        "density": 8,
+        "velocity": 99,
+        "bpm": 90,
+        "num_variations": 1,
+        "seed": 4,
+        "on_degenerate": "keep",
+        "model_size": "tiny",
+        "client_job_id": "job",
+    }
+    result = ask(service.url, "generate", 3, **options)
+    notes = notes_in(result)
+    assert {note.instrument for note in notes} <= {0, 32, 128}
+    assert {note.velocity for note in notes} == {99}
+    assert all(28 <= note.pitch <= 55 for note in notes if note.instrument == 32)
+    assert (result["metadata"]["client_job_id"], result["variations"][0]["seed"]) == ("job", 4)
+    assert ask(service.url, "generate", 3, **options)["variations"] == result["variations"]
+
+
+def test_the_service_goes_on_from_the_end(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "continue_midi", DOOM, 3, 2, prime_from="end", seed=1)
+    assert notes_in(result) > Counter(midi.read_notes(DOOM.read_bytes()))
+
+
+def test_the_service_accompanies(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "accompany", DOOM, melody_tracks=[1], length_seconds=2, velocity=1, seed=1)
+    assert result["task"] == "accompany"
+    assert {note.onset < 200 for note in notes_in(result) if note.velocity == 1} == {True}
+
+
+def test_the_service_fills_in(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "infill", DOOM, 5, 7, velocity=1, seed=1)
+    fixed = Counter(note for note in midi.read_notes(DOOM.read_bytes()) if not 500 <= note.onset < 700)
+    new = notes_in(result) - fixed
+    assert notes_in(result) >= fixed
+    assert {(500 <= note.onset < 700, note.velocity) for note in new} == {(True, 1)}
+
+
+def test_the_service_tells_what_is_void(service: Service, hear: Ask) -> None:
+    """Greedy random weights are silent, however often they are asked."""
+    fields: Fields = {"length_seconds": 1, "temperature": 0, "model_size": "small"}
+    *others, (_, result) = hear(service.url, **fields)
+    assert result["variations"][0]["draws"] == 3
+    void = [event.data for event in others if event.name == "discard"]
+    assert void == [{"variation": 0, "reason": "silent"}] * 3  # after the last draw the first one stays
+
+
+def test_the_service_embeds_many_files_as_each_alone(service: Service, ask: Ask, embed_many: Ask) -> None:
+    paths = [GOLDEN / f"midi/{name}.mid" for name in ("chorale_001", "freedoom_map32", "drums_and_bass")]
+    options: EmbedOptions = {"windows": "all", "normalize": True, "model_size": "small"}
+    for path, result in zip(paths, embed_many(service.url, paths, -1, **options), strict=True):
+        alone = ask(service.url, "embed", path, -1, **options)
+        assert result.pop("embedding") == pytest.approx(alone.pop("embedding"), abs=1e-5)
+        assert {**result, "metadata": None} == {**alone, "metadata": None}
+
+
+def test_the_service_embeds_each_token(service: Service, embed_many: Ask) -> None:
+    [result] = embed_many(service.url, [GOLDEN / "midi/chorale_001.mid"], -1, pooling="none", model_size="small")
+    assert len(result["token_embeddings"]) == result["num_tokens"]
+
+
+def test_the_service_names_the_file_that_it_refuses(service: Service, embed_many: Ask) -> None:
+    with pytest.raises(InvalidRequest, match=r"^midis\[1\]: not a MIDI file"):
+        embed_many(service.url, [DOOM, b"hello"])
+    with pytest.raises(InvalidRequest, match=r"^midis\[0\]: not a MIDI file"):
+        embed_many(service.url, [b"hello"])
 
 
 def test_the_key_opens_a_service_that_asks_for_one() -> None:
@@ -821,195 +950,7 @@ def test_a_wait_that_cannot_be_read_is_ours_to_choose(retry_after: str) -> None:
     assert 0.25 <= retry_wait_seconds(0, retry_after) <= 0.5
 
 
-# The command line
-
-
-def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", str(CLIENT), *arguments]
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-    )
-
-
-def test_generate_writes_a_file_and_sums_up(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [streamed(NOTE, PROGRESS, music(164))]
-    options = ["--length-seconds", "10", "--top-p", "0.9", "--model-size", "tiny", "--client-job-id", "me"]
-    run = run_client("generate", "--base-url", scripted.url, *options, "--out", "new.mid", cwd=tmp_path)
-    assert re.fullmatch(r"new\.mid: 164 notes, 10\.0 s, tiny on cpu, \d+\.\d s\n", run.stdout)
-    assert (run.returncode, run.stderr) == (0, "")
-    assert (tmp_path / "new.mid").read_bytes() == MIDI
-    sent = {"length_seconds": 10.0, "top_p": 0.9, "model_size": "tiny", "client_job_id": "me"}
-    assert scripted.bodies == [{"task": "generate", **sent}]
-
-
-def test_an_embedding_without_a_file_is_all_that_stdout_gets(scripted: Scripted, tmp_path: Path) -> None:
-    (tmp_path / "in.mid").write_bytes(MIDI)
-    scripted.script = [streamed(EMBEDDING)]
-    run = run_client("embed", "in.mid", "--embed-layer", "-1", cwd=tmp_path, ANTICIPATORY_URL=scripted.url)
-    assert json.loads(run.stdout) == EMBEDDING.body
-    assert run.stderr.startswith("stdout: 2 numbers from 1023 of 3000 tokens, tiny on cpu, ")
-    assert scripted.bodies[0]["embed_layer"] == -1
-
-
-class Terminal:
-    """The command line on a terminal of so many columns; stdout is a pipe."""
-
-    def __init__(self, *arguments: str, cwd: Path, columns: int = 80) -> None:
-        self._screen, terminal = pty.openpty()
-        termios.tcsetwinsize(terminal, (24, columns))
-        # Whoever started the tests in the background has Ctrl-C ignored, and that is inherited.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.process = subprocess.Popen(
-            [sys.executable, str(CLIENT), *arguments], cwd=cwd, stdout=subprocess.PIPE, stderr=terminal, text=True
-        )
-        signal.signal(signal.SIGINT, before)
-        os.close(terminal)
-        self.shown = ""
-
-    def read_until(self, text: str) -> None:
-        """Take what is shown, up to a text that is, or to the end."""
-        with suppress(OSError):  # so Linux says that the other end is closed
-            while text not in self.shown and (part := os.read(self._screen, 1000)):
-                self.shown += part.decode()
-
-    def finish(self) -> tuple[int, str]:
-        """(exit status, stdout), once there is nothing more to show."""
-        self.read_until("there is no such text")
-        os.close(self._screen)
-        stdout, _ = self.process.communicate()
-        return self.process.returncode, stdout
-
-
-def test_a_terminal_shows_how_far_the_music_has_come(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [streamed(NOTE, NOTE, PROGRESS, Handler.pause, music(1))]
-    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
-    terminal.read_until("notes")
-    scripted.may_go_on.set()
-    status, stdout = terminal.finish()
-    assert terminal.shown.startswith("\r| generate 0 s")
-    assert " s [######                  ] 5.0 of 20.0 s of music, 2 notes\x1b[K" in terminal.shown
-    assert terminal.shown.endswith("\r\x1b[K")
-    assert "\n" not in terminal.shown
-    assert (status, stdout.partition(", ")[0]) == (0, "out.mid: 1 note")
-
-
-def test_what_a_terminal_shows_fits_into_its_line(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [streamed(NOTE, PROGRESS, Handler.pause, music(1))]
-    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path, columns=30)
-    terminal.read_until("#")
-    scripted.may_go_on.set()
-    terminal.finish()
-    assert max(len(line.removesuffix("\x1b[K")) for line in terminal.shown.split("\r")) == 29
-
-
-def test_an_error_wipes_the_line_before_it_is_told(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [streamed(NOTE, Event("error", {"status": 504, "detail": "too long"}))]
-    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
-    status, stdout = terminal.finish()
-    assert (status, stdout) == (1, "")
-    assert terminal.shown.endswith("\r\x1b[Kerror: too long (HTTP 504)\r\n")
-
-
-def test_ctrl_c_hangs_up_and_says_nothing(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [streamed(NOTE, PROGRESS, Handler.listen)]
-    terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
-    terminal.read_until("#")
-    terminal.process.send_signal(signal.SIGINT)
-    assert terminal.finish() == (130, "")
-    assert terminal.shown.endswith("\r\x1b[K")
-    assert "Traceback" not in terminal.shown
-    assert scripted.hung_up.wait(20)
-    assert not list(tmp_path.iterdir())
-
-
-def test_the_key_is_an_option_of_every_command(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    scripted.script = [Answer("ok"), Answer({"detail": "no key"}, 401)]
-    call = ["--base-url", scripted.url, "--api-key", "mine"]
-    in_process(capsys, "health", *call)
-    status, _, stderr = in_process(capsys, "generate", *call)
-    assert (status, stderr) == (1, "error: no key (HTTP 401): give api_key, or set LIT_SERVER_API_KEY\n")
-    assert [each.headers["X-API-Key"] for each in scripted.received] == ["mine", "mine"]
-
-
-def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """The command line without the start of a process: (exit status, stdout, stderr)."""
-    status = client.main(arguments)
-    return (status, *capsys.readouterr())
-
-
-def test_continue_numbers_its_files(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    source, out = tmp_path / "in.mid", tmp_path / "new.mid"
-    source.write_bytes(MIDI)
-    scripted.script = [streamed(music(5, 6, task="continue"))]
-    call = ["continue", str(source), "--base-url", scripted.url, "--prime-seconds", "3", "--out", str(out)]
-    _, stdout, _ = in_process(capsys, *call)
-    assert stdout.startswith(f"{tmp_path}/new-1.mid, {tmp_path}/new-2.mid: 5, 6 notes, 10.0 s, tiny on cpu, ")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mid", "new-1.mid", "new-2.mid"]
-    assert scripted.bodies[0]["prime_seconds"] == 3.0
-
-
-def test_an_embedding_is_written_to_the_file_asked_for(
-    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "in.mid").write_bytes(MIDI)
-    scripted.script = [streamed(EMBEDDING)]
-    out = tmp_path / "x.json"
-    call = ["embed", str(tmp_path / "in.mid"), "--base-url", scripted.url, "--out", str(out)]
-    status, stdout, _ = in_process(capsys, *call)
-    assert json.loads(out.read_text()) == EMBEDDING.body
-    assert stdout.startswith(f"{out}: 2 numbers from 1023 of 3000 tokens")
-    assert status == 0
-
-
-def test_health_says_ok_or_fails(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    scripted.script = [Answer("ok"), Answer("not ready", 503)]
-    call = ["health", "--base-url", scripted.url]
-    assert in_process(capsys, *call) == (0, f"{scripted.url}: ok\n", "")
-    assert in_process(capsys, *call) == (1, "", f"error: {scripted.url} is not ready\n")
-
-
-def test_an_error_is_one_line(scripted: Scripted, tmp_path: Path) -> None:
-    scripted.script = [Answer({"detail": "no such size"}, 422)]
-    run = run_client("generate", "--base-url", scripted.url, cwd=tmp_path)
-    assert (run.returncode, run.stdout, run.stderr) == (1, "", "error: no such size (HTTP 422)\n")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_file_that_cannot_be_read_is_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    call = ["embed", "/nowhere/in.mid", "--base-url", scripted.url]
-    expected = (1, "", "error: /nowhere/in.mid: No such file or directory\n")
-    assert in_process(capsys, *call) == expected
-    assert not scripted.received
-
-
-def test_a_file_that_cannot_be_written_is_told_before_the_work(
-    scripted: Scripted, capsys: pytest.CaptureFixture[str]
-) -> None:
-    call = ["generate", "--base-url", scripted.url, "--out", "/nowhere/out.mid"]
-    assert in_process(capsys, *call) == (1, "", "error: /nowhere: No such file or directory\n")
-    assert not scripted.received
-
-
-def test_a_number_that_json_cannot_hold_is_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
-    status, _, stderr = in_process(capsys, "generate", "--base-url", scripted.url, "--top-p", "nan")
-    assert status == 1
-    assert re.fullmatch(r"error: .*\n", stderr)
-
-
-@pytest.mark.parametrize("call", [[], ["sing"], ["embed"], ["health", "--base-url", "here"], ["generate", "x.mid"]])
-def test_a_wrong_call_is_a_usage_error(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        client.main(call)
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: ")
-
-
 def test_the_client_needs_neither_the_model_nor_the_server() -> None:
     code = "import client, sys; print({'torch', 'litserve', 'amt', 'pydantic', 'schemas'} & set(sys.modules))"
-    run = subprocess.run([sys.executable, "-c", code], cwd=CLIENT.parent, capture_output=True, text=True, check=True)
+    run = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"

@@ -1,0 +1,269 @@
+"""The client's command line: `python client.py --help`."""
+
+import argparse
+import errno
+import itertools
+import json
+import os
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeVar, get_args, get_type_hints
+
+import httpx
+
+from client import (
+    DEFAULT_URL,
+    AnticipatoryClient,
+    AnticipatoryError,
+    BySlot,
+    EmbedOptions,
+    Fields,
+    MusicOptions,
+    Names,
+    PitchRanges,
+    Result,
+    Task,
+    address,
+)
+
+BAR_WIDTH: Final = 24
+
+SLOTS_EXAMPLE: Final = "0.9 or onset=0.9,note=1.1"
+PITCHES_EXAMPLE: Final = "48-72 or 'Acoustic Bass=28-55,strings=55-96'"
+MUSIC_HELP: Final = f"""\
+--top-p, --temperature, --top-k and --min-p are for each choice that makes a note, or for its onset, duration and note
+alone: {SLOTS_EXAMPLE}. --pitch-range is for all instruments but drums, or for single ones: {PITCHES_EXAMPLE}.
+"""
+
+T = TypeVar("T")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line. Returns the exit status: 1 when something went wrong, 2 for a wrong call."""
+    try:
+        _run(**vars(_parser().parse_args(arguments)))
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+    except (AnticipatoryError, ValueError) as error:  # ValueError: what JSON cannot hold
+        message = str(error)
+    except KeyboardInterrupt:
+        return 130
+    else:
+        return 0
+    sys.stderr.write(f"error: {message}\n")
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    """What is not given is not passed on: the defaults are those of the client and the service."""
+    service = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    url = os.environ.get("ANTICIPATORY_URL") or DEFAULT_URL
+    url_help = f"where the service is (default: ANTICIPATORY_URL, or {DEFAULT_URL})"
+    service.add_argument("--base-url", type=address, default=url, metavar="URL", help=url_help)
+    service.add_argument("--api-key", metavar="KEY", help="if the service asks for one (default: LIT_SERVER_API_KEY)")
+
+    parser = argparse.ArgumentParser(prog="client.py", description="Ask the service for music.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add = partial(commands.add_parser, parents=[service], argument_default=argparse.SUPPRESS)
+
+    each = add("generate", help="make music from nothing", usage="client.py generate [options]")
+    _add_music(each, "length_seconds")
+    each = add("continue", help="go on from a MIDI file", usage="client.py continue in.mid [options]")
+    each.add_argument("midi", type=Path, metavar="in.mid")
+    _add_music(each, "prime_seconds", "prime_from", "length_seconds")
+    each = add("accompany", help="add parts to a MIDI file", usage="client.py accompany in.mid [options]")
+    each.add_argument("midi", type=Path, metavar="in.mid")
+    _add_music(each, "melody_instruments", "melody_tracks", "prime_seconds", "length_seconds")
+    usage = "client.py infill in.mid --start-seconds X --end-seconds X [options]"
+    each = add("infill", help="write a span of a MIDI file anew", usage=usage)
+    each.add_argument("midi", type=Path, metavar="in.mid")
+    _add_fields(each, "start_seconds", "end_seconds", required=True)
+    _add_music(each)
+    each = add("embed", help="describe MIDI files by vectors", usage="client.py embed in.mid [in.mid ...] [options]")
+    each.add_argument("midis", type=Path, nargs="+", metavar="in.mid")
+    _add_fields(each, "embed_layer", *EmbedOptions.__annotations__)
+    out_help = "the file to write, a line of JSON for each input (default: to stdout)"
+    each.add_argument("--out", type=Path, metavar="FILE", help=out_help)
+    add("health", help="ask whether the service is ready")
+    return parser
+
+
+def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Flags for these fields, for those of all music, and for where it goes."""
+    _add_fields(parser, *names, *MusicOptions.__annotations__)
+    parser.epilog = MUSIC_HELP
+    out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
+    parser.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
+
+
+def _add_fields(parser: argparse.ArgumentParser, *names: str, required: bool = False) -> None:
+    """Flags for these fields of requests, with the texts that stand beside them there."""
+    kinds = get_type_hints(Fields, include_extras=True)
+    for name in names:
+        kind, text = get_args(kinds[name])
+        flag = f"--{name.replace('_', '-')}"
+        if kind in _READERS:
+            parser.add_argument(flag, help=text, required=required, **_READERS[kind])
+        else:
+            choices = next(get_args(each) for each in get_args(kind) if each is not type(None))
+            parser.add_argument(flag, help=text, choices=choices)
+
+
+def _by_name(read: Callable[[str], T], example: str) -> Callable[[str], T | dict[str, T]]:
+    """What reads a value, or several by name as in `onset=0.9,note=1.1`."""
+
+    def read_all(text: str) -> T | dict[str, T]:
+        try:
+            if "=" not in text:
+                return read(text)
+            parts = [part.rpartition("=") for part in text.split(",")]
+            return {name.strip(): read(value) for name, _, value in parts}
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(f"{text!r} should be like {example}") from error
+
+    return read_all
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isdecimal() else float(text)
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _pitches(text: str) -> list[int]:
+    lowest, highest = text.split("-")
+    return [int(lowest), int(highest)]
+
+
+_READERS: Final[dict[Any, dict[str, Any]]] = {
+    float | None: {"type": float, "metavar": "X"},
+    int | None: {"type": int, "metavar": "N"},
+    str | None: {"metavar": "NAME"},
+    bool | None: {"action": "store_true"},
+    int | Literal["auto"] | None: {"type": _number_or_name, "metavar": "N"},
+    BySlot | None: {"type": _by_name(_number, SLOTS_EXAMPLE), "metavar": "X"},
+    Names | None: {"type": _number_or_name, "nargs": "+", "metavar": "NAME"},
+    PitchRanges | None: {"type": _by_name(_pitches, PITCHES_EXAMPLE), "metavar": "N-N"},
+}
+"""How a field of a type is read from the command line."""
+
+
+def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Path | None = None, **fields: Any) -> None:
+    """Ask, write what comes to `out`, and sum it up in one line."""
+    if out and not out.parent.is_dir():  # minutes before it would have come to light
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out.parent))
+    with AnticipatoryClient(base_url, api_key=api_key) as client:
+        if command == "embed":
+            _embed(client, out, **fields)
+        elif out:
+            _make(client, command, out, **fields)
+        elif client.health():
+            sys.stdout.write(f"{client.base_url}: ok\n")
+        else:
+            raise AnticipatoryError(f"{client.base_url} is not ready")
+
+
+def _make(client: AnticipatoryClient, task: Task, out: Path, **fields: Any) -> None:
+    """Ask for music, and write it."""
+    heard = Counter[int]()
+    with _StatusLine(task) as status:
+        for name, data in client.stream(task, **fields):
+            if name == "note":
+                heard[data["variation"]] += 1
+            elif name == "discard":
+                del heard[data["variation"]]
+            elif name == "progress":
+                done, total = data["seconds"], data["total_seconds"]
+                counted = _count(heard.total(), "note")
+                status.show(done / total, f"{done:.1f} of {total:.1f} s of music, {counted}")
+    variations = data["variations"]
+    paths = [out]
+    if len(variations) > 1:
+        paths = [out.with_stem(f"{out.stem}-{number}") for number, _ in enumerate(variations, 1)]
+    for path, variation in zip(paths, variations, strict=True):
+        path.write_bytes(variation["midi_bytes"])
+    written, notes = ", ".join(map(str, paths)), ", ".join(map(_notes, variations))
+    sys.stdout.write(f"{written}: {notes}, {variations[0]['duration_seconds']:.1f} s, {status.summary(data)}\n")
+
+
+def _notes(variation: Result) -> str:
+    """How many notes it has, whether it was drawn again, and what is wrong with it nevertheless."""
+    draws, flaw = variation.get("draws", 1), variation.get("flaw")
+    again = f"drawn {draws} times" if draws > 1 else ""
+    remark = f"{flaw}, though {again}" if flaw and again else flaw or again
+    return _count(variation["num_events"], "note") + (f" ({remark})" if remark else "")
+
+
+def _embed(client: AnticipatoryClient, out: Path | None, midis: Sequence[Path], **fields: Any) -> None:
+    """Ask for vectors, and write a line of JSON for each file: also of those that were done before an error."""
+    results: list[Result] = []
+    try:
+        with _StatusLine("embed") as status:
+            for path, result in zip(midis, client.embed_many(midis, **fields), strict=True):
+                results.append({"file": str(path), **result})
+                status.show(len(results) / len(midis), f"{len(results)} of {_count(len(midis), 'file')}")
+    finally:
+        lines = "".join(json.dumps(result) + "\n" for result in results)
+        if not out:
+            sys.stdout.write(lines)
+        elif results:
+            out.write_text(lines)
+    vectors = sum(len(each.get("windows") or each.get("token_embeddings") or [1]) for each in results)
+    numbers = f"{results[0]['embedding_dim']} numbers"
+    numbers = numbers if vectors == 1 else f"{vectors} vectors of {numbers}"
+    used, tokens = (sum(each[name] for each in results) for name in ("num_tokens", "original_tokens"))
+    summary = f"{out or 'stdout'}: {numbers} from {used} of {tokens} tokens, {status.summary(results[0])}\n"
+    (sys.stdout if out else sys.stderr).write(summary)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
+class _StatusLine:
+    """On a terminal, while the block runs: that something is going on, for how long, and how far it has come."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._bar = ""
+        self._started = time.monotonic()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._turn, daemon=True)
+
+    def show(self, share: float, text: str) -> None:
+        """A bar of which this share is done, and a text."""
+        bar = "#" * round(BAR_WIDTH * min(1.0, share))
+        self._bar = f" [{bar:<{BAR_WIDTH}}] {text}"
+
+    def summary(self, result: Result) -> str:
+        """On what it ran, and for how long."""
+        metadata = result["metadata"]
+        seconds = time.monotonic() - self._started
+        return f"{metadata['model_size']} on {metadata.get('device', 'unknown device')}, {seconds:.1f} s"
+
+    def _turn(self) -> None:
+        for frame in itertools.cycle("|/-\\"):
+            text = f"{frame} {self._label} {time.monotonic() - self._started:.0f} s{self._bar}"
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+            sys.stderr.write(f"\r{text[: columns - 1]}\x1b[K")  # and wipe what is left of a longer line
+            sys.stderr.flush()
+            if self._done.wait(0.1):
+                break
+        sys.stderr.write("\r\x1b[K")
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        if self._thread.is_alive():
+            self._thread.join()
