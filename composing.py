@@ -46,7 +46,7 @@ def compose(request: PredictRequest, size: ModelSize, headers: Mapping[str, str]
     )
     if request.bpm is not None:
         timing = timing.with_tempo(request.bpm)
-    redraws = request.on_degenerate == "retry"
+    redraws = request.on_degenerate == "retry" and not all(each.is_greedy for each in decoding.sampling)
     return Generation(size, headers, streams, redraws, arrangement, sequences, timing)
 
 

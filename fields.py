@@ -132,8 +132,13 @@ def _check_pitches(value: Any, info: ValidationInfo) -> Any:
     raise PydanticCustomError(
         "pitch_range",
         "{field} must be [lowest, highest], two whole numbers in range 0..{most}, the second not the smaller, "
-        'or an object of such lists by instrument, such as {{"Acoustic Bass": [28, 55]}}, got {got}',
-        {"field": info.field_name, "most": MAX_PITCH, "got": shown(value)},
+        "or an object of such lists by instrument, such as {example}, got {got}",
+        {
+            "field": info.field_name,
+            "most": MAX_PITCH,
+            "example": '{"Acoustic Bass": [28, 55]}',
+            "got": shown(value),
+        },
     )
 
 

@@ -27,6 +27,11 @@ class Sampling(NamedTuple):
     top_k: int = 0
     min_p: float = 0.0
 
+    @property
+    def is_greedy(self) -> bool:
+        """Whether random numbers decide nothing."""
+        return self.temperature == 0 or self.top_p == 0 or self.top_k == 1
+
     def without_zero(self) -> "Sampling":
         """The same with a temperature to divide by: greedy is a nucleus of one token too."""
         return self if self.temperature else self._replace(temperature=1.0, top_p=0.0)

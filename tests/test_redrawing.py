@@ -47,9 +47,13 @@ def test_who_keeps_what_comes_gets_the_silence(service: Service, redrawn: tuple[
 
 
 def test_when_nothing_better_comes_the_first_draw_stays_and_says_what_is_wrong(service: Service) -> None:
-    # Greedy choices are the same with any seed.
-    found = variation(service, temperature=0, seed=5, **SPARSE)
+    found = variation(service, seed=5, **SPARSE | {"length_seconds": 1})
     assert (found["num_events"], found["draws"], found["flaw"], found["seed"]) == (0, 3, "silent", 5)
+
+
+def test_what_would_be_the_same_again_is_not_drawn_again(service: Service) -> None:
+    found = variation(service, temperature=0, **SPARSE | {"length_seconds": 1})
+    assert (found["draws"], found["flaw"]) == (1, "silent")
 
 
 def test_a_stream_says_what_is_void(service: Service, redrawn: tuple[int, dict[str, Any]]) -> None:
