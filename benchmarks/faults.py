@@ -41,12 +41,15 @@ MALFORMED: list[dict[str, Any]] = [
 
 def valid(rng: random.Random) -> dict[str, Any]:
     """A request that deserves a 200."""
-    task = rng.choice(["generate", "generate", "continue", "embed"])
+    task = rng.choice(["generate", "generate", "continue", "accompany", "infill", "embed"])
     body: dict[str, Any] = {"task": task, "model_size": rng.choice(["tiny", "tiny", "small"])}
     if task != "generate":
         body["midi_input"] = MIDI
     if task != "embed":
         body |= {"length_seconds": rng.uniform(1, 4), "num_variations": rng.randint(1, 3)}
+        body |= rng.choice([{}, {"density": 6, "max_polyphony": 4}, {"pitch_range": [40, 80], "temperature": 0.9}])
+    if task == "infill":
+        body |= {"start_seconds": 3, "end_seconds": rng.uniform(4, 6)}
     return body
 
 

@@ -59,7 +59,7 @@ def test_generate_answers_as_specified(http: httpx.Client) -> None:
     assert set(result) == {"task", "variations", "metadata"}
     assert result["task"] == "generate"
     (variation,) = result["variations"]
-    assert set(variation) == {"midi_base64", "num_events", "duration_seconds", "seed"}
+    assert set(variation) == {"midi_base64", "num_events", "duration_seconds", "seed", "draws", "flaw"}
     assert variation["duration_seconds"] == 2.0
     assert set(result["metadata"]) == METADATA
     assert result["metadata"]["client_job_id"] == "job.1"
