@@ -56,6 +56,7 @@ class Narrator:
     def __init__(self, request: PredictRequest, work: Generation) -> None:
         self._work = work
         self._loudness = _Loudness(request, work)
+        self._lengthens = request.max_polyphony is None
         self._dynamics = [self._loudness.dynamics(sequence.seed) for sequence in work.sequences]
 
     def __call__(self, update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -64,7 +65,7 @@ class Narrator:
             self._dynamics[variation] = self._loudness.dynamics(seed)
             yield "discard", {"variation": variation, "reason": flaw}
         for variation, event in update.new:
-            for note in self._work.arrangement.new_notes(ev.from_tokens(event)):
+            for note in self._work.arrangement.new_notes(ev.from_tokens(event), lengthens=self._lengthens):
                 yield "note", {"variation": variation, **_in_seconds(self._dynamics[variation].shape(note))}
         decoding = self._work.sequences[0]
         yield (
@@ -81,7 +82,8 @@ def present(request: PredictRequest, work: Generation, drawn: Sequence[Drawn], m
     """The answer to the task."""
     loudness = _Loudness(request, work)
     metadata = metadata.model_copy(update={"redrawn": sum(each.n_draws - 1 for each in drawn)})
-    answer: dict[str, Any] = {"variations": [_variation(work, each, loudness) for each in drawn], "metadata": metadata}
+    variations = [_variation(request, work, each, loudness) for each in drawn]
+    answer: dict[str, Any] = {"variations": variations, "metadata": metadata}
     match request.task:
         case "continue":
             return ContinueResponse(prime_seconds=request.own_prime_seconds, **answer)
@@ -141,9 +143,10 @@ def _in_seconds(note: Note) -> dict[str, Any]:
     return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
 
 
-def _variation(work: Generation, drawn: Drawn, loudness: _Loudness) -> Variation:
+def _variation(request: PredictRequest, work: Generation, drawn: Drawn, loudness: _Loudness) -> Variation:
     arrangement, dynamics = work.arrangement, loudness.dynamics(drawn.seed)
-    notes = [*arrangement.kept, *(dynamics.shape(note) for note in arrangement.new_notes(drawn.events))]
+    new = arrangement.new_notes(drawn.events, lengthens=request.max_polyphony is None)
+    notes = [*arrangement.kept, *map(dynamics.shape, new)]
     return Variation(
         midi_base64=base64.b64encode(midi.write_notes(notes, arrangement.length_ticks, work.timing)).decode(),
         num_events=len(notes),

@@ -206,10 +206,10 @@ class PredictRequest(BaseModel):
         default=None, description="Instruments that no new note may have; named likewise."
     )
     instrument_balance: Annotated[float, InRange(0.0, 10.0)] = Field(
-        default=1.0,
+        default=3.0,
         description="How strongly each entry of `instruments` that is silent is brought in: its notes gain so many "
-        "nats (each makes them 2.7 times as likely) a second, until it plays. 0: not at all. accompany, infill: 3.0 "
-        "if not sent, more where there is little time.",
+        "nats (each makes them 2.7 times as likely) a second, until it plays. 0: not at all. accompany, infill: "
+        "more if not sent and there is little time.",
     )
     pitch_range: PitchRanges | None = Field(
         default=None,
@@ -288,7 +288,7 @@ class PredictRequest(BaseModel):
         min_length=1,
         max_length=MAX_MIDI_INPUTS,
         description="embed: instead of `midi_input`, several MIDI files, each in base64. The answer then has `files`, "
-        "one entry for each in this order. generate, continue: ignored.",
+        "one entry for each in this order. Other tasks ignore it.",
     )
     midi_input: str | None = Field(
         default=None,

@@ -40,9 +40,9 @@ def find_wishes(request: PredictRequest) -> Wishes:
     excluded = frozenset().union(*map(find_instruments, request.exclude_instruments or []))
     overall, by_instrument = request.pitch_range, {}
     if isinstance(overall, dict):
-        for name, pitch_range in overall.items():
-            wanted = int(name) if name.isdecimal() and len(name) <= 3 else name
-            by_instrument.update(dict.fromkeys(find_instruments(wanted), pitch_range))
+        named = [(_find(name), pitch_range) for name, pitch_range in overall.items()]
+        for found, pitch_range in sorted(named, key=lambda each: -len(each[0])):  # single ones go before families
+            by_instrument.update(dict.fromkeys(found, pitch_range))
         overall = None
     return Wishes(
         groups=groups,
@@ -53,3 +53,8 @@ def find_wishes(request: PredictRequest) -> Wishes:
         max_polyphony=request.max_polyphony,
         density=request.density,
     )
+
+
+def _find(name: str) -> frozenset[int]:
+    """Keys of a JSON object are text, numbers too."""
+    return find_instruments(int(name) if name.isdecimal() and len(name) <= 3 else name)

@@ -58,11 +58,15 @@ class Arrangement:
             **choices,
         )
 
-    def new_notes(self, decoded: ev.Events) -> list[Note]:
-        """Decoded events as notes of the answer, without those that would disturb a kept one."""
+    def new_notes(self, decoded: ev.Events, *, lengthens: bool = True) -> list[Note]:
+        """Decoded events as notes of the answer, without those that would disturb a kept one.
+
+        `lengthens`: whether a note may become longer for that, or is left out instead.
+        """
         events = ev.translate(ev.unpad(decoded[~ev.is_control(decoded)]), self.origin_ticks)
         notes = ev.to_notes(ev.clip(events, self.start_ticks, self.end_ticks, clip_duration=True))
-        return [fitted for note in notes if (fitted := self._fitted(note))]
+        pairs = ((note, self._fitted(note)) for note in notes)
+        return [fitted for note, fitted in pairs if fitted and (lengthens or fitted.duration <= note.duration)]
 
     def _fitted(self, note: Note) -> Note | None:
         """A new note as it can sound among the kept ones; None if it cannot.
@@ -120,22 +124,16 @@ def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: i
 
 
 def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> Arrangement:
-    """All notes, and new ones from the end of the last on; the model knows those that begin within the prime.
+    """All notes, and new ones from the end of the last on; the model knows those that sound within the prime.
 
     Raises:
-        NoNotesError: no note begins within the prime.
+        NoNotesError: there are no notes.
         ArrangementError: there are so many that this cannot be music.
     """
     _check(notes, "continue")
     _check_count(notes, "MIDI file")
     start = _end(notes)
-    prompt = _sorted(note for note in notes if note.onset >= start - prime_ticks)[-MAX_WINDOW_EVENTS:]
-    if not prompt:
-        last = max(note.onset for note in notes)
-        raise NoNotesError(
-            f"no note begins in the last {_seconds(prime_ticks)} of the MIDI file: the last begins "
-            f"{_seconds(start - last)} before its end, so prime_seconds must be at least that"
-        )
+    prompt = _sorted(note for note in notes if note.onset + note.duration > start - prime_ticks)[-MAX_WINDOW_EVENTS:]
     end = start + length_ticks
     return Arrangement(start, end, end, _sorted(notes), prompt, origin_ticks=prompt[0].onset)
 

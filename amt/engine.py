@@ -149,7 +149,7 @@ class Engine:
 
 def _choices(sequence: Sequence) -> list[float]:
     """Temperature, top_p, top_k, min_p and a random number, each for three slots."""
-    samplings = [sampling.without_zero() for sampling in sequence.request.sampling]
+    samplings = [sampling.divisible() for sampling in sequence.request.sampling]
     return [value for values in (*zip(*samplings, strict=True), sequence.uniforms) for value in values]
 
 

@@ -130,12 +130,6 @@ def rests_between(starts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray
     return n_rests
 
 
-def padded_length(events: Events) -> int:
-    """How many events `pad` would return, without building them."""
-    times = events[:, 0] - ONSET.offset
-    return len(events) + int(rests_between(np.concatenate([[0], times[:-1]]), times).sum())
-
-
 def unpad(events: Events) -> Events:
     """The events without rests."""
     sounding: NDArray[np.bool_] = events[:, 2] != REST

@@ -41,6 +41,9 @@ if len(NAMES) != DRUMS + 1:
 
 _FAMILY_SIZE: Final = 8
 
+MAX_NAME: Final = 40
+"""So many characters of an unknown name are looked at and shown."""
+
 _BY_NAME: Final[dict[str, frozenset[int]]] = {
     **{name.lower(): frozenset({program}) for program, name in enumerate(NAMES)},
     **{
@@ -68,11 +71,9 @@ def find_instruments(wanted: int | str) -> frozenset[int]:
     name = " ".join(wanted.lower().split())
     if name in _BY_NAME:
         return _BY_NAME[name]
-    near = (
-        get_close_matches(name, _BY_NAME, n=3, cutoff=0.5) or [each for each in _BY_NAME if name and name in each][:3]
-    )
-    hint = f"did you mean {' or '.join(repr(each) for each in near)}?" if near else "see General MIDI's names"
+    near = get_close_matches(name[:MAX_NAME], _BY_NAME, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise InstrumentError(
-        f"there is no instrument {wanted[:40]!r}: {hint} A General MIDI name, its number (0..127, 128 for drums) or "
+        f"there is no instrument {wanted[:MAX_NAME]!r}: {hint}A General MIDI name, a number (0..127, 128: drums) or "
         f"a family ({', '.join(_FAMILIES)}) is wanted"
     )

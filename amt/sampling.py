@@ -121,8 +121,9 @@ def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:
     cumulative = probabilities.cumsum(dim=1)
     # 1 - u lies in (0, 1]: the first token to reach a positive share of the total has a probability of its own.
     tokens = torch.searchsorted(cumulative, (1 - uniform)[:, None] * cumulative[:, -1:])
+    tokens = tokens.clamp_(max=probabilities.shape[1] - 1)  # were they not numbers, no other row must suffer
     if probabilities.device.type != "cpu":
         # A parallel scan may round neighbouring sums in the wrong order; then the most probable token stands in.
-        impossible = probabilities.gather(1, tokens.clamp(max=probabilities.shape[1] - 1)) == 0
+        impossible = probabilities.gather(1, tokens) == 0
         tokens = torch.where(impossible, probabilities.argmax(dim=1, keepdim=True), tokens)
     return tokens[:, 0]

@@ -40,6 +40,9 @@ EXACT_HOP_EVENTS = 1
 DENSEST_EVENTS_PER_SECOND = 64
 """Denser than music: with a small nucleus, a small model can otherwise pile events on one onset for ever."""
 
+REST_CODE = N_INSTRUMENTS
+"""What a rest counts as among instruments."""
+
 _UNIFORM_BLOCK_EVENTS = 256
 
 
@@ -94,16 +97,29 @@ class Sequence:
         self._onsets: list[int] = ev.onsets(anticipated).tolist()
         self._codes = ev.instrument_codes(anticipated) | request.heard
         self._n_given = len(self._events)
+        self._chosen: list[int] = []  # onsets of the events that the model decided
         self._steering = Steering(request.wishes, request.start_ticks)
-        if (coming := len(self._coming())) > max(MAX_INSTRUMENTS + 1 - len(self._codes), 0):
-            raise SequenceError(
-                f"at most {MAX_INSTRUMENTS + 1} instruments can play together: with the {len(self._codes)} of the "
-                f"input there is no room for {coming} more"
-            )
+        self._check_instruments()
         self._start, self._offset = 0, 0
         self.length, self.pending = 0, self.mode
         self.needs_refill = bool(self._events)
         self._slide()
+
+    def _check_instruments(self) -> None:
+        n_there = len(self._codes - {REST_CODE})
+        if (coming := len(self._coming())) > max(MAX_INSTRUMENTS + 1 - n_there, 0):
+            raise SequenceError(
+                f"at most {MAX_INSTRUMENTS + 1} instruments can play together: beside the {n_there} of the input there "
+                f"is no room for {coming} more"
+            )
+        legal, biases = self.request.wishes.legal_notes, self.note_biases
+        if legal is not None and biases is not None:
+            playable = np.repeat(biases[:-1] > -np.inf, N_PITCHES)
+            if not (legal[:-1] & playable).any():
+                raise SequenceError(
+                    f"at most {MAX_INSTRUMENTS + 1} instruments can play together, and of the {n_there} of the input "
+                    "none may play new notes: exclude fewer"
+                )
 
     @property
     def decoded(self) -> list[Triple]:
@@ -131,8 +147,8 @@ class Sequence:
         """The first legal onset token."""
         now = self.current_ticks
         earliest = min(self._steering.free_ticks(now), now + REST_INTERVAL_TICKS)
-        if not self._is_exact and self.n_decoded >= DENSEST_EVENTS_PER_SECOND:
-            earliest = max(earliest, self._onsets[-DENSEST_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
+        if not self._is_exact and len(self._chosen) >= DENSEST_EVENTS_PER_SECOND:
+            earliest = max(earliest, self._chosen[-DENSEST_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
         return earliest - self._offset
 
     @property
@@ -184,6 +200,7 @@ class Sequence:
             return
         else:
             self._current_ticks = ticks
+            self._chosen.append(ticks)
             if note != REST:
                 self._steering.hear(ticks, duration - DURATION.offset, (note - NOTE.offset) // N_PITCHES)
         self._events.append((onset + self._offset, duration, note))

@@ -11,6 +11,9 @@ from amt.errors import ArrangementError
 
 N_CHANNELS: Final = 16
 
+MAX_NAME: Final = 80
+"""So many characters of a name count."""
+
 SHOWN_TRACKS: Final = 24
 """So many are listed in a message."""
 
@@ -35,14 +38,16 @@ class Tracks(NamedTuple):
         if isinstance(wanted, int):
             found = frozenset({wanted - 1} & set(range(len(self.names))))
         else:
-            found = frozenset(index for index, name in enumerate(self.names) if _folded(name) == _folded(wanted))
+            wanted = wanted[:MAX_NAME]
+            names = enumerate(_folded(name[:MAX_NAME]) for name in self.names)
+            found = frozenset(index for index, name in names if name and name == _folded(wanted))
         if found:
             return found
-        near = get_close_matches(_folded(str(wanted)), [_folded(name) for name in self.names], n=1, cutoff=0.5)
+        known = [_folded(name[:MAX_NAME]) for name in self.names[:SHOWN_TRACKS]]
+        near = get_close_matches(_folded(str(wanted)), known, n=1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
         shown = ", ".join(f"{number} {name!r}" for number, name in enumerate(self.names[:SHOWN_TRACKS], start=1))
         more = ", ..." if len(self.names) > SHOWN_TRACKS else ""
-        wanted = wanted[:40] if isinstance(wanted, str) else wanted
         raise ArrangementError(f"there is no track {wanted!r}: {hint}those that hold notes are {shown}{more}")
 
 

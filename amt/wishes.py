@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from amt.errors import WishError
 from amt.vocab import DRUMS, N_INSTRUMENTS, N_PITCHES, NOTE, SLOTS
 
+COLDEST: Final = 1e-3
+"""Lower temperatures are greedy: logits divided by them would leave the range of float32."""
+
 
 class Sampling(NamedTuple):
     """How one slot's token is chosen.
@@ -30,11 +33,11 @@ class Sampling(NamedTuple):
     @property
     def is_greedy(self) -> bool:
         """Whether random numbers decide nothing."""
-        return self.temperature == 0 or self.top_p == 0 or self.top_k == 1
+        return self.temperature < COLDEST or self.top_p == 0 or self.top_k == 1
 
-    def without_zero(self) -> "Sampling":
+    def divisible(self) -> "Sampling":
         """The same with a temperature to divide by: greedy is a nucleus of one token too."""
-        return self if self.temperature else self._replace(temperature=1.0, top_p=0.0)
+        return self if self.temperature >= COLDEST else self._replace(temperature=1.0, top_p=0.0)
 
 
 def in_every_slot(sampling: Sampling) -> tuple[Sampling, ...]:
@@ -74,8 +77,9 @@ class Wishes:
         playable = set((np.flatnonzero(legal[:-1]) // N_PITCHES).tolist())
         if not playable or not all(playable & group for group in self.groups):
             raise WishError(
-                "exclude_instruments leaves nothing of what instruments asks for: at least one instrument of each of "
-                "its entries, or of all 129, must be left"
+                "exclude_instruments leaves no instrument of an entry of instruments: one of each must be left"
+                if self.groups
+                else "exclude_instruments leaves no instrument: at least one of the 129 must be left"
             )
 
     @cached_property

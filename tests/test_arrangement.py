@@ -78,9 +78,10 @@ def test_all_instruments_of_the_answer_count_though_the_model_hears_only_the_las
     assert len(ev.instrument_codes(request.prompt)) == 1
 
 
-def test_a_long_silence_at_the_end_of_the_prime_is_an_error_that_says_what_would_do() -> None:
-    with pytest.raises(NoNotesError, match=r"last 1 s .* begins 8 s before its end, so prime_seconds must be at least"):
-        continue_from_end([Note(0, 50, 60, 0), Note(100, 800, 60, 0)], 100, 300)
+def test_a_last_note_held_for_longer_than_the_prime_is_gone_on_from() -> None:
+    notes = [Note(0, 10, 60, 0), Note(100, 800, 62, 0)]
+    arrangement = continue_from_end(notes, 100, 500)
+    assert (arrangement.prompt, arrangement.start_ticks) == ([notes[1]], 900)
 
 
 def test_no_notes_at_all_is_an_error() -> None:
@@ -252,3 +253,10 @@ def test_a_piece_is_not_sent_to_the_worker_beside_what_it_decodes() -> None:
     received = pickle.loads(pickle.dumps(work))
     assert not hasattr(received, "arrangement")
     assert (received.sequences[0].prompt == work.sequences[0].prompt).all()
+
+
+def test_who_counts_voices_gets_no_longer_notes() -> None:
+    arrangement = Arrangement(0, 500, 500, [Note(0, 400, 60, 0)])
+    inside = ev.from_notes([Note(100, 20, 60, 0), Note(100, 20, 64, 0)])
+    assert arrangement.new_notes(inside) == [Note(100, 300, 60, 0), Note(100, 20, 64, 0)]
+    assert arrangement.new_notes(inside, lengthens=False) == [Note(100, 20, 64, 0)]

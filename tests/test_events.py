@@ -60,7 +60,6 @@ def test_clip_is_the_references(case, kind):
 def test_pad_is_the_references(case):
     events = ev.from_tokens(case["sorted"])
     assert tokens(ev.pad(events)) == case["pad"]
-    assert ev.padded_length(events) == len(case["pad"]) // 3
 
 
 @each_file
@@ -157,12 +156,6 @@ def test_unpad_undoes_pad(events, end_ticks):
     assert tokens(ev.unpad(ev.pad(events, end_ticks))) == tokens(events)
 
 
-@given(sorted_events)
-@settings(max_examples=100, deadline=None)
-def test_padded_length_is_what_pad_returns(events):
-    assert ev.padded_length(events) == len(ev.pad(events))
-
-
 @pytest.mark.parametrize(
     ("end_ticks", "rests"), [(None, []), (0, []), (100, []), (101, [100]), (200, [100]), (201, [100, 200])]
 )
@@ -244,7 +237,6 @@ def test_every_operation_takes_and_returns_no_events(operation):
 def test_no_notes_are_no_events():
     assert ev.from_notes([]).shape == ev.from_tokens([]).shape == (0, 3)
     assert ev.to_notes(ev.empty()) == []
-    assert ev.padded_length(ev.empty()) == 0
     assert ev.instrument_codes(ev.empty()) == set()
 
 

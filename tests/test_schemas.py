@@ -77,7 +77,7 @@ def test_an_empty_body_asks_for_what_the_contract_calls_default() -> None:
         "min_p": 0.0,
         "instruments": None,
         "exclude_instruments": None,
-        "instrument_balance": 1.0,
+        "instrument_balance": 3.0,
         "pitch_range": None,
         "max_polyphony": None,
         "density": None,

@@ -116,9 +116,9 @@ def test_each_slot_has_its_own_sampling(tiny: GPT2) -> None:
 
 
 def test_wishes_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(WishError, match="exclude_instruments leaves nothing"):
+    with pytest.raises(WishError, match="leaves no instrument of an entry"):
         Wishes(groups=(frozenset({PIANO}), frozenset({BASS})), excluded=frozenset({PIANO}))
-    with pytest.raises(WishError, match="exclude_instruments leaves nothing"):
+    with pytest.raises(WishError, match="leaves no instrument: at least one"):
         Wishes(excluded=frozenset(range(129)))
 
 
@@ -148,3 +148,26 @@ def test_groups_that_are_overdue_are_brought_in_from_the_start() -> None:
     biases = Steering(wishes, 700).biases(700)
     assert biases is not None
     assert biases[4] == 3.0
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-38, 5e-324])
+def test_the_coldest_temperatures_harm_nobody(temperature: float, tiny: GPT2) -> None:
+    cold = Request(end_ticks=100, sampling=in_every_slot(Sampling(temperature=temperature)))
+    greedy = Request(end_ticks=100, sampling=in_every_slot(Sampling(temperature=0)))
+    first, second = decode(tiny, [cold, greedy])
+    assert first.decoded == second.decoded
+
+
+def test_a_dense_given_part_leaves_room_for_notes_beside_it(tiny: GPT2) -> None:
+    chords = [ev.Note(40 * beat, 30, 48 + 3 * voice, 0) for beat in range(50) for voice in range(8)]
+    controls = ev.as_controls(ev.from_notes(chords))
+    request = Request(end_ticks=1_500, controls=controls, wishes=Wishes(density=5), seed=1)
+    (sequence,) = decode(tiny, [request])
+    onsets = sequence.generated[:, 0]
+    assert all(((onsets >= 100 * second) & (onsets < 100 * (second + 4))).any() for second in range(11))
+
+
+def test_an_input_whose_many_instruments_may_not_play_is_refused(gpt2: GPT2) -> None:
+    prompt = ev.from_notes([ev.Note(0, 10, 60, instrument) for instrument in range(16)])
+    with pytest.raises(SequenceError, match="of the 16 of the input none may play new notes"):
+        Engine(gpt2).add(Request(end_ticks=500, prompt=prompt, wishes=Wishes(excluded=frozenset(range(16)))))
