@@ -19,6 +19,7 @@ CHORALE = (GOLDEN / "midi/chorale_001.mid").read_bytes()
 
 METADATA = {
     "model_size", "model_id", "device", "client_job_id", "trace_id", "span_id", "queue_seconds", "compute_seconds",
+    "redrawn",
 }  # fmt: skip
 
 
@@ -238,10 +239,3 @@ def test_from_the_end_the_whole_input_comes_back_and_new_notes_follow_it(http: h
     assert len(notes) > len(whole)
     assert all(end <= note.onset and note.onset + note.duration <= end + 300 for note in notes[len(whole) :])
     assert variation["duration_seconds"] == (end + 300) / 100
-
-
-def test_an_end_without_a_note_in_the_prime_is_refused_with_what_would_do(http: httpx.Client) -> None:
-    data = midi.write_notes([Note(0, 50, 60, 0), Note(100, 900, 62, 0)])
-    body = {"task": "continue", "midi_input": encoded(data), "prime_from": "end", "prime_seconds": 2}
-    assert "so prime_seconds must be at least that" in refusal(http, **body)
-    assert predict(http, **body | {"prime_seconds": 9}, length_seconds=1)

@@ -248,7 +248,7 @@ def test_the_service_is_asked_with_flags(service: Service, tmp_path: Path, capsy
     assert in_process(capsys, *call)[::2] == (0, "")
     notes = midi.read_notes(out.read_bytes())
     assert all(note.instrument == 128 or (note.instrument == 32 and 28 <= note.pitch <= 55) for note in notes)
-    silent = ["generate", "--temperature", "0", "--length-seconds", "1", "--model-size", "small"]
+    silent = ["generate", "--seed", "5", "--length-seconds", "1", "--model-size", "small"]
     _, stdout, _ = in_process(capsys, *silent, "--base-url", service.url, "--out", str(out))
     assert stdout.startswith(f"{out}: 0 notes (silent, though drawn 3 times), 1.0 s, small on cpu, ")
 
