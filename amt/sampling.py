@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from amt.vocab import N_INSTRUMENTS, N_PITCHES
@@ -103,9 +104,16 @@ def _largest(probabilities: Tensor, n: int) -> Tensor:
     """The n largest of each row, in descending order."""
     if probabilities.device.type != "cpu":
         return probabilities.topk(n, dim=1).values
-    # On a CPU numpy selects five times as fast as torch, and sorts fifteen times as fast.
-    smallest_first = np.sort(np.partition(probabilities.numpy(), -n, axis=1)[:, -n:], axis=1)
-    return torch.from_numpy(smallest_first[:, ::-1].copy())
+    # On a CPU numpy selects five times as fast as torch, and sorts fifteen times as fast; but twenty times slower where
+    # many are equal, as zeros are. The ramp tells these apart and is too small to change what counts.
+    different = probabilities.numpy() - _ramp(probabilities.shape[1])
+    smallest_first = np.sort(np.partition(different, -n, axis=1)[:, -n:], axis=1)
+    return torch.from_numpy(np.maximum(smallest_first[:, ::-1], 0))
+
+
+@cache
+def _ramp(n: int) -> NDArray[np.float32]:
+    return (np.arange(n) * 1e-34).astype(np.float32)
 
 
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:

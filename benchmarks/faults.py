@@ -117,6 +117,21 @@ def kill(running: Running, clients: Clients, after: int) -> float:
     return time.perf_counter() - start
 
 
+def still_there(processes: list[int], patience_seconds: float = 5) -> list[str]:
+    """The command lines of those that have not ended; Python's resource tracker outlives its parent by a moment."""
+    deadline = time.monotonic() + patience_seconds
+    while True:
+        # One that has ended has no command line, even if nobody has asked for its status yet.
+        lines = [path.read_bytes().replace(b"\0", b" ").decode() for path in map(_command, processes) if path.exists()]
+        if not any(lines) or time.monotonic() > deadline:
+            return [line for line in lines if line]
+        time.sleep(0.05)
+
+
+def _command(pid: int) -> Path:
+    return Path(f"/proc/{pid}/cmdline")
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -138,8 +153,7 @@ def main() -> None:
         deaths = running.metric(DEATHS)
         left = running.metric("anticipatory_batch_rows") + running.metric("anticipatory_queue_depth")
         after, processes = running.megabytes(), running.processes()
-    time.sleep(1)  # Python's resource tracker outlives its parent by a moment
-    orphans = [pid for pid in processes if Path(f"/proc/{pid}").exists()]
+    orphans = still_there(processes)
     print("| what | |\n|---|---|")
     print(f"| answers | {', '.join(f'{n} {status}' for status, n in sorted(clients.statuses.items()))} |")
     print(f"| answered wrongly | {len(clients.wrong)} |")
@@ -150,7 +164,7 @@ def main() -> None:
     print(f"| memory before and after (PSS) | {before:.0f} MB, {after:.0f} MB |")
     print(f"| took | {took:.0f} s |")
     if clients.wrong or orphans or left:
-        raise SystemExit("\n".join(clients.wrong[:10]) or "something was left behind")
+        raise SystemExit("\n".join(clients.wrong[:10] + orphans) or "something was left behind")
 
 
 if __name__ == "__main__":
