@@ -152,6 +152,6 @@ def _variation(request: PredictRequest, work: Generation, drawn: Drawn, loudness
         num_events=len(notes),
         seed=drawn.seed,
         draws=drawn.n_draws,
-        flaw=drawn.flaw,
+        flaw=drawn.flaw if new else "silent",  # decoded, but kept notes of its pitch left it no room
         duration_seconds=arrangement.length_ticks / TICKS_PER_SECOND,
     )
