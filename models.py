@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
 from amt.gpt2 import GPT2
-from amt.linear import HAS_HALF_KERNEL
+from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
 from amt.vocab import AUTOREGRESS
 from schemas import ModelSize
 
@@ -42,7 +42,7 @@ class ModelStore:
         """`checkpoints`: size -> a folder, or a hub repository as `repo` or `repo@revision`.
 
         Raises:
-            ValueError: the device is not there.
+            ValueError: the device is not there, or cannot compute in that precision.
         """
         self._checkpoints = checkpoints
         self._loaded: dict[ModelSize, LoadedModel] = {}
@@ -123,14 +123,23 @@ def find_device(name: str) -> torch.device:
 
 
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The weights' precision of that name.
+    """The weights' precision of that name; auto is the fastest that costs hardly any quality.
 
-    Auto is bfloat16 on a CUDA device that supports it, float16 on a CPU that can multiply float32 by it, else float32.
+    That is bfloat16 on a CUDA device that supports it, int8 or at least float16 on a CPU that has the kernels for it,
+    else float32.
+
+    Raises:
+        ValueError: the device cannot compute in it.
     """
+    has_int8 = device.type == "cpu" and HAS_INT8_KERNEL
+    if name == "int8" and not has_int8:
+        raise ValueError(f"dtype int8 is not available on {device} here: use auto, float32, bfloat16 or float16")
     if name != "auto":
         return getattr(torch, name)  # type: ignore[no-any-return]
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
+    if has_int8:
+        return torch.int8
     return torch.float16 if device.type == "cpu" and HAS_HALF_KERNEL else torch.float32
 
 

@@ -53,8 +53,6 @@ The fields of all tasks are below; choose an example to try each.""",
 
 def main() -> None:
     """Read the settings, then serve until stopped."""
-    # The worker's threads (libgomp) wait for each other by spinning, which a busy core makes 10 times slower.
-    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         settings = Settings(_cli_parse_args=True)  # type: ignore[call-arg]

@@ -1,5 +1,7 @@
 """The batched decoding loop: add sequences, step all of them by one event, take what has finished."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from amt import sampling
 from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.sequence import HOP_EVENTS, Request, Sequence, Triple
 from amt.steering import STEERING_SECONDS
+from amt.threads import Threads
 from amt.vocab import N_INSTRUMENTS, NOTE, ONSET, SLOTS, TICKS_PER_SECOND
 
 PREFILL_TOKENS = 2_048
@@ -30,6 +33,8 @@ class Engine:
         self._hop_events = hop_events
         self._cache = Cache(model)
         self._sequences: list[Sequence] = []  # in the order of the cache's rows
+        # Elsewhere the music might depend on the number.
+        self._threads = Threads(torch.get_num_threads()) if model.is_reproducible else None
 
     @property
     def is_idle(self) -> bool:
@@ -67,6 +72,17 @@ class Engine:
         """
         if self.is_idle or not self._refill():
             return []
+        with self._threads.measured(len(self._sequences)) if self._threads else nullcontext():
+            events = self._decode()
+        for sequence, event in zip(self._sequences, events, strict=True):
+            sequence.append(event)
+        finished = [sequence for sequence in self._sequences if sequence.finished]
+        for sequence in finished:
+            self.remove(sequence)
+        return finished
+
+    def _decode(self) -> list[Triple]:
+        """The next event of each sequence."""
         sequences, device = self._sequences, self.model.device
         given = [sequence.given() for sequence in sequences]
         columns = torch.tensor([_choices(sequence) for sequence in sequences], device=device).unbind(1)
@@ -86,12 +102,7 @@ class Engine:
                 tokens = _forced(tokens, [event and event[index] for event in given])
             decoded.append(tokens)
         events: list[Triple] = torch.stack(decoded, dim=1).tolist()
-        for sequence, event in zip(self._sequences, events, strict=True):
-            sequence.append(event)
-        finished = [sequence for sequence in self._sequences if sequence.finished]
-        for sequence in finished:
-            self.remove(sequence)
-        return finished
+        return events
 
     def _refill(self) -> bool:
         """Compute the cache of rows whose window has moved, as many as a step may; whether that was all of them."""

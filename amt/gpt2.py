@@ -16,7 +16,7 @@ from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2Config
 
 from amt.errors import CheckpointError
-from amt.linear import Linear, arithmetic_dtype
+from amt.linear import Linear, arithmetic_dtype, is_reproducible, linear
 from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
 
 BLOCK_TOKENS: Final = 64
@@ -79,13 +79,15 @@ class GPT2:
     ) -> None:
         """Take weights by their names in Hugging Face's `GPT2Model`, and `lm_head.weight` if the output is not tied.
 
-        `dtype`: the weights' precision; a CPU computes in float32 whatever it is.
+        `dtype`: the weights' precision, see `amt.linear`. The model `is_reproducible` if in `decode` a row's result is
+        the same, to the bit, however many others and threads there are; elsewhere last digits may differ.
 
         Raises:
             CheckpointError: a weight is missing, or the activation function is unknown.
         """
         self.config, self.device = config, device
         self.dtype = arithmetic_dtype(dtype, device)
+        self.is_reproducible = is_reproducible(dtype, device)
 
         def load(name: str) -> Tensor:
             if name not in weights:
@@ -99,8 +101,8 @@ class GPT2:
         def norm(name: str) -> tuple[Tensor, Tensor]:
             return own(f"{name}.weight"), own(f"{name}.bias")
 
-        def linear(name: str) -> Linear:
-            return Linear(load(f"{name}.weight"), load(f"{name}.bias"), dtype, device)
+        def affine(name: str) -> Linear:
+            return linear(load(f"{name}.weight"), load(f"{name}.bias"), dtype, device)
 
         if config.activation_function not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {config.activation_function}")
@@ -116,22 +118,22 @@ class GPT2:
         self._masks = torch.full((CONTEXT_TOKENS, CONTEXT_TOKENS), -torch.inf, device=device).triu_(1)
         if not self._upcast:
             self._masks = self._masks.to(self.dtype)
-        self._tokens = load("wte.weight").to(device, dtype)
+        self._tokens = load("wte.weight").to(device, torch.float16 if dtype is torch.int8 else dtype)
         self._positions = own("wpe.weight")
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
             shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
             raise CheckpointError(f"its embeddings are of {shape}, not of {VOCAB_SIZE} and {CONTEXT_TOKENS}")
         output = load("wte.weight" if config.tie_word_embeddings else "lm_head.weight")
-        self._outputs = {slot: Linear(output[slot.slice].T, None, dtype, device) for slot in SLOTS}
+        self._outputs = {slot: linear(output[slot.slice].T, None, dtype, device) for slot in SLOTS}
         self._final_norm = norm("ln_f")
         self.layers = [
             _Layer(
                 norm1=norm(f"h.{index}.ln_1"),
-                qkv=linear(f"h.{index}.attn.c_attn"),
-                attention_out=linear(f"h.{index}.attn.c_proj"),
+                qkv=affine(f"h.{index}.attn.c_attn"),
+                attention_out=affine(f"h.{index}.attn.c_proj"),
                 norm2=norm(f"h.{index}.ln_2"),
-                mlp_in=linear(f"h.{index}.mlp.c_fc"),
-                mlp_out=linear(f"h.{index}.mlp.c_proj"),
+                mlp_in=affine(f"h.{index}.mlp.c_fc"),
+                mlp_out=affine(f"h.{index}.mlp.c_proj"),
             )
             for index in range(config.n_layer)
         ]

@@ -1,6 +1,7 @@
-"""A linear layer whose weights lie as the device multiplies them fastest."""
+"""Linear layers whose weights lie as the device multiplies them fastest."""
 
-from typing import Any, Final
+import warnings
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -9,48 +10,109 @@ from torch.nn import functional as F  # noqa: N812
 HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
 """Whether this CPU can multiply float32 by float16; any x86 with AVX2 can."""
 
+HAS_INT8_KERNEL: Final = HAS_HALF_KERNEL and hasattr(torch, "quantize_per_channel")
+"""Whether it can multiply int8 by int8: PyTorch means to drop the type in which it takes the weights."""
+
 FEWEST_ROWS: Final = 3
-"""With fewer the kernel adds up in another order: the last digits of a row would depend on how many there are."""
+"""With fewer the float16 kernel adds up in another order: a row's last digits would depend on how many there are."""
 
-# The operator itself: what Python would check before, for tracing, takes as long as a small multiplication.
-_multiply: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
-_pack: Any = torch.ops.quantized.linear_prepack_fp16.default
+INT8_LARGEST: Final = 127
+
+INT8_STEPS: Final = 63
+"""To either side of zero, of activations. With more AVX2's pairwise sums of 16 bits would overflow."""
+
+# The operators themselves: what Python would check before, for tracing, takes as long as a small multiplication.
+_multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
+_multiply_int8: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default._op
+_SMALLEST: Final = torch.finfo(torch.float32).tiny
 
 
-class Linear:
-    """X times a matrix, plus a bias; x has shape = (n_rows, in), the result (n_rows, out).
-
-    On a CPU a half precision is that of the weights alone; the arithmetic stays float32. Decoding waits for the
-    weights to come from memory, so half the bytes are nearly twice the speed. The result of a row is then the same, to
-    the bit, however many others there are; in other precisions and on other devices their last digits may differ.
-    """
-
-    def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> None:
-        """`matrix`: shape = (in, out); `dtype`: the weights' precision."""
-        arithmetic = arithmetic_dtype(dtype, device)
-        self._bias = None if bias is None else bias.to(device, arithmetic, copy=True)
-        self._packed = None
-        if dtype is torch.bfloat16 and device.type == "cpu":
-            matrix = matrix.bfloat16()
-        if dtype is not torch.float32 and device.type == "cpu" and HAS_HALF_KERNEL:
-            # One temporary matrix at a time: more of them leave holes in the heap that stay.
-            self._packed = _pack(torch.empty(matrix.T.shape).copy_(matrix.T), self._bias)
-        else:
-            # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
-            self._matrix = matrix.to(device, dtype).to(arithmetic).contiguous()
+class Linear(Protocol):
+    """X times a matrix, plus a bias."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Shape = (n_rows, out)."""
-        if self._packed is not None:
-            n_rows = x.shape[0]
-            if n_rows < FEWEST_ROWS:
-                x = x.expand(FEWEST_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, FEWEST_ROWS - n_rows))
-            return _multiply(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
-        if self._bias is None:
-            return x @ self._matrix
-        return torch.addmm(self._bias, x, self._matrix)
+        """X has shape = (n_rows, in), the result (n_rows, out)."""
+        ...
+
+
+def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
+    """A layer that keeps its weights in a precision.
+
+    On a CPU a lower precision is that of the weights alone, except that int8 multiplies rounded activations;
+    everything else stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
+    twice the speed.
+
+    Args:
+        matrix: shape = (in, out).
+        bias: shape = (out,).
+        dtype: of the weights.
+        device: for int8 a CPU that has the kernel.
+    """
+    arithmetic = arithmetic_dtype(dtype, device)
+    bias = None if bias is None else bias.to(device, arithmetic, copy=True)
+    if dtype is torch.int8:
+        return _Int8(matrix.float(), bias)
+    if is_reproducible(dtype, device):
+        return _Half(matrix.bfloat16() if dtype is torch.bfloat16 else matrix, bias)
+    # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
+    return _Plain(matrix.to(device, dtype).to(arithmetic).contiguous(), bias)
 
 
 def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
     """What activations and the cache are kept in: float32 on a CPU, else as the weights."""
     return torch.float32 if device.type == "cpu" else dtype
+
+
+def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether a row's result is the same, to the bit, whatever the number of rows and threads."""
+    return device.type == "cpu" and dtype is not torch.float32 and HAS_HALF_KERNEL
+
+
+class _Plain:
+    """As PyTorch multiplies."""
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
+        self._matrix, self._bias = matrix, bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self._bias is None:
+            return x @ self._matrix
+        return torch.addmm(self._bias, x, self._matrix)
+
+
+class _Half:
+    """Float16 weights, float32 activations."""
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
+        # One temporary matrix at a time: more of them leave holes in the heap that stay.
+        transposed = torch.empty(matrix.T.shape).copy_(matrix.T)
+        self._packed = torch.ops.quantized.linear_prepack_fp16(transposed, bias)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        n_rows = x.shape[0]
+        if n_rows < FEWEST_ROWS:
+            x = x.expand(FEWEST_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, FEWEST_ROWS - n_rows))
+        return _multiply_half(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
+
+
+class _Int8:
+    """Weights rounded to 255 steps an output, activations to 127 a row.
+
+    The sums are of whole numbers, so their order does not matter. The kernel takes one scale for all rows: each is
+    divided by its largest before, and multiplied after.
+    """
+
+    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
+        weights = matrix.T.contiguous()
+        scales = weights.abs().amax(dim=1).clamp_(min=_SMALLEST).double() / INT8_LARGEST
+        zeros = torch.zeros(len(scales), dtype=torch.int64)
+        with warnings.catch_warnings(action="ignore"):  # see HAS_INT8_KERNEL
+            quantized = torch.quantize_per_channel(weights, scales, zeros, axis=0, dtype=torch.qint8)
+        torch.backends.quantized.engine = "fbgemm"  # what others pack is not for this kernel
+        self._packed = torch.ops.quantized.linear_prepack(quantized, None)
+        self._bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        largest = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
+        product: Tensor = _multiply_int8(x / largest, 1 / INT8_STEPS, INT8_STEPS + 1, self._packed)
+        return product.mul_(largest) if self._bias is None else torch.addcmul(self._bias, product, largest)

@@ -48,7 +48,7 @@ def main() -> None:
     ]
     config, weights = read_config(args.model), read_weights(args.model)
     print("| precision | perplexity per event |\n|---|---|")
-    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.int8):
         model = GPT2(config, weights, dtype, torch.device(args.device))
         means = [torch.stack([nats(model, window) for window in windows]).mean() for windows in collections]
         print(f"| {str(dtype).removeprefix('torch.')} | {math.exp(torch.stack(means).mean()):.2f} |", flush=True)

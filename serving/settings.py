@@ -23,9 +23,9 @@ class Settings(BaseSettings):
     host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field("127.0.0.1", description="address to listen on")
     port: int = Field(2011, ge=1024, le=65535, description="port to listen on")
     device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; ROCm presents as cuda")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
-        description="precision of the weights; auto is bfloat16 on CUDA devices that support it, float16 on x86 CPUs",
+        description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on x86 CPUs",
     )
     default_model: Literal["auto"] | Size = Field(
         "auto", description="size for requests that name none; auto is small if it can be had at start, else tiny"

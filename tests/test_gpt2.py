@@ -6,7 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.checkpoint import read_config, read_weights
 from amt.gpt2 import GPT2, Cache
-from amt.linear import HAS_HALF_KERNEL
+from amt.linear import HAS_INT8_KERNEL
 from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN
 
@@ -113,8 +113,8 @@ def test_hidden_states_are_those_of_hugging_face(depth: int, gpt2: GPT2, hf_mode
     torch.testing.assert_close(gpt2.hidden_states(tokens, depth), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2)])
-def test_half_precise_weights_stay_near_float32(
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 2e-3), (torch.bfloat16, 2e-2), (torch.int8, 0.1)])
+def test_small_weights_stay_near_float32(
     dtype: torch.dtype, tolerance: float, hf_model: GPT2LMHeadModel, gpt2: GPT2
 ) -> None:
     half = taken_over(hf_model, dtype)
@@ -123,10 +123,11 @@ def test_half_precise_weights_stay_near_float32(
     assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()
 
 
-@pytest.mark.skipif(not HAS_HALF_KERNEL, reason="needs a CPU with half-precision weights")
-def test_half_precision_weights_give_a_row_the_same_bits_beside_any_others() -> None:
+@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU with these kernels")
+@pytest.mark.parametrize("dtype", [torch.float16, torch.int8])
+def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_of_threads(dtype: torch.dtype) -> None:
     folder = GOLDEN / "model"
-    model = GPT2(read_config(folder), read_weights(folder), torch.float16, torch.device("cpu"))
+    model = GPT2(read_config(folder), read_weights(folder), dtype, torch.device("cpu"))
     tokens = torch.randint(0, ONSET.size, (7, 700), generator=torch.Generator().manual_seed(0))
     lengths = [100, 1, 640, 64, 320, 99, 101]
 
@@ -138,6 +139,10 @@ def test_half_precision_weights_give_a_row_the_same_bits_beside_any_others() -> 
         hidden = model.decode(tokens[:n_rows, 640], lengths[:n_rows], cache)
         return torch.cat([model.logits(hidden, slot)[0] for slot in SLOTS])
 
-    alone = states(1)
-    for n_rows in range(2, 8):
-        assert torch.equal(states(n_rows), alone)
+    alone, n_threads = states(1), torch.get_num_threads()
+    for n_rows in range(1, 8):
+        torch.set_num_threads(1 + n_rows % 3)
+        try:
+            assert torch.equal(states(n_rows), alone)
+        finally:
+            torch.set_num_threads(n_threads)

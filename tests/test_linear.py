@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amt.linear import Linear
+from amt.linear import HAS_INT8_KERNEL, linear
 
 CPU = torch.device("cpu")
 
@@ -17,12 +17,29 @@ def test_on_a_cpu_only_the_weights_are_rounded(n_rows: int, dtype: torch.dtype) 
     matrix, bias = random_pair()
     x = torch.randn(n_rows, 96)
     expected = x.double() @ matrix.to(dtype).double() + bias
-    torch.testing.assert_close(Linear(matrix, bias, dtype, CPU)(x), expected.float(), atol=5e-5, rtol=1e-5)
+    torch.testing.assert_close(linear(matrix, bias, dtype, CPU)(x), expected.float(), atol=5e-5, rtol=1e-5)
 
 
 def test_the_bias_may_be_left_out() -> None:
     matrix, bias = random_pair()
     x = torch.randn(3, 96)
     for dtype in (torch.float32, torch.float16):
-        with_bias, without = (Linear(matrix, each, dtype, CPU)(x) for each in (bias, None))
+        with_bias, without = (linear(matrix, each, dtype, CPU)(x) for each in (bias, None))
         torch.testing.assert_close(with_bias, without + bias, atol=5e-5, rtol=1e-5)
+
+
+@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
+    matrix, bias = random_pair()
+    x = torch.randn(5, 96) * torch.tensor([1e-6, 1.0, 30.0, 1e6, 0.0])[:, None]
+    weight_steps, steps = matrix.abs().amax(0) / 127, x.abs().amax(1, keepdim=True).clamp(min=1e-30) / 63
+    rounded = (x / steps).round() * steps
+    expected = rounded.double() @ ((matrix / weight_steps).round() * weight_steps).double() + bias
+    torch.testing.assert_close(linear(matrix, bias, torch.int8, CPU)(x), expected.float(), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+def test_the_largest_values_do_not_overflow_in_int8() -> None:
+    ones = torch.ones(3_072, 8)
+    torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(ones.T), ones.T @ ones)
+    torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(-ones.T), -ones.T @ ones)

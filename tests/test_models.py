@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amt.errors import ModelUnavailableError
-from amt.linear import HAS_HALF_KERNEL
+from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
 from models import ModelStore, find_device, find_dtype
 from tests.conftest import GOLDEN
 
@@ -74,10 +74,16 @@ def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
         store(small=tmp_path).get("small")
 
 
-def test_weights_on_the_cpu_are_half_precise_where_it_can_multiply_them() -> None:
+def test_weights_are_as_small_as_the_cpu_can_multiply_them_unless_told_otherwise() -> None:
     cpu = torch.device("cpu")
-    assert find_dtype("auto", cpu) is (torch.float16 if HAS_HALF_KERNEL else torch.float32)
+    smallest = torch.int8 if HAS_INT8_KERNEL else torch.float16 if HAS_HALF_KERNEL else torch.float32
+    assert find_dtype("auto", cpu) is smallest
     assert find_dtype("float32", cpu) is torch.float32
+
+
+def test_int8_is_refused_where_no_kernel_is() -> None:
+    with pytest.raises(ValueError, match="int8 is not available on meta here: use auto, float32, bfloat16 or float16"):
+        find_dtype("int8", torch.device("meta"))
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])

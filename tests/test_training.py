@@ -11,7 +11,7 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from amt import events as ev
-from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, MAX_ONSET_TICKS, NOTE, SLOTS
+from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS
 from tests.conftest import GOLDEN, PROJECT
 from training.augmentation import Augmentation
 from training.corpus import Piece
@@ -49,6 +49,13 @@ def test_windows_are_legal_model_inputs() -> None:
         for index, slot in enumerate(SLOTS):
             assert ((values[:, index] >= slot.offset) & (values[:, index] < slot.offset + slot.size)).all()
     assert modes == {AUTOREGRESS, ANTICIPATE}
+
+
+def test_a_batch_with_the_latest_onset_of_all_has_a_loss() -> None:
+    model = TrainingModel(2, torch.ones(NOTE.size, dtype=torch.bool))
+    events = torch.tensor([[[0, DURATION.offset, NOTE.offset], [MAX_ONSET_TICKS - 1, DURATION.offset, NOTE.offset]]])
+    loss = model(torch.tensor([AUTOREGRESS]), events, torch.ones(1, 2, dtype=torch.bool), torch.tensor([0]))
+    assert loss.isfinite().all()
 
 
 def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:

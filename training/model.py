@@ -165,7 +165,7 @@ class TrainingModel(nn.Module):
         place = torch.empty_like(common, dtype=torch.int64).fill_(-1)
         place[rows] = torch.arange(len(rows), device=rows.device)
         bias = torch.zeros(len(rows), device=rows.device)
-        bias[len(rows) - len(sampled) :] = math.log(len(rare) / max(len(sampled), 1))
+        bias[len(rows) - len(sampled) :] = math.log(max(len(rare), 1) / max(len(sampled), 1))
         targets = place[wanted]
         return F.cross_entropy(torch.addmm(bias, hidden, table[rows].T), targets)
 
