@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import psutil
 import torch
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
@@ -23,6 +24,7 @@ PROJECT: Final = Path(__file__).parent
 HUB_TIMEOUT_SECONDS: Final = 3.0
 """How long the hub may take to answer at all, before a size is called unavailable."""
 
+_CGROUP: Final = Path("/sys/fs/cgroup")
 _CHECKPOINT_FILES: Final = ["config.json", *WEIGHT_FILES]
 
 
@@ -59,6 +61,11 @@ class ModelStore:
         if size not in self._loaded:
             self._loaded[size] = self._load(size)
         return self._loaded[size]
+
+    @property
+    def loaded(self) -> Mapping[ModelSize, LoadedModel]:
+        """What has been loaded so far."""
+        return dict(self._loaded)
 
     def describe(self) -> dict[ModelSize, dict[str, Any]]:
         """Of each size: where its checkpoint comes from, and whether it is loaded or could be without a network."""
@@ -141,6 +148,19 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
     if has_int8:
         return torch.int8
     return torch.float16 if device.type == "cpu" and HAS_HALF_KERNEL else torch.float32
+
+
+def free_bytes(device: torch.device) -> int:
+    """How much memory could be taken on a device now; of a container's no more than it has left."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free: int = psutil.virtual_memory().available
+    try:
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return min(free, limit - used)
 
 
 def _find(source: str) -> Path:

@@ -19,7 +19,7 @@ from amt.excerpt import Pooling, Vectors, Window
 from amt.sequence import Sequence
 from amt.vocab import CONTEXT_TOKENS, EVENT_TOKENS
 from jobs import Drawn, Embed, Generation, Progress
-from models import LoadedModel, ModelStore
+from models import LoadedModel, ModelStore, free_bytes
 from schemas import ModelSize
 from serving.messages import Done, Failed, FromWorker, Loaded, NotLoaded, Ready, Update
 from serving.telemetry import caller_context
@@ -35,6 +35,9 @@ MOST_EMBED_TOKENS: Final = 65_536
 
 LEAST_FILLED: Final = 0.75
 """The shortest window of a batch has this share of the longest one's tokens, or more: what is padded is wasted."""
+
+CACHE_SHARE: Final = 0.5
+"""Of the free memory, for keys and values: while a cache grows, its last state takes up to half as much again."""
 
 MAX_REDRAWS: Final = 2
 
@@ -225,9 +228,16 @@ class Runner:
             "device": str(self._models.device),
             "dtype": str(self._models.dtype).removeprefix("torch."),
             "default_size": self._default_size,
-            "sizes": (sizes := self._models.describe()),
-            "loaded": [size for size, each in sizes.items() if each["loaded"]],
+            "sizes": self._models.describe(),
+            "capacity": self._capacity(),
         }
+
+    def _capacity(self) -> dict[ModelSize, int]:
+        """Of each size that is loaded: for how many sequences there is memory, if all sizes take as much."""
+        loaded = self._models.loaded
+        held = sum(engine.cache_bytes for engine in self._engines.values())
+        share = CACHE_SHARE * (free_bytes(self._models.device) + held) / max(len(loaded), 1)
+        return {size: int(share // model.gpt2.row_bytes) for size, model in loaded.items()}
 
     def _embed(self) -> Iterator[FromWorker]:
         """One batch of windows. What is then unfinished goes to the back, so that all advance in turn."""

@@ -41,6 +41,11 @@ class Engine:
         """Whether there is nothing to step."""
         return not self._sequences
 
+    @property
+    def cache_bytes(self) -> int:
+        """What keys and values take; it never shrinks."""
+        return self._cache.data.nbytes
+
     def add(self, request: Request) -> Sequence:
         """Let a sequence join; it is decoded from the next step on.
 

@@ -48,7 +48,7 @@ class Cache:
     """Keys and values of every layer; shape = (n_layers, 2, n_rows, n_heads, 1,024, head_width)."""
 
     def __init__(self, model: "GPT2") -> None:
-        self._shape = (len(model.layers), 2, 0, model.n_heads, CONTEXT_TOKENS, model.head_width)
+        self._shape = (len(model.layers), 2, 0, *model.row_shape)
         # Zeros: what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
         self.data = torch.zeros(self._shape, dtype=model.dtype, device=model.device)
 
@@ -137,6 +137,16 @@ class GPT2:
             )
             for index in range(config.n_layer)
         ]
+
+    @property
+    def row_shape(self) -> tuple[int, int, int]:
+        """(n_heads, 1,024, head_width): a cache row's keys, or values, in one layer."""
+        return self.n_heads, CONTEXT_TOKENS, self.head_width
+
+    @property
+    def row_bytes(self) -> int:
+        """What a cache row takes in all layers."""
+        return 2 * len(self.layers) * math.prod(self.row_shape) * self.dtype.itemsize
 
     def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
         """Fill cache rows from position 0.

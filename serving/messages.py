@@ -29,7 +29,11 @@ class Stop(NamedTuple):
 
 
 class Ready(NamedTuple):
-    """From the worker, once: it takes work. `info` describes what it offers."""
+    """From the worker, once: it takes work.
+
+    `info` describes what it offers, among other things its "capacity": how many rows of each group that is ready it has
+    memory for.
+    """
 
     info: Mapping[str, Any]
 
@@ -41,7 +45,7 @@ class Stillborn(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """From the worker: the group is ready."""
+    """From the worker: the group is ready; `info` as in `Ready`."""
 
     group: str
     seconds: float

@@ -79,7 +79,7 @@ class Scheduler:
         self._uids = itertools.count()
         self._waiting: dict[int, Job] = {}
         self._running: dict[int, Job] = {}
-        self._loaded: set[str] = set()
+        self._capacity: Mapping[str, int] = {}
         self._loading: set[str] = set()
         metrics.observe(queue_depth=lambda: len(self._waiting), batch_rows=lambda: _rows(self._running))
 
@@ -138,16 +138,24 @@ class Scheduler:
 
     def _start_what_fits(self) -> None:
         for job in list(self._waiting.values()):
-            if not self.is_ready or job.work is None:
+            if not self.is_ready or job.work is None or job.uid not in self._waiting:
                 continue
-            if job.work.group not in self._loaded:
+            group = job.work.group
+            if group not in self._capacity:
                 self._load(job.work)  # those behind it need not wait for that
-            elif _rows(self._running) + job.rows <= self._max_batch:
+            elif job.rows > self._capacity[group]:
+                text = f"there is memory for {self._capacity[group]} at a time of {group}, and {job.rows} are asked for"
+                self.abort(job, 503, text)
+            elif self._has_room(group, job.rows):
                 job.started = time.monotonic()
                 self._running[job.uid] = self._waiting.pop(job.uid)
                 self._send(Start(job.uid, job.work))
             else:
                 break  # or a job with many rows would wait for ever
+
+    def _has_room(self, group: str, rows: int) -> bool:
+        alike = {uid: job for uid, job in self._running.items() if job.work and job.work.group == group}
+        return _rows(self._running) + rows <= self._max_batch and _rows(alike) + rows <= self._capacity[group]
 
     def _load(self, work: Work) -> None:
         if work.group not in self._loading:
@@ -164,11 +172,11 @@ class Scheduler:
                 case Ready(info):
                     self._metrics.worker_started()
                     self.info, self.is_ready = info, True
-                    self._loaded = set(info["loaded"])
+                    self._capacity = info["capacity"]
                 case Loaded(group, seconds, info):
                     self.info = info
+                    self._capacity = info["capacity"]
                     self._loading.discard(group)
-                    self._loaded.add(group)
                     self._metrics.loaded(group, seconds)
                 case NotLoaded(group, status, detail):
                     for job in self._waiting_for({group}):
@@ -191,7 +199,7 @@ class Scheduler:
         self.is_ready = False
         lost = [*self._running.values(), *self._waiting_for(self._loading)]
         self._running.clear()
-        self._loaded, self._loading = set(), set()
+        self._capacity, self._loading = {}, set()
         for job in lost:
             self.abort(job, 503, f"the worker {reason}: try again in a few seconds", RETRY_RESTART_SECONDS)
 

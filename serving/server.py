@@ -95,9 +95,8 @@ class Server(LitServer):  # type: ignore[misc]
             "timeout_seconds": settings.timeout,
             "max_payload_bytes": settings.max_payload_bytes,
         }
-        offer = {name: value for name, value in self._scheduler.info.items() if name != "loaded"}
         ready = {"version": self._documentation.version, "ready": self._scheduler.is_ready}
-        return JSONResponse({**ready, **offer, "limits": limits})
+        return JSONResponse({**ready, **self._scheduler.info, "limits": limits})
 
     async def _prometheus(self) -> Response:
         return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -225,6 +225,7 @@ def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:
     assert (info["ready"], info["device"], info["default_size"]) == (True, "cpu", "tiny")
     assert info["sizes"]["tiny"] == {"checkpoint": "weights/tiny", "loaded": True, "available": True}
     assert info["sizes"]["large"]["available"] is False
+    assert info["capacity"]["tiny"] > 0
     assert info["limits"]["timeout_seconds"] == 300
     assert info["version"] == http.get("/openapi.json").json()["info"]["version"]
 

@@ -1,14 +1,16 @@
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from opentelemetry.trace import NoOpTracer
 
 from amt.arrangement import from_nothing
+from amt.checkpoint import read_config
 from amt.events import Note
 from amt.excerpt import Excerpt, Pooling, take_excerpt
 from amt.sequence import Request
+from amt.vocab import CONTEXT_TOKENS
 from jobs import Embed, Generation, Progress
 from models import ModelStore
 from runner import EMBED_TOKENS, Runner
@@ -24,12 +26,19 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 @pytest.fixture
-def runner() -> Iterator[Runner]:
+def begun() -> tuple[Runner, Ready]:
+    """A runner with tiny loaded, and what it said of itself."""
     checkpoints: Any = dict.fromkeys(["tiny", "small", "medium", "large"], str(GOLDEN / "model"))
     running = Runner(ModelStore(checkpoints, "cpu", "float32"), "tiny", NoOpTracer(), explain)
-    while not any(isinstance(message, Ready) for message in running.step()):
-        pass
-    return running
+    while True:
+        for message in running.step():
+            if isinstance(message, Ready):
+                return running, message
+
+
+@pytest.fixture
+def runner(begun: tuple[Runner, Ready]) -> Runner:
+    return begun[0]
 
 
 def wish(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> Embed:
@@ -42,6 +51,14 @@ def until_done(runner: Runner, uid: int) -> list[FromWorker]:
     while not any(isinstance(each, Done | Failed) and each.uid == uid for each in messages):
         messages += runner.step()
     return messages
+
+
+def test_as_many_may_be_decoded_as_the_free_memory_holds(begun: tuple[Runner, Ready]) -> None:
+    _, ready = begun
+    config = read_config(GOLDEN / "model")
+    row_bytes = 2 * 4 * config.n_layer * CONTEXT_TOKENS * config.n_embd
+    assert list(ready.info["capacity"]) == ["tiny"]
+    assert 0 < ready.info["capacity"]["tiny"] * row_bytes < psutil.virtual_memory().total
 
 
 def test_windows_of_any_lengths_come_back_in_their_order(runner: Runner) -> None:
