@@ -4,20 +4,16 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from amt import sampling
+from amt import passes
 from amt.gpt2 import GPT2, Cache, rounded_up
+from amt.graphs import Graphs
 from amt.sequence import HOP_EVENTS, Request, Sequence, Triple
-from amt.steering import STEERING_SECONDS
 from amt.threads import Threads
-from amt.vocab import N_INSTRUMENTS, NOTE, ONSET, SLOTS, TICKS_PER_SECOND
+from amt.vocab import EVENT_TOKENS
 
 PREFILL_TOKENS = 2_048
 """At once, and in one step; more would be no faster, and its activations would take hundreds of megabytes."""
-
-ANY_NOTE = np.ones(NOTE.size, dtype=np.bool_)
-NO_BIAS = np.zeros(N_INSTRUMENTS + 1, dtype=np.float32)
 
 
 class Engine:
@@ -27,12 +23,17 @@ class Engine:
     event (a control) is forced instead of sampled in that step.
     """
 
-    def __init__(self, model: GPT2, hop_events: int = HOP_EVENTS) -> None:
-        """`hop_events`: how many events a full window drops at once; 1 is exact, and slow past 339 events."""
+    def __init__(self, model: GPT2, hop_events: int = HOP_EVENTS, *, as_graphs: bool | None = None) -> None:
+        """`hop_events`: how many events a full window drops at once; 1 is exact, and slow past 339 events.
+
+        `as_graphs`: whether steps are arranged as CUDA graphs need them; by default where there is CUDA.
+        """
         self.model = model
         self._hop_events = hop_events
         self._cache = Cache(model)
         self._sequences: list[Sequence] = []  # in the order of the cache's rows
+        as_graphs = model.device.type == "cuda" if as_graphs is None else as_graphs
+        self._graphs = Graphs(model, self._cache) if as_graphs else None
         # Elsewhere the music might depend on the number.
         self._threads = Threads(torch.get_num_threads()) if model.is_reproducible else None
 
@@ -88,25 +89,15 @@ class Engine:
 
     def _decode(self) -> list[Triple]:
         """The next event of each sequence."""
-        sequences, device = self._sequences, self.model.device
-        given = [sequence.given() for sequence in sequences]
-        columns = torch.tensor([_choices(sequence) for sequence in sequences], device=device).unbind(1)
-        tokens = torch.tensor([sequence.pending for sequence in sequences], device=device)
-        lengths = [sequence.length for sequence in sequences]
-        decoded = []
-        for index, slot in enumerate(SLOTS):
-            hidden = self.model.decode(tokens, [length + index for length in lengths], self._cache)
-            logits = self.model.logits(hidden, slot)
-            if slot is ONSET:
-                self._steer_onsets(logits)
-            elif slot is NOTE:
-                self._steer_notes(logits)
-            *choice, uniform = columns[index :: len(SLOTS)]
-            tokens = sampling.draw(sampling.kept(logits, sampling.Choice(*choice)), uniform).add_(slot.offset)
-            if any(given):
-                tokens = _forced(tokens, [event and event[index] for event in given])
-            decoded.append(tokens)
-        events: list[Triple] = torch.stack(decoded, dim=1).tolist()
+        given, lengths = passes.inputs(self._sequences), [sequence.length for sequence in self._sequences]
+        if self._graphs:
+            decoded = self._graphs.decode(given, max(lengths))
+        else:
+            given = given.to(self.model.device)
+            ends = lengths[0] if len(set(lengths)) == 1 else passes.ends(given)  # one number is less work for a CPU
+            reach = rounded_up(max(lengths) + EVENT_TOKENS)
+            decoded = passes.decode(self.model, self._cache, given, ends, reach)
+        events: list[Triple] = decoded.tolist()
         return events
 
     def _refill(self) -> bool:
@@ -144,32 +135,3 @@ class Engine:
         targets = torch.tensor([row for each in rows.values() for row in each], device=device)
         source = torch.tensor([index for index, each in enumerate(rows.values()) for _ in each], device=device)
         self.model.prefill(torch.from_numpy(tokens).to(device), self._cache, targets, source)
-
-    def _steer_onsets(self, logits: Tensor) -> None:
-        due = [sequence.due for sequence in self._sequences]
-        if any(due):
-            spans = torch.tensor([span or (-torch.inf, torch.inf) for span in due], device=logits.device)
-            sampling.pull_onsets(logits, spans[:, 0], spans[:, 1], STEERING_SECONDS * TICKS_PER_SECOND)
-        earliest = [sequence.earliest for sequence in self._sequences]
-        sampling.forbid_past(logits, torch.tensor(earliest, device=logits.device))
-
-    def _steer_notes(self, logits: Tensor) -> None:
-        for steer, rows, neutral in (
-            (sampling.forbid_notes, [sequence.request.wishes.legal_notes for sequence in self._sequences], ANY_NOTE),
-            (sampling.bias_notes, [sequence.note_biases for sequence in self._sequences], NO_BIAS),
-        ):
-            if any(row is not None for row in rows):
-                stacked = np.stack([neutral if row is None else row for row in rows])
-                steer(logits, torch.from_numpy(stacked).to(logits.device))
-
-
-def _choices(sequence: Sequence) -> list[float]:
-    """Temperature, top_p, top_k, min_p and a random number, each for three slots."""
-    samplings = [sampling.divisible() for sampling in sequence.request.sampling]
-    return [value for values in (*zip(*samplings, strict=True), sequence.uniforms) for value in values]
-
-
-def _forced(tokens: Tensor, given: list[int | None]) -> Tensor:
-    """The tokens, those that are given in their place; shape = (n_rows,)."""
-    wanted = torch.tensor([-1 if token is None else token for token in given], device=tokens.device)
-    return torch.where(wanted >= 0, wanted, tokens)

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2Config
 
+from amt import attention
 from amt.errors import CheckpointError
 from amt.linear import Linear, arithmetic_dtype, is_reproducible, linear
 from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
@@ -172,27 +173,26 @@ class GPT2:
         hidden = self._run(self._embed_windows(tokens), last, attend)
         store(last, self._project(hidden, last))
 
-    def decode(self, tokens: Tensor, lengths: list[int], cache: Cache) -> Tensor:
+    def decode(self, tokens: Tensor, ends: int | Tensor, reach: int, cache: Cache) -> Tensor:
         """Feed one token to each of the first rows of the cache.
 
         Args:
             tokens: shape = (n_rows,).
-            lengths: how many tokens of each row the cache holds; the new one goes behind them.
+            ends: how many tokens the cache holds of all rows, or of each, shape = (n_rows,); the new one goes there.
+            reach: how far to look, see `rounded_up`; beyond all ends.
             cache: written in place.
 
         Returns:
             final hidden states, shape = (n_rows, width).
         """
-        n_rows, reach = len(lengths), rounded_up(max(lengths) + 1)
+        n_rows = len(tokens)
         # In turn the keys and the values of each layer, as far as any row reaches.
         window = cache.data.flatten(0, 1)[:, :n_rows, :, :reach].unbind()
         by_row = cache.by_row()[:, :n_rows]
-        if len(set(lengths)) == 1:
-            end, index = lengths[0], None
-            targets = by_row[:, :, end].unbind()
-            positions, mask = self._positions[end], self._masks[end, None, None, :reach]
+        if isinstance(ends, int):
+            targets, index = by_row[:, :, ends].unbind(), None
+            positions, mask = self._positions[ends], self._masks[ends, None, None, :reach]
         else:
-            ends = torch.tensor(lengths, device=self.device)
             targets, index = by_row.unbind(), (torch.arange(n_rows, device=self.device), ends)
             positions, mask = F.embedding(ends, self._positions), self._masks[ends, None, :reach]
             mask = mask.repeat_interleave(self.n_heads, dim=0)
@@ -258,23 +258,20 @@ class GPT2:
         return attended.to(self.dtype).transpose(1, 2).reshape(shape.numel(), -1)
 
     def _attend_once(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Likewise of one query in each row, whose result must not depend on how many rows there are, or how long.
-
-        Plain matrix products over whole blocks give each row the same sums in the same order, which PyTorch's fused
-        attention does not; behind a row's end the sums only get zeros.
+        """Likewise of one query in each row.
 
         Args:
             layer: which block.
             query: shape = (n_rows, n_heads, head_width).
             key: shape = (n_rows, n_heads, reach, head_width).
             value: likewise.
-            mask: -inf behind the end, shape = (n_rows * n_heads, 1, reach).
+            mask: -inf behind the end, shape = (n_rows * n_heads, 1, reach) or (1, 1, reach).
         """
-        query, key, value = query.flatten(0, 1)[:, None], key.flatten(0, 1), value.flatten(0, 1)
-        if self._upcast:
+        attend = attention.fused if self.device.type == "cuda" else attention.exact
+        if self._upcast and self.dtype is not torch.float32:
             query, key, value = query.float(), key.float(), value.float()
-        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self._scales[layer])
-        return torch.bmm(scores.softmax(dim=2), value).to(self.dtype).view(-1, *self._width)
+        attended = attend(query, key, value, mask, self._scales[layer])
+        return attended.to(self.dtype).view(-1, *self._width)
 
 
 def rounded_up(n_tokens: int) -> int:

@@ -75,7 +75,8 @@ class Sequence:
     """A request's events so far, and the window of them that the model sees.
 
     The window's onsets are relative to its earliest. `length` of its tokens are in the cache; the last token, which
-    is always `pending`, is fed in the next step. `uniforms` are the random numbers for the next event, one a token.
+    is always `pending`, is fed in the next step. `uniforms` are the random numbers for the next event, one a token;
+    `choices` are temperature, top_p, top_k and min_p, each for three slots, and every temperature is positive.
     """
 
     def __init__(self, request: Request, hop_events: int = HOP_EVENTS) -> None:
@@ -84,6 +85,8 @@ class Sequence:
         self.finished = False
         self._hop_events = hop_events
         self._is_exact = hop_events == EXACT_HOP_EVENTS
+        samplings = [sampling.divisible() for sampling in request.sampling]
+        self.choices = [value for values in zip(*samplings, strict=True) for value in values]
         self._random = _uniforms(request.seed)
         self.uniforms = next(self._random)
         prompt = request.prompt

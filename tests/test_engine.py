@@ -10,7 +10,7 @@ from amt import sampling
 from amt.checkpoint import read_config, read_weights
 from amt.engine import Engine
 from amt.errors import SequenceError
-from amt.gpt2 import GPT2, Cache
+from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.sequence import DENSEST_EVENTS_PER_SECOND, EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
 from amt.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
 from amt.wishes import Sampling, in_every_slot
@@ -108,8 +108,8 @@ def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
     if n_before:
         model.prefill(torch.tensor([tokens[:n_before]]), cache, torch.tensor([0]), torch.tensor([0]))
     return [
-        model.logits(model.decode(torch.tensor(tokens[n_before + index :][:1]), [n_before + index], cache), slot)
-        for index, slot in enumerate(SLOTS)
+        model.logits(model.decode(torch.tensor([tokens[end]]), end, rounded_up(end + 1), cache), slot)
+        for end, slot in enumerate(SLOTS, start=n_before)
     ]
 
 

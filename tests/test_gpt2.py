@@ -5,7 +5,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.checkpoint import read_config, read_weights
-from amt.gpt2 import GPT2, Cache
+from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.linear import HAS_INT8_KERNEL
 from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN
@@ -50,7 +50,8 @@ def decode_all(model: GPT2, tokens: list[int], prefilled: int) -> list[torch.Ten
     if prefilled:
         model.prefill(torch.tensor([tokens[:prefilled]]), cache, torch.tensor([0]), torch.tensor([0]))
     return [
-        model.decode(torch.tensor(tokens[index : index + 1]), [index], cache) for index in range(prefilled, len(tokens))
+        model.decode(torch.tensor([token]), index, rounded_up(index + 1), cache)
+        for index, token in enumerate(tokens[prefilled:], start=prefilled)
     ]
 
 
@@ -89,7 +90,8 @@ def test_rows_of_different_lengths_do_not_see_each_other(gpt2: GPT2) -> None:
     for index, row in enumerate(rows):
         padded[index, : len(row) - 1] = torch.tensor(row[:-1])
     gpt2.prefill(padded, cache, torch.arange(3), torch.arange(3))
-    together = gpt2.decode(torch.tensor([row[-1] for row in rows]), [len(row) - 1 for row in rows], cache)
+    ends, reach = torch.tensor([len(row) - 1 for row in rows]), rounded_up(max(map(len, rows)))
+    together = gpt2.decode(torch.tensor([row[-1] for row in rows]), ends, reach, cache)
     alone = torch.cat([decode_all(gpt2, row, prefilled=len(row) - 1)[0] for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
@@ -102,7 +104,8 @@ def test_growing_and_moving_keep_what_the_cache_holds(gpt2: GPT2) -> None:
     gpt2.prefill(torch.tensor([tokens[:-1]]), cache, torch.tensor([1]), torch.tensor([0]))
     cache.reserve(3)
     cache.move(1, 0, len(tokens) - 1)
-    torch.testing.assert_close(gpt2.decode(torch.tensor(tokens[-1:]), [len(tokens) - 1], cache), expected)
+    decoded = gpt2.decode(torch.tensor(tokens[-1:]), len(tokens) - 1, rounded_up(len(tokens)), cache)
+    torch.testing.assert_close(decoded, expected)
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
@@ -136,7 +139,7 @@ def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_
         cache.reserve(n_rows)
         for row in range(n_rows):
             model.prefill(tokens[row : row + 1, :640], cache, torch.tensor([row]), torch.tensor([0]))
-        hidden = model.decode(tokens[:n_rows, 640], lengths[:n_rows], cache)
+        hidden = model.decode(tokens[:n_rows, 640], torch.tensor(lengths[:n_rows]), 704, cache)
         return torch.cat([model.logits(hidden, slot)[0] for slot in SLOTS])
 
     alone, n_threads = states(1), torch.get_num_threads()

@@ -1,0 +1,34 @@
+"""Attention of one query in each row, over keys and values as far as the longest row reaches."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
+
+
+def exact(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """What a row gets depends neither on how many rows there are nor on how far they reach.
+
+    Plain matrix products over whole blocks give each row the same sums in the same order, which PyTorch's fused
+    attention does not; behind a row's end the sums only get zeros.
+
+    Args:
+        query: shape = (n_rows, n_heads, head_width).
+        key: shape = (n_rows, n_heads, reach, head_width).
+        value: likewise.
+        mask: -inf behind the end, shape = (n_rows * n_heads, 1, reach) or (1, 1, reach).
+        scale: of the products.
+
+    Returns:
+        shape = (n_rows * n_heads, 1, head_width).
+    """
+    scores = torch.baddbmm(mask, query.flatten(0, 1)[:, None], key.flatten(0, 1).transpose(1, 2), alpha=scale)
+    return torch.bmm(scores.softmax(dim=2), value.flatten(0, 1))
+
+
+def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
+    """The same in one kernel; last digits may differ. Returns shape = (n_rows, n_heads, 1, head_width)."""
+    n_rows, n_heads, _ = query.shape
+    by_head = mask.view(-1, n_heads, 1, mask.shape[2]) if len(mask) > 1 else mask[None]
+    return F.scaled_dot_product_attention(
+        query[:, :, None], key, value, attn_mask=by_head.to(query.dtype).expand(n_rows, n_heads, 1, -1), scale=scale
+    )

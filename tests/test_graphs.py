@@ -1,0 +1,54 @@
+"""Steps arranged as CUDA graphs need them, on any device; what recording adds is in tests marked gpu."""
+
+import pytest
+import torch
+
+from amt import events as ev
+from amt.checkpoint import read_config, read_weights
+from amt.engine import Engine
+from amt.gpt2 import GPT2
+from amt.graphs import padded_reach, padded_rows
+from amt.sequence import Request
+from amt.vocab import CONTROL_OFFSET
+from amt.wishes import Sampling, Wishes, in_every_slot
+from tests.conftest import PROJECT
+
+NOTES = ev.from_notes(ev.Note(20 * index, 15, 40 + index % 30, index % 3) for index in range(200))
+
+REQUESTS = [
+    Request(end_ticks=400, seed=1),
+    Request(end_ticks=4_500, start_ticks=4_000, prompt=NOTES, seed=2),
+    Request(end_ticks=600, controls=NOTES[:20] + CONTROL_OFFSET, seed=3),
+    Request(end_ticks=400, seed=4, wishes=Wishes(groups=(frozenset({0}), frozenset({32})), density=5.0)),
+    Request(end_ticks=400, seed=5, sampling=in_every_slot(Sampling(temperature=0.0))),
+]
+
+
+def music(engine: Engine) -> list[list[tuple[int, int, int]]]:
+    """What each request becomes; they join one after another, so that the number of rows changes."""
+    sequences = []
+    for request in REQUESTS:
+        sequences.append(engine.add(request))
+        engine.step()
+        engine.step()
+    while not engine.is_idle:
+        engine.step()
+    return [sequence.decoded for sequence in sequences]
+
+
+def test_the_arrangement_changes_nothing(tiny: GPT2) -> None:
+    expected = music(Engine(tiny, as_graphs=False))
+    assert all(expected)
+    assert music(Engine(tiny, as_graphs=True)) == expected
+
+
+@pytest.mark.gpu
+def test_a_recorded_step_decodes_what_a_plain_one_does() -> None:
+    folder = PROJECT / "weights/tiny"
+    model = GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cuda"))
+    assert music(Engine(model, as_graphs=True)) == music(Engine(model, as_graphs=False))
+
+
+def test_few_kinds_of_steps_are_recorded() -> None:
+    assert [padded_rows(n) for n in (1, 2, 3, 5, 8, 9, 16, 33, 64)] == [1, 2, 4, 8, 8, 16, 16, 40, 64]
+    assert [padded_reach(n) for n in (3, 256, 257, 1_023, 1_024)] == [256, 256, 512, 1_024, 1_024]
