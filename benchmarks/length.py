@@ -1,10 +1,11 @@
-"""What an event costs as music goes on: `uv run --group evaluation python -m benchmarks.length [--plot FILE]`.
+"""What an event costs as music goes on: `uv run python -m benchmarks.length [--json FILE]`.
 
 One sequence of 180 s, eight notes a second, in steps of 10 s; refilling the window whenever it hops is part of it.
 Prints a Markdown table of milliseconds per event, for the bundled model and for random weights of size small's shape.
 """
 
 import argparse
+import json
 import tempfile
 import time
 from pathlib import Path
@@ -43,25 +44,12 @@ def milliseconds_per_event(model: GPT2) -> list[float]:
     return each
 
 
-def plot(curves: dict[str, list[float]], path: Path) -> None:
-    """Milliseconds per event over the length."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 3), layout="constrained")
-    axes = figure.subplots()
-    for name, times in curves.items():
-        axes.plot(np.arange(1, len(times) + 1) * STEP_SECONDS, times, marker="o", markersize=3, label=name)
-    axes.set(xlabel="seconds of music so far", ylabel="ms per event", yscale="log")
-    axes.legend(frameon=False)
-    figure.savefig(path)
-
-
 def main() -> None:
-    """Measure, print and draw."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
-    parser.add_argument("--plot", type=Path)
+    parser.add_argument("--json", type=Path, help="write all figures there")
     args = parser.parse_args()
     device = find_device(args.device)
     dtype = find_dtype(args.dtype, device)
@@ -75,8 +63,8 @@ def main() -> None:
             model = GPT2(read_config(folder), read_weights(folder), dtype, device)
             curves[name] = milliseconds_per_event(model)
             print(f"| {name} | {' | '.join(f'{each:.1f}' for each in curves[name])} |", flush=True)
-    if args.plot:
-        plot(curves, args.plot)
+    if args.json:
+        args.json.write_text(json.dumps({"step_seconds": STEP_SECONDS, "ms_per_event": curves}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
