@@ -52,6 +52,7 @@ def find_wishes(request: PredictRequest) -> Wishes:
         pitch_ranges=by_instrument,
         max_polyphony=request.max_polyphony,
         density=request.density,
+        may_hang=request.on_degenerate == "keep",
     )
 
 

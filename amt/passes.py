@@ -86,7 +86,7 @@ def inputs(sequences: AnySequence[Sequence]) -> Inputs:
     ]
     return Inputs(
         torch.tensor(numbers),
-        _stacked([sequence.request.wishes.legal_notes for sequence in sequences], ANY_NOTE),
+        _stacked([sequence.legal_notes for sequence in sequences], ANY_NOTE),
         _stacked([sequence.note_biases for sequence in sequences], NO_BIAS),
         any(due),
         any(given),

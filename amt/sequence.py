@@ -161,6 +161,18 @@ class Sequence:
         return due and Span(due.earliest - self._offset, due.latest - self._offset)
 
     @property
+    def legal_notes(self) -> NDArray[np.bool_] | None:
+        """Which tokens of the note slot may be chosen now, shape = (16,513,); None when any may."""
+        wished, hanging = self.request.wishes.legal_notes, self._steering.hanging
+        if not hanging:
+            return wished
+        legal = np.ones(NOTE.size, dtype=np.bool_) if wished is None else wished.copy()
+        legal[list(hanging)] = False
+        players = np.array(sorted(hanging)) // N_PITCHES  # who play now, so that they surely may
+        has_others = legal[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)[players].any()
+        return legal if has_others else wished
+
+    @property
     def note_biases(self) -> NDArray[np.float32] | None:
         """Nats to add for each instrument, -inf if it may not play, and rests; shape = (130,), or None for zeros."""
         biases = self._steering.biases(self.current_ticks)
@@ -205,7 +217,7 @@ class Sequence:
             self._current_ticks = ticks
             self._chosen.append(ticks)
             if note != REST:
-                self._steering.hear(ticks, duration - DURATION.offset, (note - NOTE.offset) // N_PITCHES)
+                self._steering.hear(ticks, duration - DURATION.offset, note - NOTE.offset)
         self._events.append((onset + self._offset, duration, note))
         self._onsets.append(ticks)
         self._codes.add((note - CONTROL_OFFSET * is_control - NOTE.offset) // N_PITCHES)

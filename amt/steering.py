@@ -1,11 +1,13 @@
 """How a sequence is led to what is wished of it, from what has sounded so far."""
 
-from typing import NamedTuple
+from collections import deque
+from itertools import takewhile
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amt.vocab import N_INSTRUMENTS, REST_INTERVAL_TICKS, TICKS_PER_SECOND
+from amt.vocab import DRUMS, N_INSTRUMENTS, N_PITCHES, REST_INTERVAL_TICKS, TICKS_PER_SECOND
 from amt.wishes import Wishes
 
 STRONGEST = 30.0
@@ -19,6 +21,10 @@ STEERING_SECONDS = 0.35
 
 FURTHEST_SECONDS = 2.0
 """From there on it is no more urgent."""
+
+HANGING_NOTES: Final = 16
+HANGING_SECONDS: Final = 4
+"""So many notes over so long that are one and the same, or but two, are enough: small models never leave them."""
 
 RESTRAINT = 2.0
 """Nats that a rest loses for each second that the music is behind, and gains for each that it is ahead."""
@@ -38,12 +44,16 @@ class Steering:
         self._wishes, self._start = wishes, start_ticks
         self._n_notes = 0
         self._ends: list[int] = []
+        self._tail: deque[tuple[int, int]] = deque()
         self._heard = [start_ticks - round(wishes.overdue_seconds * TICKS_PER_SECOND)] * len(wishes.groups)
         self.silent_groups = set(range(len(wishes.groups)))
 
-    def hear(self, onset: int, duration: int, instrument: int) -> None:
-        """A new note; onset and duration in ticks."""
+    def hear(self, onset: int, duration: int, key: int) -> None:
+        """A new note; onset and duration in ticks, and 128 x instrument + pitch."""
+        instrument = key // N_PITCHES
         self._n_notes += 1
+        if not self._wishes.may_hang:
+            self._remember(onset, key)
         if self._wishes.max_polyphony is not None:
             self._ends = [end for end in self._ends if end > onset]
             self._ends.append(onset + max(duration, 1))
@@ -51,6 +61,24 @@ class Steering:
             if instrument in group:
                 self._heard[index] = onset
                 self.silent_groups.discard(index)
+
+    def _remember(self, onset: int, key: int) -> None:
+        tail = self._tail
+        tail.append((onset, key))
+        while len({key for _, key in tail}) > 2 or (
+            len(tail) > HANGING_NOTES and onset - tail[1][0] >= HANGING_SECONDS * TICKS_PER_SECOND
+        ):
+            tail.popleft()
+
+    @property
+    def hanging(self) -> frozenset[int]:
+        """The one or two keys that are all there has been for too long. Two different drums are a beat, one is not."""
+        tail = list(self._tail)
+        if tail and tail[0][1] != tail[-1][1] and all(key >= DRUMS * N_PITCHES for _, key in tail):
+            tail = list(takewhile(lambda note: note[1] == self._tail[-1][1], reversed(tail)))[::-1]
+        if len(tail) < HANGING_NOTES or tail[-1][0] - tail[0][0] < HANGING_SECONDS * TICKS_PER_SECOND:
+            return frozenset()
+        return frozenset(key for _, key in tail)
 
     def free_ticks(self, now: int) -> int:
         """When fewer notes sound than may sound together, at `now` or later."""

@@ -58,6 +58,7 @@ class Wishes:
         pitch_ranges: those of single instruments, drums too; they go before `pitch_range`.
         max_polyphony: how many new notes may sound at a time.
         density: new notes per second that are aimed at.
+        may_hang: whether one or two notes may be all there is for long; else they are illegal until another is heard.
     """
 
     groups: tuple[frozenset[int], ...] = ()
@@ -68,6 +69,7 @@ class Wishes:
     pitch_ranges: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     max_polyphony: int | None = None
     density: float | None = None
+    may_hang: bool = True
 
     def __post_init__(self) -> None:
         """Raises WishError if they leave an instrument group, or everything, without a note."""

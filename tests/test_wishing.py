@@ -28,10 +28,16 @@ def test_pitch_ranges_may_be_named_by_number_name_or_family() -> None:
 
 
 def test_one_pitch_range_is_that_of_all() -> None:
-    assert find_wishes(PredictRequest(pitch_range=(48, 60))) == Wishes(balance=3.0, pitch_range=(48, 60))
+    assert find_wishes(PredictRequest(pitch_range=(48, 60))) == Wishes(
+        balance=3.0, pitch_range=(48, 60), may_hang=False
+    )
 
 
 def test_a_single_instruments_pitch_range_goes_before_its_familys() -> None:
     for order in ({"Cello": (36, 50), "strings": (60, 90)}, {"strings": (60, 90), "Cello": (36, 50)}):
         ranges = find_wishes(PredictRequest(pitch_range=order)).pitch_ranges
         assert (ranges[42], ranges[40]) == ((36, 50), (60, 90))
+
+
+def test_who_keeps_whatever_comes_is_not_led_away_from_hangs() -> None:
+    assert find_wishes(PredictRequest(on_degenerate="keep")).may_hang

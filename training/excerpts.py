@@ -12,7 +12,7 @@ from amt.engine import Engine
 from amt.gpt2 import GPT2
 from amt.sequence import Request
 from amt.vocab import TICKS_PER_SECOND
-from amt.wishes import Sampling, in_every_slot
+from amt.wishes import Sampling, Wishes, in_every_slot
 from training.corpus import Piece
 
 SECONDS = 30
@@ -38,7 +38,7 @@ def generated_excerpts(folder: Path, count: int, top_p: float) -> list[ev.Events
     engine = Engine(GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu")))
     ticks = SECONDS * TICKS_PER_SECOND
     waiting = [
-        Request(end_ticks=ticks, sampling=in_every_slot(Sampling(top_p=top_p)), seed=seed)
+        Request(ticks, sampling=in_every_slot(Sampling(top_p=top_p)), wishes=Wishes(may_hang=False), seed=seed)
         for seed in reversed(range(count))
     ]
     active, made = 0, {}

@@ -1,0 +1,53 @@
+"""Music that hangs on one or two notes is led away from them."""
+
+import numpy as np
+import pytest
+
+from amt.sequence import Request, Sequence
+from amt.steering import HANGING_NOTES
+from amt.vocab import DRUMS, DURATION, N_PITCHES, NOTE
+from amt.wishes import Wishes
+
+LED = Wishes(may_hang=False)
+A, B, C = 60, 64, N_PITCHES + 60
+KICK, SNARE = DRUMS * N_PITCHES + 36, DRUMS * N_PITCHES + 38
+
+
+def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30) -> list[int]:
+    """What may not come after these notes, of what may come at all."""
+    sequence = Sequence(Request(end_ticks=10**6, wishes=wishes))
+    for index, key in enumerate(keys):
+        sequence.append((step_ticks * index, DURATION.offset + 5, NOTE.offset + key))
+    legal, wished = sequence.legal_notes, wishes.legal_notes
+    if legal is None:
+        return []
+    return np.flatnonzero((np.ones(NOTE.size, dtype=bool) if wished is None else wished) & ~legal).tolist()
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([A] * 40, [A]),
+        ([A, B] * 20, [A, B]),
+        ([*[A] * 40, B], [A, B]),
+        ([*[A] * 40, B, C], []),
+        ([A] * (HANGING_NOTES - 1), []),
+        ([KICK] * 40, [KICK]),
+        ([KICK, SNARE] * 20, []),
+        ([KICK, *[SNARE] * 40], [SNARE]),
+    ],
+)
+def test_one_or_two_notes_that_last_are_forbidden_until_others_are_heard(keys: list[int], expected: list[int]) -> None:
+    assert forbidden(keys) == expected
+
+
+def test_a_fast_run_of_one_note_is_no_hang() -> None:
+    assert forbidden([A] * 40, step_ticks=5) == []
+
+
+def test_who_does_not_mind_is_not_led() -> None:
+    assert forbidden([A] * 40, Wishes()) == []
+
+
+def test_what_nothing_else_may_replace_stays() -> None:
+    assert forbidden([A] * 40, Wishes(may_hang=False, groups=(frozenset({0}),), pitch_range=(A, A))) == []
