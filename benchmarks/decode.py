@@ -42,7 +42,7 @@ PIECE_EVENTS = 164
 
 MEAN_STEP_TICKS = 12
 
-PARITY_EVENTS = 20
+PARITY_EVENTS = 10
 
 
 def random_small(folder: Path) -> Path:
@@ -136,7 +136,7 @@ def plain_piece(model: GPT2LMHeadModel) -> float:
 def largest_gap(fast: GPT2, slow: GPT2LMHeadModel) -> float:
     """By how much the plain loop likes its own favourite more than any token that the decoder chose; in logits.
 
-    Of twenty events of two rows, greedy, which go on from prompts of different lengths: 0, but for rounding.
+    Of ten events of two rows, greedy, which go on from prompts of different lengths: 0, but for rounding.
     """
     engine = Engine(fast)
     prompts = history(50), history(7)
