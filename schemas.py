@@ -237,8 +237,8 @@ class PredictRequest(BaseModel):
     on_degenerate: Literal["retry", "keep"] = Field(
         default="retry",
         description="What becomes of a variation that is silent or gets stuck, that is repeats one or two notes to its "
-        "end: it is drawn again, at most twice, with another seed, or kept. Unless it is to be kept, notes that are all "
-        "there is for four seconds may not go on until another is heard.",
+        "end: it is drawn again, at most twice, with another seed, or kept. Unless it is to be kept, one or two notes "
+        "that are all there is for four seconds may not go on until another is heard.",
     )
     velocity: Velocity = Field(
         default="auto",
