@@ -74,8 +74,9 @@ class Steering:
     def hanging(self) -> frozenset[int]:
         """The one or two keys that are all there has been for too long. Two different drums are a beat, one is not."""
         tail = list(self._tail)
-        if tail and tail[0][1] != tail[-1][1] and all(key >= DRUMS * N_PITCHES for _, key in tail):
-            tail = list(takewhile(lambda note: note[1] == self._tail[-1][1], reversed(tail)))[::-1]
+        if len({key for _, key in tail}) == 2 and all(key >= DRUMS * N_PITCHES for _, key in tail):
+            last = tail[-1][1]
+            tail = list(takewhile(lambda note: note[1] == last, reversed(tail)))[::-1]
         if len(tail) < HANGING_NOTES or tail[-1][0] - tail[0][0] < HANGING_SECONDS * TICKS_PER_SECOND:
             return frozenset()
         return frozenset(key for _, key in tail)
