@@ -34,7 +34,7 @@ def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30) -> li
         ([A] * (HANGING_NOTES - 1), []),
         ([KICK] * 40, [KICK]),
         ([KICK, SNARE] * 20, []),
-        ([*[KICK, SNARE] * 20, KICK], []),
+        ([*[KICK, KICK, SNARE] * 14, KICK], []),
         ([KICK, *[SNARE] * 40], [SNARE]),
     ],
 )
