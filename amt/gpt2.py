@@ -5,8 +5,8 @@ Source: Radford et al. 2019; the configuration's flags mean what they mean in tr
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -43,6 +43,11 @@ class _Layer:
     norm2: tuple[Tensor, Tensor]
     mlp_in: Linear
     mlp_out: Linear
+
+    def for_few(self) -> "_Layer":
+        """See `Linear.for_few`."""
+        linears = ("qkv", "attention_out", "mlp_in", "mlp_out")
+        return replace(self, **{name: getattr(self, name).for_few() for name in linears})
 
 
 class Cache:
@@ -138,6 +143,7 @@ class GPT2:
             )
             for index in range(config.n_layer)
         ]
+        self._layers_for_few = [layer.for_few() for layer in self.layers]
 
     @property
     def row_shape(self) -> tuple[int, int, int]:
@@ -169,9 +175,9 @@ class GPT2:
             return self._attend_causally(layer, qkv, tokens.shape)
 
         # Of the last block only keys and values are wanted.
-        last = len(self.layers) - 1
-        hidden = self._run(self._embed_windows(tokens), last, attend)
-        store(last, self._project(hidden, last))
+        *layers, last = self.layers
+        hidden = self._run(self._embed_windows(tokens), layers, attend)
+        store(len(layers), self._project(hidden, last))
 
     def decode(self, tokens: Tensor, ends: int | Tensor, reach: int, cache: Cache) -> Tensor:
         """Feed one token to each of the first rows of the cache.
@@ -205,7 +211,7 @@ class GPT2:
                 targets[layer][index] = split.narrow(1, 1, 2)
             return self._attend_once(layer, split[:, 0], window[2 * layer], window[2 * layer + 1], mask)
 
-        hidden = self._run(self._embed(tokens) + positions, len(self.layers), attend)
+        hidden = self._run(self._embed(tokens) + positions, self._layers_for_few, attend)
         return self._normalised(hidden, self._final_norm)
 
     def hidden_states(self, tokens: Tensor, depth: int) -> Tensor:
@@ -214,7 +220,7 @@ class GPT2:
         Depth 0 is the embeddings. The same as Hugging Face's `hidden_states[depth]`.
         """
         attend = partial(self._attend_causally, shape=tokens.shape)
-        hidden = self._run(self._embed_windows(tokens), depth, attend)
+        hidden = self._run(self._embed_windows(tokens), self.layers[:depth], attend)
         if depth == len(self.layers):
             hidden = self._normalised(hidden, self._final_norm)
         return hidden.view(*tokens.shape, -1)
@@ -230,17 +236,17 @@ class GPT2:
         """Tokens from position 0 on; shape = (n_rows * n_tokens, width)."""
         return (self._embed(tokens) + self._positions[: tokens.shape[1]]).flatten(0, 1)
 
-    def _run(self, hidden: Tensor, depth: int, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """The first `depth` blocks; hidden and the result have shape = (n, width), queries to values (n, 3 * width)."""
-        for index, layer in enumerate(self.layers[:depth]):
-            hidden = layer.attention_out(attend(index, self._project(hidden, index))).add_(hidden)
+    def _run(self, hidden: Tensor, layers: Sequence[_Layer], attend: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """The first blocks; hidden and the result have shape = (n, width), queries to values (n, 3 * width)."""
+        for index, layer in enumerate(layers):
+            hidden = layer.attention_out(attend(index, self._project(hidden, layer))).add_(hidden)
             inner = self._activation(layer.mlp_in(self._normalised(hidden, layer.norm2)))
             hidden = layer.mlp_out(inner).add_(hidden)
         return hidden
 
-    def _project(self, hidden: Tensor, layer: int) -> Tensor:
+    def _project(self, hidden: Tensor, layer: _Layer) -> Tensor:
         """Queries, keys and values of a block; shape = (n, 3 * width)."""
-        return self.layers[layer].qkv(self._normalised(hidden, self.layers[layer].norm1))
+        return layer.qkv(self._normalised(hidden, layer.norm1))
 
     def _normalised(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
         return torch.layer_norm(hidden, self._width, *norm, self._epsilon)

@@ -43,3 +43,25 @@ def test_the_largest_values_do_not_overflow_in_int8() -> None:
     ones = torch.ones(3_072, 8)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(ones.T), ones.T @ ones)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(-ones.T), -ones.T @ ones)
+
+
+@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+@pytest.mark.parametrize("n_rows", [1, 3, 40])
+def test_few_rows_of_a_small_int8_matrix_come_out_nearly_the_same(n_rows: int) -> None:
+    matrix, bias = random_pair()
+    layer = linear(matrix, bias, torch.int8, CPU)
+    few = layer.for_few()
+    assert few is not layer
+    x = torch.randn(n_rows, 96)
+    expected = x.double() @ matrix.double() + bias
+    assert (few(x) - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_inputs", "n_outputs"), [(torch.int8, 90, 64), (torch.int8, 1_024, 1_024), (torch.float32, 96, 70)]
+)
+def test_other_matrices_have_one_way_for_any_number_of_rows(dtype: torch.dtype, n_inputs: int, n_outputs: int) -> None:
+    if dtype is torch.int8 and not HAS_INT8_KERNEL:
+        pytest.skip("needs a CPU that multiplies int8")
+    layer = linear(torch.randn(n_inputs, n_outputs), torch.zeros(n_outputs), dtype, CPU)
+    assert layer.for_few() is layer
