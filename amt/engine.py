@@ -19,8 +19,8 @@ PREFILL_TOKENS = 2_048
 class Engine:
     """Decodes any number of sequences together. Between steps they may join and leave.
 
-    A step is one event for every sequence: three passes, all rows in the same slot. A row that must take a given
-    event (a control) is forced instead of sampled in that step.
+    A step is one event for every sequence, which need not take it: three passes, all rows in the same slot. A row that
+    must take a given event (a control) is forced instead of sampled in that step.
     """
 
     def __init__(self, model: GPT2, hop_events: int = HOP_EVENTS, *, as_graphs: bool | None = None) -> None:

@@ -40,6 +40,10 @@ EXACT_HOP_EVENTS = 1
 DENSEST_EVENTS_PER_SECOND = 64
 """Denser than music: with a small nucleus, a small model can otherwise pile events on one onset for ever."""
 
+MOST_TWINS = 2
+"""So often a note may be drawn that has begun at the same onset, then a later onset is due. None of them is taken, for
+nobody could play or hear them; but small models that have begun to draw them draw ever more."""
+
 REST_CODE = N_INSTRUMENTS
 """What a rest counts as among instruments."""
 
@@ -101,6 +105,9 @@ class Sequence:
         self._codes = ev.instrument_codes(anticipated) | request.heard
         self._n_given = len(self._events)
         self._chosen: list[int] = []  # onsets of the events that the model decided
+        last = anticipated[anticipated[:, 0] == self._current_ticks, 2]
+        self._struck: set[int] = set(last.tolist())  # notes at the last onset
+        self._n_twins = 0
         self._steering = Steering(request.wishes, request.start_ticks)
         self._check_instruments()
         self._start, self._offset = 0, 0
@@ -152,6 +159,8 @@ class Sequence:
         earliest = min(self._steering.free_ticks(now), now + REST_INTERVAL_TICKS)
         if not self._is_exact and len(self._chosen) >= DENSEST_EVENTS_PER_SECOND:
             earliest = max(earliest, self._chosen[-DENSEST_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
+        if self._n_twins >= MOST_TWINS:
+            earliest = max(earliest, self._current_ticks + 1)
         return earliest - self._offset
 
     @property
@@ -203,7 +212,11 @@ class Sequence:
         return None
 
     def append(self, event: Triple) -> None:
-        """Take the event of a step, onset relative to the window; finish instead if it lies past the end."""
+        """Take the event of a step, onset relative to the window.
+
+        Finish instead if it lies past the end, and leave it if the same note has begun at the same time, which exact
+        decoding does not mind.
+        """
         self.uniforms = next(self._random)
         onset, duration, note = event
         is_control = note >= CONTROL_OFFSET
@@ -213,10 +226,17 @@ class Sequence:
         elif ticks >= self.request.end_ticks:
             self.finished = True
             return
+        elif ticks == self._current_ticks and note in self._struck and not self._is_exact:
+            self._n_twins += 1
+            return
         else:
+            if ticks > self._current_ticks:
+                self._struck.clear()
+                self._n_twins = 0
             self._current_ticks = ticks
             self._chosen.append(ticks)
             if note != REST:
+                self._struck.add(note)
                 self._steering.hear(ticks, duration - DURATION.offset, note - NOTE.offset)
         self._events.append((onset + self._offset, duration, note))
         self._onsets.append(ticks)
