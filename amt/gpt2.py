@@ -13,9 +13,9 @@ from typing import Final
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-from transformers import GPT2Config
 
 from amt import attention
+from amt.configuration import Configuration
 from amt.errors import CheckpointError
 from amt.linear import Linear, arithmetic_dtype, is_reproducible, linear
 from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
@@ -81,7 +81,7 @@ class GPT2:
     """A decoder-only transformer that decodes rows of different lengths together."""
 
     def __init__(
-        self, config: GPT2Config, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
+        self, config: Configuration, weights: Mapping[str, Tensor], dtype: torch.dtype, device: torch.device
     ) -> None:
         """Take weights by their names in Hugging Face's `GPT2Model`, and `lm_head.weight` if the output is not tied.
 
@@ -112,7 +112,6 @@ class GPT2:
 
         if config.activation_function not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {config.activation_function}")
-        # Read once: every look at a transformers configuration takes as long as a small tensor operation.
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
         self._activation = _ACTIVATIONS[config.activation_function]
         self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon

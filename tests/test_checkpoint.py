@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.checkpoint import read_config, read_weights
+from amt.configuration import Configuration
 from amt.errors import CheckpointError
 from amt.gpt2 import GPT2
 from tests.conftest import GOLDEN
@@ -21,6 +22,21 @@ def folder(tmp_path: Path) -> Path:
 def change(folder: Path, **fields: Any) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+@pytest.mark.parametrize(
+    "config", [GPT2Config(), GPT2Config.from_pretrained(GOLDEN / "model")], ids=["plain", "golden"]
+)
+def test_the_configuration_is_that_which_hugging_face_reads(config: GPT2Config, tmp_path: Path) -> None:
+    config.save_pretrained(tmp_path)
+    expected = {name: getattr(config, name) for name in Configuration.model_fields}
+    read = Configuration.model_validate_json((tmp_path / "config.json").read_bytes())
+    assert read.model_dump() == Configuration.model_validate(expected).model_dump() == expected
+
+
+def test_what_a_configuration_leaves_out_is_as_hugging_face_has_it() -> None:
+    expected = GPT2Config()
+    assert Configuration().model_dump() == {name: getattr(expected, name) for name in Configuration.model_fields}
 
 
 def test_weights_are_those_that_hugging_face_reads(folder: Path, hf_model: GPT2LMHeadModel) -> None:
@@ -91,7 +107,7 @@ def test_a_folder_without_weights_is_refused(folder: Path) -> None:
         read_weights(folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]"])
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"n_layer": "many"}'])
 def test_a_broken_configuration_is_refused(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"config.json cannot be read"):

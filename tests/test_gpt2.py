@@ -5,6 +5,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.checkpoint import read_config, read_weights
+from amt.configuration import Configuration
 from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.linear import HAS_INT8_KERNEL
 from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
@@ -31,7 +32,8 @@ def random_model(**flags: Any) -> GPT2LMHeadModel:
 
 def taken_over(model: GPT2LMHeadModel, dtype: torch.dtype = torch.float32) -> GPT2:
     weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
-    return GPT2(model.config, weights, dtype, torch.device("cpu"))
+    config = Configuration.model_validate(model.config.to_dict())
+    return GPT2(config, weights, dtype, torch.device("cpu"))
 
 
 def tokens_like_events(n_events: int, seed: int = 0) -> list[int]:

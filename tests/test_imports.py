@@ -25,6 +25,10 @@ def test_what_starts_fast_never_loads_torch(module: str) -> None:
     assert not loaded_by(module) & {"torch", "transformers"}
 
 
+def test_the_service_never_loads_transformers() -> None:
+    assert "transformers" not in loaded_by("serving.worker, api, models, amt.embedding")
+
+
 def test_the_client_needs_neither_the_service_nor_litserve() -> None:
     assert not loaded_by("client") & {"litserve", "fastapi", "api", "server", "models", "amt"}
 
