@@ -105,7 +105,7 @@ class Sequence:
         self._codes = ev.instrument_codes(anticipated) | request.heard
         self._n_given = len(self._events)
         self._chosen: list[int] = []  # onsets of the events that the model decided
-        last = anticipated[anticipated[:, 0] == self._current_ticks, 2]
+        last = prompt[prompt[:, 0] == self._current_ticks, 2]
         self._struck: set[int] = set(last.tolist())  # notes at the last onset
         self._n_twins = 0
         self._steering = Steering(request.wishes, request.start_ticks)

@@ -5,6 +5,8 @@ from amt.linear import HAS_INT8_KERNEL, linear
 
 CPU = torch.device("cpu")
 
+needs_int8 = pytest.mark.skipif(not HAS_INT8_KERNEL, reason="only x86 has the kernel")
+
 
 def random_pair() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
@@ -28,7 +30,7 @@ def test_the_bias_may_be_left_out() -> None:
         torch.testing.assert_close(with_bias, without + bias, atol=5e-5, rtol=1e-5)
 
 
-@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+@needs_int8
 def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     matrix, bias = random_pair()
     x = torch.randn(5, 96) * torch.tensor([1e-6, 1.0, 30.0, 1e6, 0.0])[:, None]
@@ -38,14 +40,14 @@ def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     torch.testing.assert_close(linear(matrix, bias, torch.int8, CPU)(x), expected.float(), atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+@needs_int8
 def test_the_largest_values_do_not_overflow_in_int8() -> None:
     ones = torch.ones(3_072, 8)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(ones.T), ones.T @ ones)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(-ones.T), -ones.T @ ones)
 
 
-@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+@needs_int8
 @pytest.mark.parametrize("n_rows", [1, 3, 40])
 def test_few_rows_of_a_small_int8_matrix_come_out_nearly_the_same(n_rows: int) -> None:
     matrix, bias = random_pair()
@@ -57,7 +59,7 @@ def test_few_rows_of_a_small_int8_matrix_come_out_nearly_the_same(n_rows: int) -
     assert (few(x) - expected).norm() < 0.01 * expected.norm()
 
 
-@pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU that multiplies int8")
+@needs_int8
 @pytest.mark.parametrize(("n_inputs", "n_outputs"), [(90, 64), (1_024, 1_024)])
 def test_int8_matrices_that_do_not_suit_that_kernel_have_one_way(n_inputs: int, n_outputs: int) -> None:
     layer = linear(torch.randn(n_inputs, n_outputs), torch.zeros(n_outputs), torch.int8, CPU)
