@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
@@ -22,6 +23,9 @@ from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
 
 BLOCK_TOKENS: Final = 64
 """Lengths are rounded up to this, so that the arithmetic of a row is the same beside longer ones."""
+
+_Attend = Callable[[int, Tensor], Tensor]
+"""Takes which layer it is, and queries, keys and values, shape = (n, 3 * width); returns shape = (n, width)."""
 
 _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
     "gelu": F.gelu,
@@ -56,7 +60,7 @@ class Cache:
     def __init__(self, model: "GPT2") -> None:
         self._shape = (len(model.layers), 2, 0, *model.row_shape)
         # Zeros: what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
-        self.data = torch.zeros(self._shape, dtype=model.dtype, device=model.device)
+        self.data = torch.zeros(self._shape, dtype=model.cache_dtype, device=model.device)
 
     def reserve(self, n_rows: int) -> None:
         """Make room for so many rows; what is there stays."""
@@ -94,6 +98,8 @@ class GPT2:
         self.config, self.device = config, device
         self.dtype = arithmetic_dtype(dtype, device)
         self.is_reproducible = is_reproducible(dtype, device)
+        self._has_halved_cache = device.type == "cpu" and dtype is not torch.float32
+        self.cache_dtype = torch.bfloat16 if self._has_halved_cache else self.dtype
 
         def load(name: str) -> Tensor:
             if name not in weights:
@@ -152,7 +158,7 @@ class GPT2:
     @property
     def row_bytes(self) -> int:
         """What a cache row takes in all layers."""
-        return 2 * len(self.layers) * math.prod(self.row_shape) * self.dtype.itemsize
+        return 2 * len(self.layers) * math.prod(self.row_shape) * self.cache_dtype.itemsize
 
     def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
         """Fill cache rows from position 0.
@@ -167,7 +173,9 @@ class GPT2:
         by_row = cache.by_row()
 
         def store(layer: int, qkv: Tensor) -> None:
-            by_row[layer, rows, : tokens.shape[1]] = self._split(qkv, tokens.shape)[:, :, 1:][source]
+            by_row[layer, rows, : tokens.shape[1]] = self._split(qkv, tokens.shape)[:, :, 1:].to(self.cache_dtype)[
+                source
+            ]
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             store(layer, qkv)
@@ -190,27 +198,9 @@ class GPT2:
         Returns:
             final hidden states, shape = (n_rows, width).
         """
-        n_rows = len(tokens)
-        # In turn the keys and the values of each layer, as far as any row reaches.
-        window = cache.data.flatten(0, 1)[:, :n_rows, :, :reach].unbind()
-        by_row = cache.by_row()[:, :n_rows]
-        if isinstance(ends, int):
-            targets, index = by_row[:, :, ends].unbind(), None
-            positions, mask = self._positions[ends], self._masks[ends, None, None, :reach]
-        else:
-            targets, index = by_row.unbind(), (torch.arange(n_rows, device=self.device), ends)
-            positions, mask = F.embedding(ends, self._positions), self._masks[ends, None, :reach]
-            mask = mask.repeat_interleave(self.n_heads, dim=0)
-
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            split = qkv.view(n_rows, 3, self.n_heads, self.head_width)
-            if index is None:
-                targets[layer].copy_(split.narrow(1, 1, 2))
-            else:
-                targets[layer][index] = split.narrow(1, 1, 2)
-            return self._attend_once(layer, split[:, 0], window[2 * layer], window[2 * layer + 1], mask)
-
-        hidden = self._run(self._embed(tokens) + positions, self._layers_for_few, attend)
+        positions = self._positions[ends] if isinstance(ends, int) else F.embedding(ends, self._positions)
+        look = self._look_back_compiled if self._has_halved_cache else self._look_back
+        hidden = self._run(self._embed(tokens) + positions, self._layers_for_few, look(len(tokens), ends, reach, cache))
         return self._normalised(hidden, self._final_norm)
 
     def hidden_states(self, tokens: Tensor, depth: int) -> Tensor:
@@ -235,7 +225,7 @@ class GPT2:
         """Tokens from position 0 on; shape = (n_rows * n_tokens, width)."""
         return (self._embed(tokens) + self._positions[: tokens.shape[1]]).flatten(0, 1)
 
-    def _run(self, hidden: Tensor, layers: Sequence[_Layer], attend: Callable[[int, Tensor], Tensor]) -> Tensor:
+    def _run(self, hidden: Tensor, layers: Sequence[_Layer], attend: _Attend) -> Tensor:
         """The first blocks; hidden and the result have shape = (n, width), queries to values (n, 3 * width)."""
         for index, layer in enumerate(layers):
             hidden = layer.attention_out(attend(index, self._project(hidden, layer))).add_(hidden)
@@ -262,21 +252,47 @@ class GPT2:
         attended = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self._scales[layer])
         return attended.to(self.dtype).transpose(1, 2).reshape(shape.numel(), -1)
 
-    def _attend_once(self, layer: int, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
-        """Likewise of one query in each row.
+    def _look_back(self, n_rows: int, ends: int | Tensor, reach: int, cache: Cache) -> _Attend:
+        """What stores one token's keys and values in each row and attends to all that are there."""
+        # In turn the keys and the values of each layer, as far as any row reaches.
+        window = cache.data.flatten(0, 1)[:, :n_rows, :, :reach].unbind()
+        by_row = cache.by_row()[:, :n_rows]
+        if isinstance(ends, int):
+            targets, index = by_row[:, :, ends].unbind(), None
+            mask = self._masks[ends, None, None, :reach]
+        else:
+            targets, index = by_row.unbind(), (torch.arange(n_rows, device=self.device), ends)
+            mask = self._masks[ends, None, :reach].repeat_interleave(self.n_heads, dim=0)
+        product = attention.fused if self.device.type == "cuda" else attention.exact
 
-        Args:
-            layer: which block.
-            query: shape = (n_rows, n_heads, head_width).
-            key: shape = (n_rows, n_heads, reach, head_width).
-            value: likewise.
-            mask: -inf behind the end, shape = (n_rows * n_heads, 1, reach) or (1, 1, reach).
-        """
-        attend = attention.fused if self.device.type == "cuda" else attention.exact
-        if self._upcast and self.dtype is not torch.float32:
-            query, key, value = query.float(), key.float(), value.float()
-        attended = attend(query, key, value, mask, self._scales[layer])
-        return attended.to(self.dtype).view(-1, *self._width)
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            split = qkv.view(n_rows, 3, self.n_heads, self.head_width)
+            if index is None:
+                targets[layer].copy_(split.narrow(1, 1, 2))
+            else:
+                targets[layer][index] = split.narrow(1, 1, 2)
+            query, key, value = split[:, 0], window[2 * layer], window[2 * layer + 1]
+            if self._upcast and self.dtype is not torch.float32:
+                query, key, value = query.float(), key.float(), value.float()
+            attended = product(query, key, value, mask, self._scales[layer])
+            return attended.to(self.dtype).view(-1, *self._width)
+
+        return attend
+
+    def _look_back_compiled(self, n_rows: int, ends: int | Tensor, _reach: int, cache: Cache) -> _Attend:
+        """The same for a cache of halves on the CPU."""
+        from amt import halves  # which compiles, and is for CPUs alone
+
+        halves.use_threads(torch.get_num_threads())
+        bits = cache.data.view(torch.uint16).numpy()
+        places = np.full(n_rows, ends) if isinstance(ends, int) else ends.numpy()
+
+        def attend(layer: int, qkv: Tensor) -> Tensor:
+            split = qkv.view(n_rows, 3, self.n_heads, self.head_width).numpy()
+            attended = halves.attend(split, bits[layer], places, self._scales[layer])
+            return torch.from_numpy(attended).view(-1, *self._width)
+
+        return attend
 
 
 def rounded_up(n_tokens: int) -> int:

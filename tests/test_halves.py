@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch.nn import functional as F  # noqa: N812
+
+from amt import halves
+
+N_ROWS, N_HEADS, WIDTH, CONTEXT = 3, 4, 20, 64
+ENDS = [17, 0, CONTEXT - 1]
+
+
+@pytest.fixture
+def qkv() -> torch.Tensor:
+    return torch.randn(N_ROWS, 3, N_HEADS, WIDTH, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def cached() -> torch.Tensor:
+    shape = (2, N_ROWS + 1, N_HEADS, CONTEXT, WIDTH)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+
+
+def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
+    bits = cached.view(torch.uint16).numpy()
+    return torch.from_numpy(halves.attend(qkv.numpy(), bits, torch.tensor(ENDS).numpy(), 0.3))
+
+
+def test_keys_and_values_are_rounded_to_where_they_belong_and_nothing_else_is_touched(
+    qkv: torch.Tensor, cached: torch.Tensor
+) -> None:
+    expected = cached.clone()
+    for row, end in enumerate(ENDS):
+        expected[:, row, :, end] = qkv[row, 1:].bfloat16()
+    attend(qkv, cached)
+    assert torch.equal(cached.view(torch.uint16), expected.view(torch.uint16))
+
+
+def test_each_row_attends_to_what_is_there_as_in_pytorch(qkv: torch.Tensor, cached: torch.Tensor) -> None:
+    attended = attend(qkv, cached)
+    for row, end in enumerate(ENDS):
+        keys, values = cached[:, row, :, : end + 1].float()
+        expected = F.scaled_dot_product_attention(qkv[row, 0, :, None], keys, values, scale=0.3)[:, 0]
+        torch.testing.assert_close(attended[row], expected)
+
+
+def test_scores_beyond_the_range_of_exponentials_do_no_harm(qkv: torch.Tensor, cached: torch.Tensor) -> None:
+    assert attend(1e6 * qkv, cached).isfinite().all()
