@@ -18,6 +18,11 @@ _COMPILED: Final[Any] = {
 }
 
 
+_TWO_TO: Final = tuple(
+    np.polynomial.Chebyshev.interpolate(np.exp2, 6, (0, 1)).convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
+)
+"""A polynomial that is 2**x from 0 to 1, highest power first."""
+
 _MOST_THREADS: Final[int] = numba.get_num_threads()
 
 
@@ -59,15 +64,30 @@ def attend(
             for i in range(head_width):
                 product += query[i] * _widened(keys[token, i])
             scores[token] = product * np.float32(scale)
-        largest, total = scores.max(), np.float32(0)
+        largest = scores.max()
         for token in range(end + 1):
-            scores[token] = np.exp(scores[token] - largest)
-            total += scores[token]
+            scores[token] = _exponential(scores[token] - largest)
+        total = scores.sum()
         for token in range(end + 1):
             weight = scores[token] / total
             for i in range(head_width):
                 attended[row, head, i] += weight * _widened(values[token, i])
     return attended
+
+
+@njit(**_COMPILED)
+def _exponential(x: np.float32) -> np.float32:
+    """Of a number that is not positive, to 4e-6 of the result; unlike NumPy's, for several numbers at once.
+
+    Two to the whole part of the logarithm's, by its bits, times two to the rest, by a polynomial.
+    """
+    power = max(np.float32(x) * np.float32(1.44269504), np.float32(-126))
+    whole = np.floor(power)
+    rest = power - whole
+    two = np.float32(_TWO_TO[0])
+    for coefficient in _TWO_TO[1:]:
+        two = two * rest + np.float32(coefficient)
+    return np.int32((np.int32(whole) + 127) << 23).view(np.float32) * two
 
 
 @njit(**_COMPILED)
