@@ -15,7 +15,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
-from amt.gpt2 import GPT2
+from amt.gpt2 import BLOCK_TOKENS, GPT2, Cache
 from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
 from amt.vocab import AUTOREGRESS
 from schemas import ModelSize
@@ -103,7 +103,7 @@ class ModelStore:
         try:
             folder = _find(source)
             gpt2 = GPT2(read_config(folder), read_weights(folder), self.dtype, self.device)
-            gpt2.hidden_states(torch.tensor([[AUTOREGRESS]], device=self.device), len(gpt2.layers))  # do shapes fit?
+            _try(gpt2)
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelUnavailableError(
@@ -112,6 +112,13 @@ class ModelStore:
         _give_back_memory()
         logger.info("loaded size %s from %s on %s in %s", size, source, self.device, self.dtype)
         return LoadedModel(size, source, gpt2)
+
+
+def _try(gpt2: GPT2) -> None:
+    """Decode one token: a matrix may have the wrong shape, and what is compiled at first use shall be compiled now."""
+    cache = Cache(gpt2)
+    cache.reserve(1)
+    gpt2.decode(torch.tensor([AUTOREGRESS], device=gpt2.device), 0, BLOCK_TOKENS, cache)
 
 
 def find_device(name: str) -> torch.device:

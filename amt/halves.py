@@ -1,7 +1,8 @@
 """Attention of one query in each row over a cache of bfloat16 on a CPU, compiled by numba."""
 
-import os
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
+from threading import Lock
 from typing import Any, Final
 
 import numba
@@ -9,21 +10,28 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-_COMPILED: Final[Any] = {
-    # Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else.
-    "fastmath": {"reassoc", "contract"},
-    "nogil": True,
-    # Kept beside the source. Where nothing can be written it is compiled at each start, in four seconds.
-    "cache": os.access(Path(__file__).parent, os.W_OK),
-}
-
-
 _TWO_TO: Final = tuple(
     np.polynomial.Chebyshev.interpolate(np.exp2, 6, (0, 1)).convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
 )
 """A polynomial that is 2**x from 0 to 1, highest power first."""
 
+_alone: Final = Lock()
+"""Where there is no libgomp, numba's threads serve one caller at a time, and end the process if there are two."""
+
 _MOST_THREADS: Final[int] = numba.get_num_threads()
+
+
+def _compiled(**options: bool) -> Callable[[Callable[..., Any]], Any]:
+    # Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else.
+    compiled = partial(njit, nogil=True, fastmath={"reassoc", "contract"}, **options)
+
+    def compile_once(function: Callable[..., Any]) -> Any:
+        try:
+            return compiled(cache=True)(function)
+        except RuntimeError:  # neither this folder nor the user's can be written to: four seconds at each start
+            return compiled()(function)
+
+    return compile_once
 
 
 def use_threads(number: int) -> None:
@@ -31,7 +39,6 @@ def use_threads(number: int) -> None:
     numba.set_num_threads(min(number, _MOST_THREADS))
 
 
-@njit(**_COMPILED, parallel=True)
 def attend(
     qkv: NDArray[np.float32], cached: NDArray[np.uint16], ends: NDArray[np.int64], scale: float
 ) -> NDArray[np.float32]:
@@ -49,6 +56,14 @@ def attend(
     Returns:
         shape = (n_rows, n_heads, head_width).
     """
+    with _alone:
+        return _attend(qkv, cached, ends, scale)  # type: ignore[no-any-return]
+
+
+@_compiled(parallel=True)
+def _attend(
+    qkv: NDArray[np.float32], cached: NDArray[np.uint16], ends: NDArray[np.int64], scale: float
+) -> NDArray[np.float32]:
     n_rows, _, n_heads, head_width = qkv.shape
     attended = np.zeros((n_rows, n_heads, head_width), dtype=np.float32)
     for index in prange(n_rows * n_heads):
@@ -75,7 +90,7 @@ def attend(
     return attended
 
 
-@njit(**_COMPILED)
+@_compiled()
 def _exponential(x: np.float32) -> np.float32:
     """Of a number that is not positive, to 4e-6 of the result; unlike NumPy's, for several numbers at once.
 
@@ -90,14 +105,14 @@ def _exponential(x: np.float32) -> np.float32:
     return np.int32((np.int32(whole) + 127) << 23).view(np.float32) * two
 
 
-@njit(**_COMPILED)
+@_compiled()
 def _narrowed(number: np.float32) -> np.uint16:
     """The bits of the nearest bfloat16."""
     bits = np.float32(number).view(np.uint32)
     return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 
 
-@njit(**_COMPILED)
+@_compiled()
 def _widened(bits: np.uint16) -> np.float32:
     """The bfloat16 of these bits."""
     return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
