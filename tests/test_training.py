@@ -13,6 +13,7 @@ from transformers import GPT2LMHeadModel
 from amt import events as ev
 from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS
 from tests.conftest import GOLDEN, PROJECT
+from training import guidance
 from training.augmentation import Augmentation
 from training.corpus import Piece
 from training.model import TrainingModel
@@ -30,7 +31,7 @@ def pieces(golden_midi: Path = GOLDEN / "midi") -> list[Piece]:
 
 
 def test_windows_are_legal_model_inputs() -> None:
-    sampler = Sampler(pieces(), seed=0)
+    sampler = Sampler(pieces(), seed=0, repeating=0.5)
     modes = set()
     reachable = sampler.augmentation.reachable_notes()
     for mode, events, targets in sampler.batch(200, 85):
@@ -54,17 +55,17 @@ def test_windows_are_legal_model_inputs() -> None:
 def test_a_batch_with_the_latest_onset_of_all_has_a_loss() -> None:
     model = TrainingModel(2, torch.ones(NOTE.size, dtype=torch.bool))
     events = torch.tensor([[[0, DURATION.offset, NOTE.offset], [MAX_ONSET_TICKS - 1, DURATION.offset, NOTE.offset]]])
-    loss = model(torch.tensor([AUTOREGRESS]), events, torch.ones(1, 2, dtype=torch.bool), torch.tensor([0]))
-    assert loss.isfinite().all()
+    losses, _ = model(torch.tensor([AUTOREGRESS]), events, torch.ones(1, 2, dtype=torch.bool), torch.tensor([0]))
+    assert losses.isfinite().all()
 
 
 def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:
     torch.manual_seed(0)
     model = TrainingModel(2, torch.ones(NOTE.size, dtype=torch.bool)).eval()
-    windows = Sampler(pieces(), seed=1).batch(3, 40)
+    windows = Sampler(pieces(), seed=1, repeating=0.5).batch(3, 40)
     modes, events, targets = collate(windows, torch.device("cpu"))
     with torch.no_grad():
-        trained = model(modes, events, targets, torch.zeros(3, dtype=torch.int64))
+        trained, _ = model(modes, events, targets, torch.zeros(3, dtype=torch.int64))
         exported = model.export()
         logits = exported(torch.cat([modes[:, None], events.flatten(1)[:, :-1]], dim=1)).logits.unflatten(1, (-1, 3))
         for index, slot in enumerate(SLOTS):
@@ -94,6 +95,47 @@ def test_a_hang_delays_the_music_and_is_nothing_to_learn() -> None:
         assert set(events[hanging, 2]) <= set(music[:, 2])
 
 
+def test_a_phrase_comes_back_note_by_note_before_the_music_goes_on() -> None:
+    music = pieces()[0].events[:200]
+    augmentation = Augmentation(pieces(), np.random.default_rng(0))
+    for _ in range(50):
+        events = augmentation.repeat(music)
+        n_more = len(events) - len(music)
+        assert n_more > 0
+        assert np.all(np.diff(events[:, 0]) >= 0)
+        first = int((events[: len(music)] != music).any(axis=1).argmax())
+        period = next(
+            n
+            for n in range(1, n_more + 1)
+            if (events[first : first + n, 1:] == events[first - n : first, 1:]).all() and n_more % n == 0
+        )
+        delays = events[first : first + n_more, 0] - events[first - period : first + n_more - period, 0]
+        assert len(set(delays.tolist())) == 1
+        assert (events[first + n_more :, 1:] == music[first:, 1:]).all()
+
+
+def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier() -> None:
+    notes = torch.tensor([[1, 2, 3, 9, 1, 2, 3]])
+    found = guidance.guides(notes, torch.ones(1, 7, dtype=torch.bool))
+    shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
+    note = {event: 3 * event + 3 for event in range(7)}
+    assert shown[0, 5] == {(note[event], note[event - 1]) for event in range(1, 6)}, "the last note is no input"
+    assert {(note[3] + 1, note[3]), (note[3] + 2, note[3])} <= shown[0, 3]
+    assert {(note[3] + 1, note[2]), (note[3] + 2, note[2])} <= shown[0, 2]
+    assert shown[2, 7] == {(note[6] - 1, note[2])}
+    assert shown[2, 6] == {(note[6] - 2, note[2] - 1)}
+    assert shown[2, 5] == {(note[5], note[2] - 2)}
+
+
+@torch.no_grad()
+def test_a_head_that_looks_where_it_should_misses_nothing() -> None:
+    model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool))
+    hidden = torch.randn(1, 12, 256)
+    everywhere = torch.ones(1, 12, 12, dtype=torch.bool).tril()
+    assert float(guidance.astray(model.blocks[0], 3, hidden, everywhere)) == pytest.approx(0, abs=1e-5)
+    assert float(guidance.astray(model.blocks[0], 3, hidden, torch.eye(12, dtype=torch.bool)[None])) > 0.5
+
+
 def test_substitutes_are_of_the_family_and_leave_drums_alone() -> None:
     notes = [ev.Note(50 * index, 40, 60, (40, 41, 42, 0, 128)[index % 5]) for index in range(50)]
     piece = Piece("any", "any", ev.from_notes(notes))
@@ -107,25 +149,28 @@ def test_substitutes_are_of_the_family_and_leave_drums_alone() -> None:
 
 
 def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    full = [window for window in Sampler(pieces(), seed=2).batch(40, 341) if len(window.events) == 341][:3]
+    full = [window for window in Sampler(pieces(), seed=2, repeating=0.5).batch(40, 341) if len(window.events) == 341][
+        :3
+    ]
     torch.manual_seed(0)
     model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
     parameters = list(model.parameters())
-    loss = model(*collate(full, torch.device("cpu")), torch.zeros(3, dtype=torch.int64)).sum()
-    expected = torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
+    losses, astray = model(*collate(full, torch.device("cpu")), torch.zeros(3, dtype=torch.int64))
+    gradients = torch.autograd.grad(losses.sum() + 0.5 * astray, parameters)
+    expected = torch.cat([gradient.flatten() for gradient in gradients])
     with ThreadPoolExecutor(2) as pool:
-        Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2).learn(full, 1.0, pool)
+        Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2, guidance=0.5).learn(full, 1.0, pool)
     found = torch.cat([parameter.grad.flatten() for parameter in parameters])
     torch.testing.assert_close(found / found.norm(), expected / expected.norm(), atol=1e-6, rtol=1e-3)
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    windows = Sampler(pieces(), seed=3).batch(4, 30)
+    windows = Sampler(pieces(), seed=3, repeating=0.5).batch(4, 30)
 
     def begin(seed: int) -> tuple[TrainingModel, Run]:
         torch.manual_seed(seed)
         model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
-        return model, Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=1)
+        return model, Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=1, guidance=0.5)
 
     def learn(run: Run) -> None:
         torch.manual_seed(5)

@@ -1,5 +1,6 @@
 """Changes to a piece that leave it music: another key, tempo, instrumentation; and one that does not."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,6 +18,10 @@ LOWEST_SHIFT, HIGHEST_SHIFT = -5, 6
 
 LONGEST_LOOP = 4
 """Events that a stuck passage repeats."""
+
+PHRASE_EVENTS = (6, 64)
+MOST_REPEATS = 4
+"""Of a phrase that comes back."""
 
 
 class Augmentation:
@@ -76,6 +81,24 @@ class Augmentation:
                 changed[instruments == program] = substitute
                 playing.add(substitute)
         return changed
+
+    def repeat(self, notes: ev.Events) -> ev.Events:
+        """Let a phrase come back at once, up to four times, before the music goes on.
+
+        Music does so, but seldom note by note within one window; without more examples a model this small does not
+        learn to look back.
+        """
+        rng = self._rng
+        onsets = np.flatnonzero(np.diff(notes[:, 0], prepend=-1))
+        first = int(rng.choice(onsets[: (len(onsets) + 1) // 2]))
+        length = math.exp(rng.uniform(*map(math.log, PHRASE_EVENTS)))
+        later = onsets[onsets >= first + length]
+        if not len(later):
+            return notes
+        end, times = int(later[0]), int(rng.integers(1, MOST_REPEATS + 1))
+        period = int(notes[end, 0] - notes[first, 0])
+        copies = [ev.translate(notes[first:end], period * k) for k in range(1, times + 1)]
+        return np.concatenate([notes[:end], *copies, ev.translate(notes[end:], period * times)])
 
     def stick(self, events: ev.Events) -> tuple[ev.Events, NDArray[np.bool_]]:
         """Let the music hang somewhere: its last events again and again, before it goes on later.

@@ -27,6 +27,7 @@ from amt.vocab import (
     SLOTS,
     VOCAB_SIZE,
 )
+from training import guidance
 
 WIDTH = 256
 HEAD_WIDTH = 32
@@ -122,8 +123,8 @@ class TrainingModel(nn.Module):
         slots = self.slot.repeat(CONTEXT_TOKENS // EVENT_TOKENS + 1, 1)[:CONTEXT_TOKENS]
         return self.position() + slots
 
-    def forward(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> Tensor:
-        """Mean loss in nats of each slot; shape = (3,).
+    def forward(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
+        """(Mean loss in nats of each slot, shape = (3,); mean nats by which the guided heads miss).
 
         Args:
             modes: mode tokens, shape = (batch,).
@@ -142,14 +143,19 @@ class TrainingModel(nn.Module):
         steps = torch.arange(hidden.shape[1], device=hidden.device)
         positions = steps + EVENT_TOKENS * shifts[:, None] * (steps > 0)
         hidden = hidden + F.embedding(positions, self._positions())
-        for block in self.blocks:
+        guides = guidance.guides(events[..., 2], targets)
+        missed = []
+        for index, block in enumerate(self.blocks):
+            missed += [
+                guidance.astray(block, head, hidden, guide) for (at, head), guide in guides.items() if at == index
+            ]
             hidden = block(hidden)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
         hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
         wanted = events[targets]
         wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
         losses = [self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)]
-        return torch.stack(losses)
+        return torch.stack(losses), torch.stack(missed).mean()
 
     def _loss(self, hidden: Tensor, table: Tensor, wanted: Tensor, slot: int) -> Tensor:
         """Cross-entropy over a slot's rows: in training all near or common ones, and a weighted sample of the rest."""

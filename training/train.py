@@ -47,7 +47,7 @@ def held_out_report(model: TrainingModel, pieces: list[Piece], n_events: int, po
 
     @torch.no_grad()
     def nats(window: Window) -> Tensor:
-        return model(*collate([window], device), torch.zeros(1, dtype=torch.int64, device=device))
+        return model(*collate([window], device), torch.zeros(1, dtype=torch.int64, device=device))[0]
 
     device = next(model.parameters()).device
     model.eval()
@@ -85,10 +85,15 @@ class Run:
     """A model, its optimizers, and how long they have been at it."""
 
     def __init__(
-        self, model: TrainingModel, optims: list[torch.optim.Optimizer], checkpoint: Path, workers: int
+        self,
+        model: TrainingModel,
+        optims: list[torch.optim.Optimizer],
+        checkpoint: Path,
+        workers: int,
+        guidance: float,
     ) -> None:
         self._model, self._optims, self._checkpoint = model, optims, checkpoint
-        self._workers = workers
+        self._workers, self._guidance = workers, guidance
         self._lock = Lock()
         self._earlier_seconds = 0.0
         self._last: dict[str, float] = {}
@@ -139,16 +144,18 @@ class Run:
         # Windows that begin a context remain the most common.
         shifts = torch.randint(MAX_WINDOW_EVENTS - events.shape[1] + 1, modes.shape, device=modes.device)
         shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
-        loss = self._model(modes, events, targets, shifts) * (targets.sum() / n_targets)
-        gradients = torch.autograd.grad(loss.sum(), parameters)
+        losses, astray = self._model(modes, events, targets, shifts)
+        share = targets.sum() / n_targets
+        gradients = torch.autograd.grad((losses.sum() + self._guidance * astray) * share, parameters)
         with self._lock:
             torch._foreach_add_([parameter.grad for parameter in parameters], gradients)
-        return loss.detach()
+        return torch.cat([losses, astray[None]]).detach() * share
 
     def report(self, n_events: int) -> None:
         """Print the pace and the recent loss."""
         worked = self.worked_seconds()
-        nats = " + ".join(f"{nat:.2f}" for nat in self._smooth.tolist())
+        *slots, astray = self._smooth.tolist()
+        nats = " + ".join(f"{nat:.2f}" for nat in slots) + f", astray {astray:.2f}"
         print(
             f"{time.strftime('%H:%M:%S')}  {worked / 60:6.1f} min of work  step {self._n_steps}  {n_events} events  "
             f"{self._n_events / (worked - self._earlier_seconds):.0f} events/s  {nats}",
@@ -189,6 +196,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that share a step")
+    parser.add_argument("--repeating", type=float, default=0.15, help="share of windows in which a phrase comes back")
+    parser.add_argument("--guidance", type=float, default=0.3, help="weight of showing some heads where to look")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--begin-with", type=Path, help="the checkpoint of an earlier run to train on from")
     parser.add_argument("--resume", action="store_true", help="go on with this run after an interruption")
@@ -204,10 +213,10 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     pieces = load(args.corpus, args.out / "corpus.npz")
     held_out = [piece for piece in pieces if piece.held_out]
-    sampler = Sampler([piece for piece in pieces if not piece.held_out], args.seed)
+    sampler = Sampler([piece for piece in pieces if not piece.held_out], args.seed, args.repeating)
     common_notes = torch.from_numpy(sampler.augmentation.reachable_notes())
     model = TrainingModel(args.layers, common_notes).to(device)
-    run = Run(model, optimizers(model, args.rate), args.out / "checkpoint.pt", args.workers)
+    run = Run(model, optimizers(model, args.rate), args.out / "checkpoint.pt", args.workers, args.guidance)
     if args.begin_with:
         model.load_state_dict(torch.load(args.begin_with, map_location=device)["model"])
     if args.resume:

@@ -64,8 +64,10 @@ class Sampler:
     Collections weigh `seconds ** 0.4` and their emphasis, so that scores do not drown the rest.
     """
 
-    def __init__(self, pieces: Sequence[Piece], seed: int) -> None:
+    def __init__(self, pieces: Sequence[Piece], seed: int, repeating: float) -> None:
+        """`repeating`: the share of windows in which a phrase comes back, see `Augmentation.repeat`."""
         self._rng = np.random.default_rng(seed)
+        self._repeating = repeating
         self.augmentation = Augmentation(pieces, self._rng)
         names = sorted({piece.collection for piece in pieces})
         self._collections = [[piece for piece in pieces if piece.collection == name] for name in names]
@@ -90,6 +92,8 @@ class Sampler:
             start = min(int(np.searchsorted(piece.events[:, 0], moment)), max(len(piece.events) - n_events // 4, 0))
         notes = piece.events[start : start + n_notes]
         notes = self.augmentation.vary(ev.translate(notes, -int(notes[0, 0])))
+        if rng.random() < self._repeating:
+            notes = self.augmentation.repeat(notes)
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
         mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < ANTICIPATED else ev.empty()
         if not len(events):
