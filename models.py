@@ -17,7 +17,7 @@ from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
 from amt.gpt2 import BLOCK_TOKENS, GPT2, Cache
 from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
-from amt.vocab import AUTOREGRESS
+from amt.vocab import AUTOREGRESS, SLOTS
 from schemas import ModelSize
 
 logger = logging.getLogger("anticipatory")
@@ -118,7 +118,9 @@ def _try(gpt2: GPT2) -> None:
     """Decode one token: a matrix may have the wrong shape, and what is compiled at first use shall be compiled now."""
     cache = Cache(gpt2)
     cache.reserve(1)
-    gpt2.decode(torch.tensor([AUTOREGRESS], device=gpt2.device), 0, BLOCK_TOKENS, cache)
+    hidden = gpt2.decode(torch.tensor([AUTOREGRESS], device=gpt2.device), 0, BLOCK_TOKENS, cache)
+    for slot in SLOTS:
+        gpt2.logits(hidden, slot)
 
 
 def find_device(name: str) -> torch.device:

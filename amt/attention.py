@@ -1,4 +1,4 @@
-"""Attention of one query in each row, over keys and values as far as the longest row reaches."""
+"""Attention of one query in each row, over all keys and values that the longest row has, by PyTorch."""
 
 import torch
 from torch import Tensor

@@ -59,7 +59,7 @@ class Cache:
 
     def __init__(self, model: "GPT2") -> None:
         self._shape = (len(model.layers), 2, 0, *model.row_shape)
-        # Zeros: what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
+        # Zeros: to PyTorch what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
         self.data = torch.zeros(self._shape, dtype=model.cache_dtype, device=model.device)
 
     def reserve(self, n_rows: int) -> None:
@@ -89,8 +89,9 @@ class GPT2:
     ) -> None:
         """Take weights by their names in Hugging Face's `GPT2Model`, and `lm_head.weight` if the output is not tied.
 
-        `dtype`: the weights' precision, see `amt.linear`. The model `is_reproducible` if in `decode` a row's result is
-        the same, to the bit, however many others and threads there are; elsewhere last digits may differ.
+        `dtype`: the weights' precision, see `amt.linear`; on a CPU keys and values are kept in bfloat16 unless it is
+        float32. The model `is_reproducible` if in `decode` a row's result is the same, to the bit, however many others
+        and threads there are; elsewhere last digits may differ.
 
         Raises:
             CheckpointError: a weight is missing, or the activation function is unknown.
@@ -173,9 +174,8 @@ class GPT2:
         by_row = cache.by_row()
 
         def store(layer: int, qkv: Tensor) -> None:
-            by_row[layer, rows, : tokens.shape[1]] = self._split(qkv, tokens.shape)[:, :, 1:].to(self.cache_dtype)[
-                source
-            ]
+            kept = self._split(qkv, tokens.shape)[:, :, 1:].to(self.cache_dtype)
+            by_row[layer, rows, : tokens.shape[1]] = kept[source]
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             store(layer, qkv)
@@ -192,7 +192,7 @@ class GPT2:
         Args:
             tokens: shape = (n_rows,).
             ends: how many tokens the cache holds of all rows, or of each, shape = (n_rows,); the new one goes there.
-            reach: how far to look, see `rounded_up`; beyond all ends.
+            reach: how far PyTorch's attention looks, see `rounded_up`; beyond all ends.
             cache: written in place.
 
         Returns:

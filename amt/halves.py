@@ -67,7 +67,7 @@ def _attend(
     n_rows, _, n_heads, head_width = qkv.shape
     attended = np.zeros((n_rows, n_heads, head_width), dtype=np.float32)
     for index in prange(n_rows * n_heads):
-        row, head = index // n_heads, index % n_heads
+        head, row = index // n_rows, index % n_rows  # so that each thread gets some heads of all rows, long or short
         query, keys, values = qkv[row, 0, head], cached[0, row, head], cached[1, row, head]
         end = ends[row]
         for i in range(head_width):
@@ -94,7 +94,7 @@ def _attend(
 def _exponential(x: np.float32) -> np.float32:
     """Of a number that is not positive, to 4e-6 of the result; unlike NumPy's, for several numbers at once.
 
-    Two to the whole part of the logarithm's, by its bits, times two to the rest, by a polynomial.
+    It is 2**(x * log2 e): two to the whole part, by its bits, times two to the rest, by a polynomial; at least 2**-126.
     """
     power = max(np.float32(x) * np.float32(1.44269504), np.float32(-126))
     whole = np.floor(power)

@@ -51,7 +51,7 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     """A layer that keeps its weights in a precision.
 
     On a CPU a lower precision is that of the weights alone, except that int8 multiplies rounded activations;
-    everything else stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
+    all other arithmetic stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
     twice the speed.
 
     Args:
@@ -71,7 +71,7 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
 
 
 def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What activations and the cache are kept in: float32 on a CPU, else as the weights."""
+    """What is computed in, activations included: float32 on a CPU, else as the weights."""
     return torch.float32 if device.type == "cpu" else dtype
 
 

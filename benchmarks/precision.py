@@ -1,14 +1,15 @@
 """What precision and the hopping window cost in held-out perplexity: `python -m benchmarks.precision CORPUS`.
 
-Of the bundled model, computed by the service's own network, on windows like those of `training.evaluate`. An exact
-window gives every event all the past that it can hold, a hopping one between three quarters of it and all. Prints
-Markdown tables.
+Of the bundled model, on windows like those of `training.evaluate`: for each precision token by token through the
+decoder, with its cache and its kernels. An exact window gives every event all the past that it can hold, a hopping one
+between three quarters of it and all. Prints Markdown tables.
 """
 
 import argparse
 import math
 import tempfile
 from collections.abc import Iterable, Sequence
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from amt import events as ev
 from amt.checkpoint import read_config, read_weights
-from amt.gpt2 import GPT2
+from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.linear import HAS_INT8_KERNEL
 from amt.sequence import HOP_EVENTS, MAX_HISTORY_EVENTS
 from amt.vocab import MAX_WINDOW_EVENTS, SLOTS
@@ -44,6 +45,25 @@ def nats(model: GPT2, window: Window) -> Tensor:
     return torch.stack(losses).sum(0)
 
 
+@torch.inference_mode()
+def decoded_nats(model: GPT2, windows: Sequence[Window]) -> list[Tensor]:
+    """The same of several windows as the decoder sees them, each a row of its batch and a token at a time."""
+    lengths = [len(window.events) for window in windows]
+    events = torch.zeros(len(windows), max(lengths), len(SLOTS), dtype=torch.int64, device=model.device)
+    events[:] = torch.tensor([slot.offset for slot in SLOTS])
+    for row, window in enumerate(windows):
+        events[row, : len(window.events)] = torch.from_numpy(window.events)
+    cache = Cache(model)
+    cache.reserve(len(windows))
+    tokens = torch.tensor([window.mode for window in windows], device=model.device)
+    losses = torch.zeros(events.shape[:2], device=model.device)
+    for end, (event, (index, slot)) in enumerate(product(range(events.shape[1]), enumerate(SLOTS))):
+        logits = model.logits(model.decode(tokens, end, rounded_up(end + 1), cache), slot)
+        tokens = events[:, event, index]
+        losses[:, event] += F.cross_entropy(logits, tokens - slot.offset, reduction="none")
+    return [row[:length] for row, length in zip(losses, lengths, strict=True)]
+
+
 def held_out(corpus: Path) -> list[list[Piece]]:
     """The pieces of each collection."""
     pieces = [p for p in load(corpus, Path(tempfile.gettempdir()) / f"{corpus.name}.events.npz") if p.held_out]
@@ -59,8 +79,9 @@ def perplexities(
     found = {}
     for dtype in dtypes:
         model = GPT2(config, weights, dtype, device)
-        means = [torch.stack([nats(model, window).mean() for window in windows]).mean() for windows in collections]
-        found[dtype] = math.exp(torch.stack(means).mean())
+        means = torch.stack([each.mean() for each in decoded_nats(model, list(chain(*collections)))])
+        by_collection = means.split([len(windows) for windows in collections])
+        found[dtype] = math.exp(torch.stack([each.mean() for each in by_collection]).mean())
     return found
 
 

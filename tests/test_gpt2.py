@@ -129,7 +129,7 @@ def test_small_weights_stay_near_float32(
 
 
 @pytest.mark.skipif(not HAS_INT8_KERNEL, reason="needs a CPU with these kernels")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.int8])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
 def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_of_threads(dtype: torch.dtype) -> None:
     folder = GOLDEN / "model"
     model = GPT2(read_config(folder), read_weights(folder), dtype, torch.device("cpu"))

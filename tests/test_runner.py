@@ -56,7 +56,7 @@ def until_done(runner: Runner, uid: int) -> list[FromWorker]:
 def test_as_many_may_be_decoded_as_the_free_memory_holds(begun: tuple[Runner, Ready]) -> None:
     _, ready = begun
     config = read_config(GOLDEN / "model")
-    row_bytes = 2 * 2 * config.n_layer * CONTEXT_TOKENS * config.n_embd
+    row_bytes = 2 * 4 * config.n_layer * CONTEXT_TOKENS * config.n_embd
     assert list(ready.info["capacity"]) == ["tiny"]
     assert 0 < ready.info["capacity"]["tiny"] * row_bytes < psutil.virtual_memory().total
 

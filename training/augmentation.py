@@ -1,4 +1,4 @@
-"""Changes to a piece that leave it music: another key, tempo, instrumentation; and one that does not."""
+"""Changes to a piece that leave it music: another key, tempo, instrumentation, repeats; and one that does not."""
 
 import math
 from collections.abc import Sequence

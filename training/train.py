@@ -138,7 +138,11 @@ class Run:
         self._n_steps, self._n_events = self._n_steps + 1, self._n_events + n_targets
 
     def _add_gradients(self, windows: list[Window], n_targets: int) -> Tensor:
-        """Add these windows' share of every gradient; their share of the loss of each slot, shape = (3,)."""
+        """Add these windows' share of every gradient; of the slots' losses and the guided heads', shape = (4,).
+
+        A slot's loss is a mean over targets, so that of all windows is the sum of the shares. Guided queries are not
+        in proportion to targets: they count by the mean of the windows that a thread takes at once.
+        """
         parameters = list(self._model.parameters())
         modes, events, targets = collate(windows, parameters[0].device)
         # Windows that begin a context remain the most common.
@@ -197,7 +201,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that share a step")
     parser.add_argument("--repeating", type=float, default=0.15, help="share of windows in which a phrase comes back")
-    parser.add_argument("--guidance", type=float, default=0.3, help="weight of showing some heads where to look")
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        default=0.3,
+        help="weight of telling heads where to look, of three layers or more",
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--begin-with", type=Path, help="the checkpoint of an earlier run to train on from")
     parser.add_argument("--resume", action="store_true", help="go on with this run after an interruption")
