@@ -103,13 +103,13 @@ class ModelStore:
         try:
             folder = _find(source)
             gpt2 = GPT2(read_config(folder), read_weights(folder), self.dtype, self.device)
-            _give_back_memory()  # before more is kept in between
             _try(gpt2)
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelUnavailableError(
                 f"size {size} cannot be loaded from {source} ({reason[0]}); {advice}"
             ) from error
+        _give_back_memory()
         logger.info("loaded size %s from %s on %s in %s", size, source, self.device, self.dtype)
         return LoadedModel(size, source, gpt2)
 

@@ -7,7 +7,7 @@ Source: Radford et al. 2019; the configuration's flags mean what they mean in tr
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Final
 
 import numpy as np
@@ -52,6 +52,40 @@ class _Layer:
         """See `Linear.for_few`."""
         linears = ("qkv", "attention_out", "mlp_in", "mlp_out")
         return replace(self, **{name: getattr(self, name).for_few() for name in linears})
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A checkpoint's weights, by name, as a device takes them."""
+
+    weights: Mapping[str, Tensor]
+    dtype: torch.dtype
+    device: torch.device
+
+    def load(self, name: str) -> Tensor:
+        if name not in self.weights:
+            raise CheckpointError(f"the weights lack {name}")
+        return self.weights[name].detach()
+
+    def own(self, name: str) -> Tensor:
+        # A copy, for a view would keep the whole file in memory.
+        return self.load(name).to(self.device, arithmetic_dtype(self.dtype, self.device), copy=True)
+
+    def norm(self, name: str) -> tuple[Tensor, Tensor]:
+        return self.own(f"{name}.weight"), self.own(f"{name}.bias")
+
+    def affine(self, name: str) -> Linear:
+        return linear(self.load(f"{name}.weight"), self.load(f"{name}.bias"), self.dtype, self.device)
+
+    def layer(self, name: str) -> _Layer:
+        return _Layer(
+            norm1=self.norm(f"{name}.ln_1"),
+            qkv=self.affine(f"{name}.attn.c_attn"),
+            attention_out=self.affine(f"{name}.attn.c_proj"),
+            norm2=self.norm(f"{name}.ln_2"),
+            mlp_in=self.affine(f"{name}.mlp.c_fc"),
+            mlp_out=self.affine(f"{name}.mlp.c_proj"),
+        )
 
 
 class Cache:
@@ -102,21 +136,7 @@ class GPT2:
         self._has_halved_cache = device.type == "cpu" and dtype is not torch.float32
         self.cache_dtype = torch.bfloat16 if self._has_halved_cache else self.dtype
 
-        def load(name: str) -> Tensor:
-            if name not in weights:
-                raise CheckpointError(f"the weights lack {name}")
-            return weights[name].detach()
-
-        def own(name: str) -> Tensor:
-            # A copy, for a view would keep the whole file in memory.
-            return load(name).to(device, self.dtype, copy=True)
-
-        def norm(name: str) -> tuple[Tensor, Tensor]:
-            return own(f"{name}.weight"), own(f"{name}.bias")
-
-        def affine(name: str) -> Linear:
-            return linear(load(f"{name}.weight"), load(f"{name}.bias"), dtype, device)
-
+        source = _Source(weights, dtype, device)
         if config.activation_function not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {config.activation_function}")
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
@@ -126,30 +146,22 @@ class GPT2:
         scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
         by_layer = config.scale_attn_by_inverse_layer_idx
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
-        # Row `end` hides what lies behind it.
-        self._masks = torch.full((CONTEXT_TOKENS, CONTEXT_TOKENS), -torch.inf, device=device).triu_(1)
-        if not self._upcast:
-            self._masks = self._masks.to(self.dtype)
-        self._tokens = load("wte.weight").to(device, torch.float16 if dtype is torch.int8 else dtype)
-        self._positions = own("wpe.weight")
+        self._tokens = source.load("wte.weight").to(device, torch.float16 if dtype is torch.int8 else dtype)
+        self._positions = source.own("wpe.weight")
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
             shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
             raise CheckpointError(f"its embeddings are of {shape}, not of {VOCAB_SIZE} and {CONTEXT_TOKENS}")
-        output = load("wte.weight" if config.tie_word_embeddings else "lm_head.weight")
+        output = source.load("wte.weight" if config.tie_word_embeddings else "lm_head.weight")
         self._outputs = {slot: linear(output[slot.slice].T, None, dtype, device) for slot in SLOTS}
-        self._final_norm = norm("ln_f")
-        self.layers = [
-            _Layer(
-                norm1=norm(f"h.{index}.ln_1"),
-                qkv=affine(f"h.{index}.attn.c_attn"),
-                attention_out=affine(f"h.{index}.attn.c_proj"),
-                norm2=norm(f"h.{index}.ln_2"),
-                mlp_in=affine(f"h.{index}.mlp.c_fc"),
-                mlp_out=affine(f"h.{index}.mlp.c_proj"),
-            )
-            for index in range(config.n_layer)
-        ]
+        self._final_norm = source.norm("ln_f")
+        self.layers = [source.layer(f"h.{index}") for index in range(config.n_layer)]
         self._layers_for_few = [layer.for_few() for layer in self.layers]
+
+    @cached_property
+    def _masks(self) -> Tensor:
+        """Row `end` hides what lies behind it; shape = (1,024, 1,024). The compiled kernel needs none."""
+        masks = torch.full((CONTEXT_TOKENS, CONTEXT_TOKENS), -torch.inf, device=self.device).triu_(1)
+        return masks if self._upcast else masks.to(self.dtype)
 
     @property
     def row_shape(self) -> tuple[int, int, int]:

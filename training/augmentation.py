@@ -20,8 +20,10 @@ LONGEST_LOOP = 4
 """Events that a stuck passage repeats."""
 
 PHRASE_EVENTS = (6, 64)
+"""From the shortest to the longest phrase that comes back."""
+
 MOST_REPEATS = 4
-"""Of a phrase that comes back."""
+"""Of such a phrase."""
 
 
 class Augmentation:
