@@ -137,10 +137,8 @@ class GPT2:
         self.cache_dtype = torch.bfloat16 if self._has_halved_cache else self.dtype
 
         source = _Source(weights, dtype, device)
-        if config.activation_function not in _ACTIVATIONS:
-            raise CheckpointError(f"unknown activation_function {config.activation_function}")
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
-        self._activation = _ACTIVATIONS[config.activation_function]
+        self._activation = self._find_activation(config.activation_function)
         self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon
         self._upcast = config.reorder_and_upcast_attn
         scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
@@ -156,6 +154,15 @@ class GPT2:
         self._final_norm = source.norm("ln_f")
         self.layers = [source.layer(f"h.{index}") for index in range(config.n_layer)]
         self._layers_for_few = [layer.for_few() for layer in self.layers]
+
+    def _find_activation(self, name: str) -> Callable[[Tensor], Tensor]:
+        if name not in _ACTIVATIONS:
+            raise CheckpointError(f"unknown activation_function {name}")
+        if self._has_halved_cache and name in ("gelu_new", "gelu_pytorch_tanh"):
+            from amt import elementwise  # which compiles, and is for CPUs alone
+
+            return elementwise.gelu
+        return _ACTIVATIONS[name]
 
     @cached_property
     def _masks(self) -> Tensor:
@@ -293,9 +300,9 @@ class GPT2:
 
     def _look_back_compiled(self, n_rows: int, ends: int | Tensor, _reach: int, cache: Cache) -> _Attend:
         """The same for a cache of halves on the CPU."""
-        from amt import halves  # which compiles, and is for CPUs alone
+        from amt import compiled, halves  # which are for CPUs alone
 
-        halves.use_threads(torch.get_num_threads())
+        compiled.use_threads(torch.get_num_threads())
         bits = cache.data.view(torch.uint16).numpy()
         places = np.full(n_rows, ends) if isinstance(ends, int) else ends.numpy()
 

@@ -1,42 +1,11 @@
 """Attention of one query in each row over a cache of bfloat16 on a CPU, compiled by numba."""
 
-from collections.abc import Callable
-from functools import partial
-from threading import Lock
-from typing import Any, Final
-
-import numba
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
-_TWO_TO: Final = tuple(
-    np.polynomial.Chebyshev.interpolate(np.exp2, 6, (0, 1)).convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
-)
-"""A polynomial that is 2**x from 0 to 1, highest power first."""
-
-_alone: Final = Lock()
-"""Where there is no libgomp, numba's threads serve one caller at a time, and end the process if there are two."""
-
-_MOST_THREADS: Final[int] = numba.get_num_threads()
-
-
-def _compiled(**options: bool) -> Callable[[Callable[..., Any]], Any]:
-    # Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else.
-    compiled = partial(njit, nogil=True, fastmath={"reassoc", "contract"}, **options)
-
-    def compile_once(function: Callable[..., Any]) -> Any:
-        try:
-            return compiled(cache=True)(function)
-        except RuntimeError:  # neither this folder nor the user's can be written to: four seconds at each start
-            return compiled()(function)
-
-    return compile_once
-
-
-def use_threads(number: int) -> None:
-    """Attend with so many from now on, or with as many as there are cores."""
-    numba.set_num_threads(min(number, _MOST_THREADS))
+from amt.compiled import alone, compiled
+from amt.elementwise import exponential
 
 
 def attend(
@@ -56,11 +25,11 @@ def attend(
     Returns:
         shape = (n_rows, n_heads, head_width).
     """
-    with _alone:
+    with alone:
         return _attend(qkv, cached, ends, scale)  # type: ignore[no-any-return]
 
 
-@_compiled(parallel=True)
+@compiled(parallel=True, reorders=True)
 def _attend(
     qkv: NDArray[np.float32], cached: NDArray[np.uint16], ends: NDArray[np.int64], scale: float
 ) -> NDArray[np.float32]:
@@ -81,7 +50,7 @@ def _attend(
             scores[token] = product * np.float32(scale)
         largest = scores.max()
         for token in range(end + 1):
-            scores[token] = _exponential(scores[token] - largest)
+            scores[token] = exponential(scores[token] - largest)
         total = scores.sum()
         for token in range(end + 1):
             weight = scores[token] / total
@@ -90,29 +59,14 @@ def _attend(
     return attended
 
 
-@_compiled()
-def _exponential(x: np.float32) -> np.float32:
-    """Of a number that is not positive, to 4e-6 of the result; unlike NumPy's, for several numbers at once.
-
-    It is 2**(x * log2 e): two to the whole part, by its bits, times two to the rest, by a polynomial; at least 2**-126.
-    """
-    power = max(np.float32(x) * np.float32(1.44269504), np.float32(-126))
-    whole = np.floor(power)
-    rest = power - whole
-    two = np.float32(_TWO_TO[0])
-    for coefficient in _TWO_TO[1:]:
-        two = two * rest + np.float32(coefficient)
-    return np.int32((np.int32(whole) + 127) << 23).view(np.float32) * two
-
-
-@_compiled()
+@compiled()
 def _narrowed(number: np.float32) -> np.uint16:
     """The bits of the nearest bfloat16."""
     bits = np.float32(number).view(np.uint32)
     return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 
 
-@_compiled()
+@compiled()
 def _widened(bits: np.uint16) -> np.float32:
     """The bfloat16 of these bits."""
     return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)

@@ -3,15 +3,10 @@
 from functools import cache
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from amt.vocab import N_INSTRUMENTS, N_PITCHES
-
-PARTIAL = 512
-"""Tokens looked at before all are sorted; trained models rarely spread a nucleus over more."""
 
 
 def forbid_past(logits: Tensor, earliest: Tensor) -> None:
@@ -80,42 +75,23 @@ def kept(logits: Tensor, choice: Choice) -> Tensor:
         logits: shape = (n_rows, n_tokens); -inf where illegal.
         choice: of each row.
     """
+    if logits.device.type != "cpu":
+        return kept_by_sorting(logits, choice)
+    from amt import nucleus  # which compiles, and is for CPUs alone
+
+    return nucleus.kept(logits, torch.stack(choice, dim=1))
+
+
+def kept_by_sorting(logits: Tensor, choice: Choice) -> Tensor:
+    """The same on any device; a CPU takes five times as long."""
     probabilities = (logits / choice.temperature[:, None]).softmax(dim=1)
-    # To ask a GPU whether a part decides would take longer than to sort everything.
-    n_largest = min(PARTIAL, logits.shape[1]) if logits.device.type == "cpu" else logits.shape[1]
-    least, decided = _least_kept(probabilities, choice, n_largest)
-    if n_largest < logits.shape[1] and not decided.all():
-        rows = ~decided
-        least[rows], _ = _least_kept(probabilities[rows], Choice(*(each[rows] for each in choice)), logits.shape[1])
-    return probabilities.mul_(probabilities >= least[:, None])
-
-
-def _least_kept(probabilities: Tensor, choice: Choice, n_largest: int) -> tuple[Tensor, Tensor]:
-    """(the smallest probability that each row keeps, whether so many of the largest suffice to know it)."""
-    largest = _largest(probabilities, n_largest)
-    n_nucleus = (largest.cumsum(dim=1) <= choice.top_p[:, None]).sum(dim=1)
-    n_nucleus = n_nucleus.masked_fill_(choice.top_p >= 1, probabilities.shape[1])
+    n_tokens = probabilities.shape[1]
+    largest = probabilities.sort(dim=1, descending=True).values
+    n_nucleus = (largest.cumsum(dim=1) <= choice.top_p[:, None]).sum(dim=1).masked_fill_(choice.top_p >= 1, n_tokens)
     n_kept = torch.where(choice.top_k > 0, n_nucleus.minimum(choice.top_k.long() - 1), n_nucleus)
-    least = largest.gather(1, n_kept.clamp(max=n_largest - 1)[:, None])[:, 0]
-    everything = n_kept >= probabilities.shape[1]
-    least = least.masked_fill(everything, 0).maximum(choice.min_p * largest[:, 0])
-    return least, (n_kept < n_largest) | everything
-
-
-def _largest(probabilities: Tensor, n: int) -> Tensor:
-    """The n largest of each row, in descending order."""
-    if probabilities.device.type != "cpu":
-        return probabilities.sort(dim=1, descending=True).values[:, :n]
-    # On a CPU numpy selects five times as fast as torch, and sorts fifteen times as fast; but twenty times slower where
-    # many are equal, as zeros are. The ramp tells these apart and is too small to change what counts.
-    different = probabilities.numpy() - _ramp(probabilities.shape[1])
-    smallest_first = np.sort(np.partition(different, -n, axis=1)[:, -n:], axis=1)
-    return torch.from_numpy(np.maximum(smallest_first[:, ::-1], 0))
-
-
-@cache
-def _ramp(n: int) -> NDArray[np.float32]:
-    return (np.arange(n) * 1e-34).astype(np.float32)
+    least = largest.gather(1, n_kept.clamp(max=n_tokens - 1)[:, None])[:, 0]
+    least = least.masked_fill(n_kept >= n_tokens, 0).maximum(choice.min_p * largest[:, 0])
+    return probabilities.mul_(probabilities >= least[:, None])
 
 
 def draw(probabilities: Tensor, uniform: Tensor) -> Tensor:

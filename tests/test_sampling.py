@@ -1,8 +1,14 @@
+from collections.abc import Callable
+
+import pytest
 import torch
+from torch import Tensor
 
 from amt import sampling
 from amt.vocab import NOTE
 from amt.wishes import Sampling
+
+Keep = Callable[[Tensor, sampling.Choice], Tensor]
 
 
 def random_logits(n_rows: int, n_tokens: int, spread: float, seed: int = 0) -> torch.Tensor:
@@ -17,6 +23,13 @@ def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.Choice:
     )
 
 
+@pytest.fixture(params=[sampling.kept, sampling.kept_by_sorting], ids=["compiled", "sorting"])
+def keep(request: pytest.FixtureRequest) -> Keep:
+    """As a CPU does it, and as anything else."""
+    function: Keep = request.param
+    return function
+
+
 def fully_sorted_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     values, order = logits.softmax(0).sort(descending=True)
     kept = torch.zeros_like(values)
@@ -24,30 +37,30 @@ def fully_sorted_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return kept
 
 
-def test_a_partial_selection_gives_the_nucleus_of_a_full_sort() -> None:
-    # Spread 5: a few tokens decide; 0.1: nearly flat, so that the partial selection does not suffice.
+def test_the_nucleus_is_the_most_probable_tokens_in_order(keep: Keep) -> None:
+    # Spread 5: a few tokens decide; 0.1: nearly flat.
     logits = torch.cat([random_logits(4, 2_000, spread=5), random_logits(4, 2_000, spread=0.1)])
     top_p = [0.5, 0.9, 0.95, 0.3] * 2
-    for row, p, nucleus in zip(logits, top_p, sampling.kept(logits, choice(8, top_p=top_p)), strict=True):
+    for row, p, nucleus in zip(logits, top_p, keep(logits, choice(8, top_p=top_p)), strict=True):
         torch.testing.assert_close(nucleus, fully_sorted_nucleus(row, p))
 
 
-def test_top_p_zero_keeps_only_the_most_probable_token() -> None:
+def test_top_p_zero_keeps_only_the_most_probable_token(keep: Keep) -> None:
     logits = random_logits(3, 500, spread=1)
-    kept = sampling.kept(logits, choice(3, top_p=0.0)) > 0
+    kept = keep(logits, choice(3, top_p=0.0)) > 0
     assert kept.sum(1).tolist() == [1, 1, 1]
     assert kept.int().argmax(1).tolist() == logits.argmax(1).tolist()
 
 
-def test_top_p_one_keeps_every_legal_token() -> None:
+def test_top_p_one_keeps_every_legal_token(keep: Keep) -> None:
     logits = random_logits(2, 3_000, spread=3)
     logits[:, :7] = -torch.inf
-    assert (sampling.kept(logits, choice(2)) > 0).sum(1).tolist() == [2_993, 2_993]
+    assert (keep(logits, choice(2)) > 0).sum(1).tolist() == [2_993, 2_993]
 
 
-def test_rows_have_each_their_own_top_p() -> None:
+def test_rows_have_each_their_own_top_p(keep: Keep) -> None:
     logits = random_logits(1, 1_000, spread=1).expand(3, -1)
-    sizes = (sampling.kept(logits, choice(3, top_p=[0.1, 0.5, 0.9])) > 0).sum(1).tolist()
+    sizes = (keep(logits, choice(3, top_p=[0.1, 0.5, 0.9])) > 0).sum(1).tolist()
     assert sizes == sorted(set(sizes))
 
 
@@ -97,27 +110,27 @@ def test_only_legal_notes_are_left() -> None:
     assert (logits > -torch.inf).nonzero().tolist() == [[0, 7], [1, 8]]
 
 
-def test_top_k_keeps_as_many_as_asked_for_in_each_row() -> None:
+def test_top_k_keeps_as_many_as_asked_for_in_each_row(keep: Keep) -> None:
     logits = random_logits(1, 2_000, spread=0.1).expand(4, -1)
-    kept = sampling.kept(logits, choice(4, top_k=[1, 40, 512, 0]))
+    kept = keep(logits, choice(4, top_k=[1, 40, 512, 0]))
     assert (kept > 0).sum(1).tolist() == [1, 40, 512, 2_000]
 
 
-def test_top_k_and_top_p_hold_together() -> None:
+def test_top_k_and_top_p_hold_together(keep: Keep) -> None:
     logits = random_logits(1, 2_000, spread=2).expand(3, -1)
-    narrow, few, both = (sampling.kept(logits, choice(3, top_p=[0.5, 1, 0.5], top_k=[0, 5, 5])) > 0).sum(1).tolist()
+    narrow, few, both = (keep(logits, choice(3, top_p=[0.5, 1, 0.5], top_k=[0, 5, 5])) > 0).sum(1).tolist()
     assert both == min(narrow, few) == few < narrow
 
 
-def test_min_p_keeps_what_is_not_much_less_probable_than_the_likeliest() -> None:
+def test_min_p_keeps_what_is_not_much_less_probable_than_the_likeliest(keep: Keep) -> None:
     logits = torch.tensor([[0.5, 0.2, 0.1, 0.06, 0.14]]).log()
-    kept = sampling.kept(logits.expand(3, -1), choice(3, min_p=[0.0, 0.25, 1.0])) > 0
+    kept = keep(logits.expand(3, -1), choice(3, min_p=[0.0, 0.25, 1.0])) > 0
     assert kept.int().tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
 
 
-def test_temperature_divides_the_logits() -> None:
+def test_temperature_divides_the_logits(keep: Keep) -> None:
     logits = random_logits(2, 300, spread=1)
-    kept = sampling.kept(logits, choice(2, temperature=[0.5, 2.0]))
+    kept = keep(logits, choice(2, temperature=[0.5, 2.0]))
     torch.testing.assert_close(kept, (logits / torch.tensor([[0.5], [2.0]])).softmax(1))
 
 
@@ -127,3 +140,17 @@ def test_onsets_outside_a_span_lose_half_the_square_of_their_distance() -> None:
     assert logits[0, [100, 150, 200]].tolist() == [0, 0, 0]
     torch.testing.assert_close(logits[0, [90, 210, 230]], torch.tensor([-0.5, -0.5, -4.5]))
     assert logits[1].abs().max() == 0
+
+
+def test_a_row_keeps_the_same_to_the_bit_beside_any_others() -> None:
+    logits = random_logits(7, 5_000, spread=2)
+    together = sampling.kept(logits, choice(7, top_p=0.9))
+    alone = torch.cat([sampling.kept(row[None], choice(top_p=0.9)) for row in logits])
+    assert torch.equal(together, alone)
+
+
+def test_what_is_no_number_or_all_forbidden_leaves_other_rows_alone(keep: Keep) -> None:
+    logits = random_logits(3, 5_000, spread=2)
+    expected = keep(logits, choice(3, top_p=0.9))[1]
+    logits[0], logits[2] = torch.nan, -torch.inf
+    assert torch.equal(keep(logits, choice(3, top_p=0.9))[1], expected)
