@@ -129,6 +129,21 @@ def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier(
     assert not any(found[head].any() for head in guidance.COPYING_HEADS), "there is nothing to learn"
 
 
+def test_guided_heads_pass_over_controls() -> None:
+    given = torch.tensor([[1, 2, CONTROL_OFFSET + 7, 3, 9, CONTROL_OFFSET + 8, 1, 2, CONTROL_OFFSET + 9, 3]])
+    found = guidance.guides(given, given < CONTROL_OFFSET)
+    shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
+    note = {event: 3 * event + 3 for event in range(10)}
+    assert shown[0, 5] == {(note[1], note[0]), (note[3], note[1]), (note[4], note[3]), (note[6], note[4])} | {
+        (note[7], note[6])
+    }
+    assert (note[2], note[1]) in shown[0, 3], "after a control the next event's onset is due"
+    assert (note[3] + 1, note[3]) in shown[0, 3] and (note[3] + 1, note[1]) in shown[0, 2]
+    assert shown[2, 7] == {(note[9] - 1, note[3])}
+    assert shown[2, 6] == {(note[9] - 2, note[3] - 1)}
+    assert shown[2, 5] == {(note[8], note[3] - 2)}, "asked at the control before"
+
+
 def test_a_head_misses_by_what_it_does_not_look_at_where_it_should() -> None:
     model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool))
     model.config._attn_implementation = "eager"

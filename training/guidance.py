@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from amt.vocab import DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, Slot
+from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, Slot
 
 Head = tuple[int, int]
 """A block, and a head in it."""
@@ -23,7 +23,7 @@ RECALLING_HEADS: Final[dict[Head, tuple[int, bool]]] = {
     (0, 5): (1, True),
     (0, 6): (2, True),
 }
-"""They look at the note so many events back: whether from notes, or from onsets and durations."""
+"""They look at the note so many events back: whether from the notes of events, or from everything else."""
 
 COPYING_HEADS: Final[dict[Head, Slot]] = {(2, 5): ONSET, (2, 6): DURATION, (2, 7): NOTE}
 """They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it."""
@@ -32,31 +32,45 @@ COPYING_HEADS: Final[dict[Head, Slot]] = {(2, 5): ONSET, (2, 6): DURATION, (2, 7
 def guides(notes: Tensor, targets: Tensor) -> dict[Head, Tensor]:
     """Where the heads should look.
 
+    Controls are passed over: a phrase is what one part plays, however others are interleaved with it.
+
     Args:
-        notes: the third token of each event, shape = (batch, n_events).
+        notes: the third token of each event or control, shape = (batch, n_events).
         targets: which events there is something to learn from, likewise.
 
     Returns:
         masks from queries to keys, shape = (batch, n_tokens, n_tokens); a query without any may look anywhere.
     """
     n_rows, n_events = notes.shape
+    row, each = torch.arange(n_rows, device=notes.device)[:, None], torch.arange(n_events, device=notes.device)
+    given = notes >= CONTROL_OFFSET
+    # How many events come before each; which the first, second... one is, controls after all of them; and their notes.
+    n_before = (~given).cumsum(1) - 1 * ~given
+    places = given.int().argsort(dim=1, stable=True)
     # Position 0 is the mode's; event e stands at 3 * e + 1, + 2 and + 3, and is predicted from one before each.
-    positions = torch.arange(EVENT_TOKENS * n_events, device=notes.device)
+    shape = (n_rows, EVENT_TOKENS * n_events, EVENT_TOKENS * n_events)
     found: dict[Head, Tensor] = {}
     for head, (back, is_from_notes) in RECALLING_HEADS.items():
-        keys = EVENT_TOKENS * ((positions - 1) // EVENT_TOKENS - back + 1)
-        looks = (positions > 0) & (keys > 0) & ((positions % EVENT_TOKENS == 0) == is_from_notes)
-        found[head] = ((keys[:, None] == positions) & looks[:, None]).expand(n_rows, -1, -1)
-    same = notes[:, :, None] == notes[:, None]
+        nth = n_before - back
+        notes_back = EVENT_TOKENS * (places.gather(1, nth.clamp(min=0)) + 1)
+        guide = found[head] = torch.zeros(shape, dtype=torch.bool, device=notes.device)
+        for index in range(EVENT_TOKENS):
+            is_event_note = ~given & (index == EVENT_TOKENS - 1)
+            queries = EVENT_TOKENS * each + index + 1
+            looks = (nth >= 0) & (is_event_note == is_from_notes) & (queries < shape[1])
+            rows, events = looks.nonzero(as_tuple=True)
+            guide[rows, queries[events], notes_back[rows, events]] = True
+    played = notes.gather(1, places)
+    same = played[:, :, None] == played[:, None]
     again = torch.zeros_like(same)
     again[:, 2:, 2:] = same[:, 2:, 2:] & same[:, 1:-1, 1:-1] & same[:, :-2, :-2]
-    again = again.tril(-1) & targets[:, :, None]
+    again = again.tril(-1)[row[..., None], n_before[:, :, None], n_before[:, None]]
+    again &= (targets & ~given)[:, :, None] & ~given[:, None]
     for head, slot in COPYING_HEADS.items():
         index = SLOTS.index(slot)
-        guide = again.new_zeros(n_rows, len(positions), len(positions))
+        guide = found[head] = torch.zeros(shape, dtype=torch.bool, device=notes.device)
         keys_of_slot = guide[:, index::EVENT_TOKENS, index + 1 :: EVENT_TOKENS]
         keys_of_slot.copy_(again[:, :, : keys_of_slot.shape[2]])
-        found[head] = guide
     return found
 
 
