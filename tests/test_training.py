@@ -114,9 +114,16 @@ def test_a_phrase_comes_back_note_by_note_before_the_music_goes_on() -> None:
         assert (events[first + n_more :, 1:] == music[first:, 1:]).all()
 
 
+def notes_only(notes: list[int]) -> torch.Tensor:
+    """Events and controls of these notes, of which nothing else counts; shape = (1, n, 3)."""
+    events = torch.zeros(1, len(notes), 3, dtype=torch.int64)
+    events[0, :, 2] = torch.tensor(notes)
+    return events
+
+
 def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier() -> None:
-    notes = torch.tensor([[1, 2, 3, 9, 1, 2, 3]])
-    found = guidance.guides(notes, torch.ones(1, 7, dtype=torch.bool))
+    events = notes_only([1, 2, 3, 9, 1, 2, 3])
+    found = guidance.guides(events, torch.ones(1, 7, dtype=torch.bool))
     shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
     note = {event: 3 * event + 3 for event in range(7)}
     assert shown[0, 5] == {(note[event], note[event - 1]) for event in range(1, 6)}, "the last note is no input"
@@ -125,23 +132,36 @@ def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier(
     assert shown[2, 7] == {(note[6] - 1, note[2])}
     assert shown[2, 6] == {(note[6] - 2, note[2] - 1)}
     assert shown[2, 5] == {(note[5], note[2] - 2)}
-    found = guidance.guides(notes, torch.tensor([6 * [True] + [False]]))
+    found = guidance.guides(events, torch.tensor([6 * [True] + [False]]))
     assert not any(found[head].any() for head in guidance.COPYING_HEADS), "there is nothing to learn"
 
 
 def test_guided_heads_pass_over_controls() -> None:
-    given = torch.tensor([[1, 2, CONTROL_OFFSET + 7, 3, 9, CONTROL_OFFSET + 8, 1, 2, CONTROL_OFFSET + 9, 3]])
-    found = guidance.guides(given, given < CONTROL_OFFSET)
+    events = notes_only([1, 2, CONTROL_OFFSET + 7, 3, 9, CONTROL_OFFSET + 8, 1, 2, CONTROL_OFFSET + 9, 3])
+    found = guidance.guides(events, events[..., 2] < CONTROL_OFFSET)
     shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
     note = {event: 3 * event + 3 for event in range(10)}
-    assert shown[0, 5] == {(note[1], note[0]), (note[3], note[1]), (note[4], note[3]), (note[6], note[4])} | {
-        (note[7], note[6])
-    }
-    assert (note[2], note[1]) in shown[0, 3], "after a control the next event's onset is due"
-    assert (note[3] + 1, note[3]) in shown[0, 3] and (note[3] + 1, note[1]) in shown[0, 2]
+    before = [(1, 0), (3, 1), (4, 3), (6, 4), (7, 6)]
+    assert shown[0, 5] == {(note[event], note[earlier]) for event, earlier in before}
+    assert {(note[2], note[1]), (note[3] + 1, note[3])} <= shown[0, 3]
+    assert {(note[2], note[0]), (note[3] + 1, note[1])} <= shown[0, 2]
     assert shown[2, 7] == {(note[9] - 1, note[3])}
     assert shown[2, 6] == {(note[9] - 2, note[3] - 1)}
     assert shown[2, 5] == {(note[8], note[3] - 2)}, "asked at the control before"
+
+
+def test_guided_heads_are_shown_the_controls_of_their_time() -> None:
+    given = CONTROL_OFFSET
+    events = torch.tensor(
+        [[[0, 0, 1], [given + 50, given, given + 7], [given + 140, given, given + 8], [100, 0, 2], [300, 0, 3]]]
+    )
+    found = guidance.guides(events, events[..., 2] < CONTROL_OFFSET)
+    shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
+    first, second, third, fourth = (3 * event + 1 for event in range(4))  # their onsets
+    assert shown[guidance.TIMING_HEAD] == {(second + 2, first), (third + 2, first)}
+    of_now, of_next = guidance.HEARING_HEADS
+    assert shown[of_now] == {(fourth, second + 2), (fourth + 1, second + 2)}, "at 1 s the one that began at 0.5 s"
+    assert shown[of_next] == {(fourth - 1, second), (fourth + 2, third)}, "after 0 s that of 0.5 s, after 1 s of 1.4 s"
 
 
 def test_a_head_misses_by_what_it_does_not_look_at_where_it_should() -> None:

@@ -1,9 +1,10 @@
-"""Heads that are told where to look, so that the model learns to repeat what was played.
+"""Heads that are told where to look, so that the model learns to repeat what was played and to hear what is given.
 
 Repeating takes two steps: heads that tell every token which notes went before it, and, some blocks on, heads that look
-for a place that the same notes went before (induction heads, Olsson et al. 2022, arXiv:2209.11895). A model of this
-size did not find that by itself in six hours, and does in half of one if heads are told; all the others, and what to
-make of what these find, it learns as ever. Decoding knows nothing of this.
+for a place that the same notes went before (induction heads, Olsson et al. 2022, arXiv:2209.11895). Playing along takes
+as many: to know, whatever controls come between, when the last event began, and to look at the controls of that time.
+A model of this size did not find either by itself in six hours, and does in half of one if heads are told; all the
+others, and what to make of what these find, it learns as ever. Decoding knows nothing of this.
 """
 
 import math
@@ -12,7 +13,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, Slot
+from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, TICKS_PER_SECOND, Slot
 
 Head = tuple[int, int]
 """A block, and a head in it."""
@@ -29,55 +30,98 @@ COPYING_HEADS: Final[dict[Head, Slot]] = {(2, 5): ONSET, (2, 6): DURATION, (2, 7
 """They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it."""
 
 
-def guides(notes: Tensor, targets: Tensor) -> dict[Head, Tensor]:
+TIMING_HEAD: Final[Head] = (0, 7)
+"""It looks, from the notes of controls, at the onset of the last event."""
+
+HEARING_HEADS: Final[tuple[Head, Head]] = (3, 0), (3, 1)
+"""They look at controls about the time of an event: to predict its duration and note, at the notes of those that began
+within a second before it; to predict its onset, at the onsets of those that begin within one after the last event."""
+
+
+def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
     """Where the heads should look.
 
-    Controls are passed over: a phrase is what one part plays, however others are interleaved with it.
-
     Args:
-        notes: the third token of each event or control, shape = (batch, n_events).
-        targets: which events there is something to learn from, likewise.
+        events: event and control tokens, shape = (batch, n_events, 3).
+        targets: which events there is something to learn from, shape = (batch, n_events).
 
     Returns:
         masks from queries to keys, shape = (batch, n_tokens, n_tokens); a query without any may look anywhere.
     """
-    n_rows, n_events = notes.shape
-    row, each = torch.arange(n_rows, device=notes.device)[:, None], torch.arange(n_events, device=notes.device)
-    given = notes >= CONTROL_OFFSET
-    # How many events come before each; which the first, second... one is, controls after all of them; and their notes.
+    given = events[..., 2] >= CONTROL_OFFSET
+    # How many events come before each; which the first, second... one is, controls after all of them. Controls are
+    # passed over: a phrase is what one part plays, however others are interleaved with it.
     n_before = (~given).cumsum(1) - 1 * ~given
     places = given.int().argsort(dim=1, stable=True)
+    found = {head: _nothing(events) for head in (*RECALLING_HEADS, *COPYING_HEADS, TIMING_HEAD, *HEARING_HEADS)}
+
     # Position 0 is the mode's; event e stands at 3 * e + 1, + 2 and + 3, and is predicted from one before each.
-    shape = (n_rows, EVENT_TOKENS * n_events, EVENT_TOKENS * n_events)
-    found: dict[Head, Tensor] = {}
     for head, (back, is_from_notes) in RECALLING_HEADS.items():
-        nth = n_before - back
-        notes_back = EVENT_TOKENS * (places.gather(1, nth.clamp(min=0)) + 1)
-        guide = found[head] = torch.zeros(shape, dtype=torch.bool, device=notes.device)
-        for index in range(EVENT_TOKENS):
-            is_event_note = ~given & (index == EVENT_TOKENS - 1)
-            queries = EVENT_TOKENS * each + index + 1
-            looks = (nth >= 0) & (is_event_note == is_from_notes) & (queries < shape[1])
-            rows, events = looks.nonzero(as_tuple=True)
-            guide[rows, queries[events], notes_back[rows, events]] = True
+        before = _nth_before(n_before, places, back)
+        if is_from_notes:
+            _show(found[head], 3, 3, before & ~given[:, :, None])
+        else:
+            _show(found[head], 1, 3, before)
+            _show(found[head], 2, 3, before)
+            _show(found[head], 3, 3, before & given[:, :, None])
+
+    again = _comes_again(events[..., 2], n_before, places) & (targets & ~given)[:, :, None] & ~given[:, None]
+    for head, slot in COPYING_HEADS.items():
+        _show(found[head], SLOTS.index(slot), SLOTS.index(slot) + 1, again)
+
+    last = _nth_before(n_before, places, 1)
+    _show(found[TIMING_HEAD], 3, 1, last & given[:, :, None])
+    onsets = events[..., 0] - CONTROL_OFFSET * given
+    last_onsets = onsets.gather(1, places.gather(1, (n_before - 1).clamp(min=0)))
+    heard = targets[:, :, None] & given[:, None] & _earlier(events)
+    began = onsets[:, :, None] - onsets[:, None]
+    begins = onsets[:, None] - last_onsets[:, :, None]
+    of_now, of_next = HEARING_HEADS
+    for query in (1, 2):
+        _show(found[of_now], query, 3, heard & (began >= 0) & (began < TICKS_PER_SECOND))
+    begins = begins.masked_fill(n_before[:, :, None] == 0, -1)
+    _show(found[of_next], 0, 1, heard & (begins >= 0) & (begins < TICKS_PER_SECOND))
+    return found
+
+
+def _nothing(events: Tensor) -> Tensor:
+    n_tokens = EVENT_TOKENS * events.shape[1]
+    return torch.zeros(len(events), n_tokens, n_tokens, dtype=torch.bool, device=events.device)
+
+
+def _show(guide: Tensor, query: int, key: int, pairs: Tensor) -> None:
+    """Tokens that stand so far behind three times an event's number; pairs of events, shape = (batch, n, n)."""
+    tokens = guide[:, query::EVENT_TOKENS, key::EVENT_TOKENS]
+    tokens |= pairs[:, : tokens.shape[1], : tokens.shape[2]]
+
+
+def _earlier(events: Tensor) -> Tensor:
+    numbers = torch.arange(events.shape[1], device=events.device)
+    return numbers < numbers[:, None]
+
+
+def _nth_before(n_before: Tensor, places: Tensor, back: int) -> Tensor:
+    """Of each event or control, the event so many events back; shape = (batch, n_events, n_events)."""
+    nth = n_before - back
+    found = torch.zeros(*nth.shape, nth.shape[1], dtype=torch.bool, device=nth.device)
+    return found.scatter_(2, places.gather(1, nth.clamp(min=0))[:, :, None], (nth >= 0)[:, :, None])
+
+
+def _comes_again(notes: Tensor, n_before: Tensor, places: Tensor) -> Tensor:
+    """Of each event, the earlier ones with the same note, and the same two before it; of controls nothing useful."""
     played = notes.gather(1, places)
     same = played[:, :, None] == played[:, None]
     again = torch.zeros_like(same)
     again[:, 2:, 2:] = same[:, 2:, 2:] & same[:, 1:-1, 1:-1] & same[:, :-2, :-2]
-    again = again.tril(-1)[row[..., None], n_before[:, :, None], n_before[:, None]]
-    again &= (targets & ~given)[:, :, None] & ~given[:, None]
-    for head, slot in COPYING_HEADS.items():
-        index = SLOTS.index(slot)
-        guide = found[head] = torch.zeros(shape, dtype=torch.bool, device=notes.device)
-        keys_of_slot = guide[:, index::EVENT_TOKENS, index + 1 :: EVENT_TOKENS]
-        keys_of_slot.copy_(again[:, :, : keys_of_slot.shape[2]])
-    return found
+    rows = torch.arange(len(notes), device=notes.device)[:, None, None]
+    return again.tril(-1)[rows, n_before[:, :, None], n_before[:, None]]
 
 
 def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor) -> Tensor:
     """By how many nats a head of a Hugging Face block misses: -log of its attention to all it should look at.
 
-    The mean over the queries that are guided. `hidden` is the block's input, shape = (batch, n_tokens, width).
+    The mean over a window's queries that are guided, and of that over windows. `hidden` is the block's input, shape =
+    (batch, n_tokens, width).
     """
     attention = block.attn
     weight, bias = attention.c_attn.weight, attention.c_attn.bias
@@ -89,4 +133,5 @@ def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor) -> Tensor
     scores = query @ key.transpose(1, 2) / math.sqrt(attention.head_dim)
     scores = scores.masked_fill(ahead, -torch.inf)[guided]
     missed = scores.logsumexp(1) - scores.masked_fill(~guide[guided], -torch.inf).logsumexp(1)
-    return missed.sum() / max(len(missed), 1)
+    by_window = missed.new_zeros(len(guide)).index_add(0, guided.nonzero()[:, 0], missed)
+    return (by_window / guided.sum(1).clamp(min=1)).mean()

@@ -143,7 +143,7 @@ class TrainingModel(nn.Module):
         steps = torch.arange(hidden.shape[1], device=hidden.device)
         positions = steps + EVENT_TOKENS * shifts[:, None] * (steps > 0)
         hidden = hidden + F.embedding(positions, self._positions())
-        guides = guidance.guides(events[..., 2], targets)
+        guides = guidance.guides(events, targets)
         missed = []
         for index, block in enumerate(self.blocks):
             missed += [

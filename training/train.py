@@ -127,7 +127,7 @@ class Run:
         n_targets = sum(int(window.targets.sum()) for window in windows)
         for parameter in self._model.parameters():
             parameter.grad = torch.zeros_like(parameter)
-        losses = list(pool.map(lambda part: self._add_gradients(part, n_targets), parts))
+        losses = list(pool.map(lambda part: self._add_gradients(part, len(windows), n_targets), parts))
         torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
         for optim in self._optims:
             for group in optim.param_groups:
@@ -137,11 +137,10 @@ class Run:
         self._smooth = loss if self._smooth is None else self._smooth.lerp(loss, 0.05)
         self._n_steps, self._n_events = self._n_steps + 1, self._n_events + n_targets
 
-    def _add_gradients(self, windows: list[Window], n_targets: int) -> Tensor:
+    def _add_gradients(self, windows: list[Window], n_windows: int, n_targets: int) -> Tensor:
         """Add these windows' share of every gradient; of the slots' losses and the guided heads', shape = (4,).
 
-        A slot's loss is a mean over targets, so that of all windows is the sum of the shares. Guided queries are not
-        in proportion to targets: they count by the mean of the windows that a thread takes at once.
+        A slot's loss is a mean over targets, the guided heads' one over windows: that of all is the sum of the shares.
         """
         parameters = list(self._model.parameters())
         modes, events, targets = collate(windows, parameters[0].device)
@@ -149,11 +148,11 @@ class Run:
         shifts = torch.randint(MAX_WINDOW_EVENTS - events.shape[1] + 1, modes.shape, device=modes.device)
         shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
         losses, astray = self._model(modes, events, targets, shifts)
-        share = targets.sum() / n_targets
-        gradients = torch.autograd.grad((losses.sum() + self._guidance * astray) * share, parameters)
+        shares = losses * targets.sum() / n_targets, astray * len(windows) / n_windows
+        gradients = torch.autograd.grad(shares[0].sum() + self._guidance * shares[1], parameters)
         with self._lock:
             torch._foreach_add_([parameter.grad for parameter in parameters], gradients)
-        return torch.cat([losses, astray[None]]).detach() * share
+        return torch.cat([shares[0], shares[1][None]]).detach()
 
     def report(self, n_events: int) -> None:
         """Print the pace and the recent loss."""

@@ -14,7 +14,7 @@ from training.corpus import Piece
 FROM_START = 0.2
 """Share of windows that begin where their piece begins: generation always does."""
 
-ANTICIPATED = 0.4
+ANTICIPATED = 0.5
 """Share of windows with controls."""
 
 STUCK = 0.15
