@@ -17,6 +17,7 @@ from amt.checkpoint import WEIGHT_FILES, read_config, read_weights
 from amt.errors import ModelUnavailableError
 from amt.gpt2 import BLOCK_TOKENS, GPT2, Cache
 from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
+from amt.sampling import Choice, kept
 from amt.vocab import AUTOREGRESS, SLOTS
 from schemas import ModelSize
 
@@ -119,11 +120,12 @@ class ModelStore:
 
 def _try(gpt2: GPT2) -> None:
     """Decode one token: a matrix may have the wrong shape, and what is compiled at first use shall be compiled now."""
+    neutral = Choice(*torch.ones(4, 1, device=gpt2.device))
     cache = Cache(gpt2)
     cache.reserve(1)
     hidden = gpt2.decode(torch.tensor([AUTOREGRESS], device=gpt2.device), 0, BLOCK_TOKENS, cache)
     for slot in SLOTS:
-        gpt2.logits(hidden, slot)
+        kept(gpt2.logits(hidden, slot), neutral)
 
 
 def find_device(name: str) -> torch.device:
@@ -189,8 +191,8 @@ def _give_back_memory(device: torch.device) -> None:
         system.malloc_trim(0)
         if device.type != "cpu":
             return
-        for line in Path("/proc/self/maps").read_text().splitlines():
-            if "/nvidia/" in line or "libtorch_cuda" in line:
+        for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
+            if "-packages/nvidia/" in line or "libtorch_cuda" in line:
                 start, end = (int(address, 16) for address in line.split(maxsplit=1)[0].split("-"))
                 system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _PAGE_OUT)
 

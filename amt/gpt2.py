@@ -133,8 +133,8 @@ class GPT2:
         self.config, self.device = config, device
         self.dtype = arithmetic_dtype(dtype, device)
         self.is_reproducible = is_reproducible(dtype, device)
-        self._has_halved_cache = device.type == "cpu" and dtype is not torch.float32
-        self.cache_dtype = torch.bfloat16 if self._has_halved_cache else self.dtype
+        self._is_compiled = device.type == "cpu" and dtype is not torch.float32
+        self.cache_dtype = torch.bfloat16 if self._is_compiled else self.dtype
 
         source = _Source(weights, dtype, device)
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
@@ -158,10 +158,10 @@ class GPT2:
     def _find_activation(self, name: str) -> Callable[[Tensor], Tensor]:
         if name not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {name}")
-        if self._has_halved_cache and name in ("gelu_new", "gelu_pytorch_tanh"):
-            from amt import elementwise  # which compiles, and is for CPUs alone
+        if self._is_compiled and name in ("gelu_new", "gelu_pytorch_tanh"):
+            from amt import compiled  # which is for CPUs alone
 
-            return elementwise.gelu
+            return compiled.gelu
         return _ACTIVATIONS[name]
 
     @cached_property
@@ -218,7 +218,7 @@ class GPT2:
             final hidden states, shape = (n_rows, width).
         """
         positions = self._positions[ends] if isinstance(ends, int) else F.embedding(ends, self._positions)
-        look = self._look_back_compiled if self._has_halved_cache else self._look_back
+        look = self._look_back_compiled if self._is_compiled else self._look_back
         hidden = self._run(self._embed(tokens) + positions, self._layers_for_few, look(len(tokens), ends, reach, cache))
         return self._normalised(hidden, self._final_norm)
 
@@ -300,15 +300,14 @@ class GPT2:
 
     def _look_back_compiled(self, n_rows: int, ends: int | Tensor, _reach: int, cache: Cache) -> _Attend:
         """The same for a cache of halves on the CPU."""
-        from amt import compiled, halves  # which are for CPUs alone
+        from amt import compiled  # which is for CPUs alone
 
-        compiled.use_threads(torch.get_num_threads())
         bits = cache.data.view(torch.uint16).numpy()
         places = np.full(n_rows, ends) if isinstance(ends, int) else ends.numpy()
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             split = qkv.view(n_rows, 3, self.n_heads, self.head_width).numpy()
-            attended = halves.attend(split, bits[layer], places, self._scales[layer])
+            attended = compiled.attend(split, bits[layer], places, self._scales[layer])
             return torch.from_numpy(attended).view(-1, *self._width)
 
         return attend

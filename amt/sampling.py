@@ -77,9 +77,9 @@ def kept(logits: Tensor, choice: Choice) -> Tensor:
     """
     if logits.device.type != "cpu":
         return kept_by_sorting(logits, choice)
-    from amt import nucleus  # which compiles, and is for CPUs alone
+    from amt import compiled  # which is for CPUs alone
 
-    return nucleus.kept(logits, torch.stack(choice, dim=1))
+    return compiled.kept(logits, torch.stack(choice, dim=1))
 
 
 def kept_by_sorting(logits: Tensor, choice: Choice) -> Tensor:

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from amt import sampling
 from amt.vocab import NOTE
-from amt.wishes import Sampling
+from amt.wishes import COLDEST, Sampling
 
 Keep = Callable[[Tensor, sampling.Choice], Tensor]
 
@@ -150,7 +150,17 @@ def test_a_row_keeps_the_same_to_the_bit_beside_any_others() -> None:
 
 
 def test_what_is_no_number_or_all_forbidden_leaves_other_rows_alone(keep: Keep) -> None:
-    logits = random_logits(3, 5_000, spread=2)
-    expected = keep(logits, choice(3, top_p=0.9))[1]
-    logits[0], logits[2] = torch.nan, -torch.inf
-    assert torch.equal(keep(logits, choice(3, top_p=0.9))[1], expected)
+    logits = random_logits(4, 5_000, spread=2)
+    expected = keep(logits, choice(4, top_p=0.9, min_p=0.1))[1]
+    logits[0], logits[2], logits[3, 70] = torch.nan, -torch.inf, torch.nan
+    kept = keep(logits, choice(4, top_p=0.9, min_p=0.1))
+    assert torch.equal(kept[1], expected)
+    assert kept[[0, 2, 3]].isnan().all()
+
+
+def test_more_tokens_than_there_are_and_the_coldest_of_temperatures(keep: Keep) -> None:
+    logits = random_logits(2, 300, spread=2)
+    assert (keep(logits, choice(2, top_k=512)) > 0).all()
+    cold = keep(logits, choice(2, temperature=COLDEST))
+    assert cold.argmax(1).tolist() == logits.argmax(1).tolist()
+    torch.testing.assert_close(cold.amax(1), torch.ones(2))

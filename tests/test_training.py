@@ -18,7 +18,7 @@ from training.augmentation import Augmentation
 from training.corpus import Piece
 from training.model import TrainingModel
 from training.train import Run, collate, optimizers
-from training.windows import Sampler
+from training.windows import Sampler, Window
 
 
 def pieces(golden_midi: Path = GOLDEN / "midi") -> list[Piece]:
@@ -202,6 +202,18 @@ def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: 
         Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2, guidance=0.5).learn(full, 1.0, pool)
     found = torch.cat([parameter.grad.flatten() for parameter in parameters])
     torch.testing.assert_close(found / found.norm(), expected / expected.norm(), atol=1e-6, rtol=1e-3)
+
+
+def test_a_window_misses_as_much_beside_a_longer_one() -> None:
+    sampler = Sampler(pieces(), seed=2, repeating=0.5)
+    windows = [window for n in (80, 50, 20) for window in sampler.batch(4, n)]
+    torch.manual_seed(0)
+    model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool)).eval()
+
+    def missed(windows: list[Window]) -> torch.Tensor:
+        return model(*collate(windows, torch.device("cpu")), torch.zeros(len(windows), dtype=torch.int64))[1]
+
+    torch.testing.assert_close(missed(windows), torch.stack([missed([window]) for window in windows]).mean())
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -29,7 +29,6 @@ RECALLING_HEADS: Final[dict[Head, tuple[int, bool]]] = {
 COPYING_HEADS: Final[dict[Head, Slot]] = {(2, 5): ONSET, (2, 6): DURATION, (2, 7): NOTE}
 """They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it."""
 
-
 TIMING_HEAD: Final[Head] = (0, 7)
 """It looks, from the notes of controls, at the onset of the last event."""
 
@@ -81,6 +80,10 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
         _show(found[of_now], query, 3, heard & (began >= 0) & (began < TICKS_PER_SECOND))
     begins = begins.masked_fill(n_before[:, :, None] == 0, -1)
     _show(found[of_next], 0, 1, heard & (begins >= 0) & (begins < TICKS_PER_SECOND))
+
+    ended = targets.flip(1).cumsum(1).flip(1) == 0  # shorter windows are padded, and what trails gives no gradient
+    for guide in found.values():
+        guide &= ~ended.repeat_interleave(EVENT_TOKENS, dim=1)[:, :, None]
     return found
 
 

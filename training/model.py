@@ -128,7 +128,7 @@ class TrainingModel(nn.Module):
 
         Args:
             modes: mode tokens, shape = (batch,).
-            events: event and control tokens, zero where the window has ended, shape = (batch, n_events, 3).
+            events: event and control tokens, those of zeros where the window has ended, shape = (batch, n_events, 3).
             targets: which events count, shape = (batch, n_events).
             shifts: how many events further back in the context each window stands, shape = (batch,).
         """
