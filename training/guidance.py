@@ -3,8 +3,9 @@
 Repeating takes two steps: heads that tell every token which notes went before it, and, some blocks on, heads that look
 for a place that the same notes went before (induction heads, Olsson et al. 2022, arXiv:2209.11895). Playing along takes
 as many: to know, whatever controls come between, when the last event began, and to look at the controls of that time.
-A model of this size did not find either by itself in six hours, and does in half of one if heads are told; all the
-others, and what to make of what these find, it learns as ever. Decoding knows nothing of this.
+A model of this size did not find the former by itself in six hours, and does in half of one if heads are told; the
+latter is half learnt, see the model card. All other heads, and what to make of what these find, it learns as ever.
+Decoding knows nothing of this.
 """
 
 import math

@@ -204,7 +204,7 @@ def parse_arguments() -> argparse.Namespace:
         "--guidance",
         type=float,
         default=0.3,
-        help="weight of telling heads where to look, of three layers or more",
+        help="weight of telling heads where to look, of four layers or more",
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--begin-with", type=Path, help="the checkpoint of an earlier run to train on from")
