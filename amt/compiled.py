@@ -1,4 +1,4 @@
-"""What CPUs do and PyTorch has only slowly, compiled by numba: attention over bfloat16, GELU, which tokens are likely.
+"""What CPUs do and PyTorch has only slowly, compiled by numba: what lies between matrices, and which tokens are likely.
 
 What is compiled is kept for the next start, until this file changes; numba looks at no other, so all of it is here.
 """
@@ -74,53 +74,133 @@ def exponential(x: np.float32) -> np.float32:
 
 
 def attend(
-    qkv: NDArray[np.float32], cached: NDArray[np.uint16], ends: NDArray[np.int64], scale: float
-) -> NDArray[np.float32]:
+    product: NDArray[np.float32],
+    sizes: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    cached: NDArray[np.uint16],
+    ends: NDArray[np.int64],
+    scale: float,
+    attended: NDArray[np.float32],
+) -> None:
     """Put a token's keys and values into the cache, and attend to them and to all before them.
 
     PyTorch multiplies bfloat16 on a CPU at a tenth of the memory's speed. This reads it as fast as it comes, each row
     as far as it goes, and what a row gets depends on nothing but itself, to the bit.
 
     Args:
-        qkv: queries, keys and values; shape = (n_rows, 3, n_heads, head_width).
+        product: with sizes and bias, see `amt.blocks`, queries, keys and values; shape = (n_rows, 3 * width).
+        sizes: shape = (n_rows,); get those of the result.
+        bias: shape = (3 * width,).
         cached: bits of keys and values; shape = (2, at least n_rows, n_heads, 1,024, head_width).
         ends: where each row's token belongs, shape = (n_rows,).
-        scale: of the products.
-
-    Returns:
-        shape = (n_rows, n_heads, head_width).
+        scale: of the products of queries and keys.
+        attended: gets the result over its sizes; shape = (n_rows, width).
     """
-    return _share(_attend, qkv, cached, ends, scale)  # type: ignore[no-any-return]
+    _share(_attend, product, sizes, bias, cached, ends, np.float32(scale), attended)
 
 
 @_compiled(_REORDERED, parallel=True)
 def _attend(
-    qkv: NDArray[np.float32], cached: NDArray[np.uint16], ends: NDArray[np.int64], scale: float
-) -> NDArray[np.float32]:
-    n_rows, _, n_heads, head_width = qkv.shape
-    attended = np.zeros((n_rows, n_heads, head_width), dtype=np.float32)
+    product: NDArray[np.float32],
+    sizes: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    cached: NDArray[np.uint16],
+    ends: NDArray[np.int64],
+    scale: np.float32,
+    attended: NDArray[np.float32],
+) -> None:
+    n_rows, width = attended.shape
+    n_heads, head_width = cached.shape[2], cached.shape[4]
     for index in prange(n_rows * n_heads):
         head, row = index // n_rows, index % n_rows  # so that each thread gets some heads of all rows, long or short
-        query, keys, values = qkv[row, 0, head], cached[0, row, head], cached[1, row, head]
-        end = ends[row]
+        keys, values, end = cached[0, row, head], cached[1, row, head], ends[row]
+        query = np.empty(head_width, dtype=np.float32)
+        first = head * head_width
         for i in range(head_width):
-            keys[end, i] = _narrowed(qkv[row, 1, head, i])
-            values[end, i] = _narrowed(qkv[row, 2, head, i])
+            at = first + i
+            query[i] = (product[row, at] * sizes[row] + bias[at]) * scale
+            keys[end, i] = _narrowed(product[row, width + at] * sizes[row] + bias[width + at])
+            values[end, i] = _narrowed(product[row, 2 * width + at] * sizes[row] + bias[2 * width + at])
         scores = np.empty(end + 1, dtype=np.float32)
         for token in range(end + 1):
-            product = np.float32(0)
+            score = np.float32(0)
             for i in range(head_width):
-                product += query[i] * _widened(keys[token, i])
-            scores[token] = product * np.float32(scale)
+                score += query[i] * _widened(keys[token, i])
+            scores[token] = score
         largest = scores.max()
         for token in range(end + 1):
             scores[token] = exponential(scores[token] - largest)
         total = scores.sum()
+        seen = attended[row, first : first + head_width]
+        seen[:] = 0
         for token in range(end + 1):
             weight = scores[token] / total
             for i in range(head_width):
-                attended[row, head, i] += weight * _widened(values[token, i])
-    return attended
+                seen[i] += weight * _widened(values[token, i])
+    for row in range(n_rows):
+        sizes[row] = _divided(attended[row])
+
+
+@_compiled()
+def _divided(numbers: NDArray[np.float32]) -> np.float32:
+    """Divide a row by its size, the largest of its magnitudes, and return that; NaN if any is."""
+    bits, largest = numbers.view(np.uint32), np.uint32(0x00800000)
+    for i in range(len(bits)):  # those of magnitudes have the same order, with NaN behind all
+        largest = max(largest, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
+    size: np.float32 = _number(largest)
+    for i in range(len(numbers)):
+        numbers[i] /= size
+    return size
+
+
+@_compiled(_REORDERED)
+def add(
+    hidden: NDArray[np.float32],
+    product: NDArray[np.float32],
+    sizes: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    norm: tuple[NDArray[np.float32], NDArray[np.float32]],
+    epsilon: np.float32,
+    normalised: NDArray[np.float32],
+) -> None:
+    """Add what a layer gives to the hidden states, in place, and normalise them for the next.
+
+    Args:
+        hidden: shape = (n_rows, width).
+        product: shape = (n_rows, width).
+        sizes: shape = (n_rows,); get those of the result.
+        bias: shape = (width,).
+        norm: scale and shift, shape = (width,) each.
+        epsilon: as layer normalisation has it.
+        normalised: gets the result over its sizes; shape = (n_rows, width).
+    """
+    scale, shift = norm
+    width = np.float32(hidden.shape[1])
+    for row in range(len(hidden)):
+        states, total = hidden[row], np.float32(0)
+        for i in range(len(states)):
+            states[i] += product[row, i] * sizes[row] + bias[i]
+            total += states[i]
+        mean, squares = total / width, np.float32(0)
+        for i in range(len(states)):
+            squares += (states[i] - mean) * (states[i] - mean)
+        factor = np.float32(1) / np.sqrt(squares / width + epsilon)
+        for i in range(len(states)):
+            normalised[row, i] = (states[i] - mean) * factor * scale[i] + shift[i]
+        sizes[row] = _divided(normalised[row])
+
+
+def activate(inner: NDArray[np.float32], sizes: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """GELU of what a layer gives, in place and over its sizes; shapes = (n_rows, width), (n_rows,) and (width,)."""
+    _share(_activate, inner, sizes, bias)
+
+
+@_compiled(parallel=True)
+def _activate(inner: NDArray[np.float32], sizes: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    for row in prange(len(inner)):
+        for i in range(inner.shape[1]):
+            inner[row, i] = _gelu_of(inner[row, i] * sizes[row] + bias[i])
+        sizes[row] = _divided(inner[row])
 
 
 @_compiled()
@@ -133,7 +213,13 @@ def _narrowed(number: np.float32) -> np.uint16:
 @_compiled()
 def _widened(bits: np.uint16) -> np.float32:
     """The bfloat16 of these bits."""
-    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+    number: np.float32 = _number(np.uint32(bits) << np.uint32(16))
+    return number
+
+
+@_compiled()
+def _number(bits: np.uint32) -> np.float32:
+    return np.uint32(bits).view(np.float32)
 
 
 def gelu(x: Tensor) -> Tensor:
@@ -149,11 +235,15 @@ def gelu(x: Tensor) -> Tensor:
 def _gelu(x: NDArray[np.float32]) -> None:
     for row in prange(len(x)):
         for i in range(x.shape[1]):
-            number = x[row, i]
-            # x / 2 * (1 + tanh(y / 2)) is x / (1 + e**-y); of e**y and e**-y the one that cannot overflow.
-            y = number * (np.float32(1.5957691216) + np.float32(0.0713548163) * number * number)
-            power = exponential(-abs(y))
-            x[row, i] = number * (np.float32(1) if y >= 0 else power) / (np.float32(1) + power)
+            x[row, i] = _gelu_of(x[row, i])
+
+
+@_compiled()
+def _gelu_of(x: np.float32) -> np.float32:
+    # x / 2 * (1 + tanh(y / 2)) is x / (1 + e**-y); of e**y and e**-y the one that cannot overflow.
+    y = x * (np.float32(1.5957691216) + np.float32(0.0713548163) * x * x)
+    power: np.float32 = exponential(-abs(y))
+    return x * (np.float32(1) if y >= 0 else power) / (np.float32(1) + power)
 
 
 def kept(logits: Tensor, choices: Tensor) -> Tensor:

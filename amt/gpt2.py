@@ -6,9 +6,9 @@ Source: Radford et al. 2019; the configuration's flags mean what they mean in tr
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import torch
@@ -18,8 +18,12 @@ from torch.nn import functional as F  # noqa: N812
 from amt import attention
 from amt.configuration import Configuration
 from amt.errors import CheckpointError
+from amt.layer import Layer, Norm
 from amt.linear import Linear, arithmetic_dtype, is_reproducible, linear
 from amt.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE, Slot
+
+if TYPE_CHECKING:
+    from amt.blocks import Blocks
 
 BLOCK_TOKENS: Final = 64
 """Lengths are rounded up to this, so that the arithmetic of a row is the same beside longer ones."""
@@ -37,21 +41,7 @@ _ACTIVATIONS: Final[dict[str, Callable[[Tensor], Tensor]]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Layer:
-    """One block's weights; of the norms, scale and shift."""
-
-    norm1: tuple[Tensor, Tensor]
-    qkv: Linear
-    attention_out: Linear
-    norm2: tuple[Tensor, Tensor]
-    mlp_in: Linear
-    mlp_out: Linear
-
-    def for_few(self) -> "_Layer":
-        """See `Linear.for_few`."""
-        linears = ("qkv", "attention_out", "mlp_in", "mlp_out")
-        return replace(self, **{name: getattr(self, name).for_few() for name in linears})
+_APPROXIMATE_GELU: Final = ("gelu_new", "gelu_pytorch_tanh")
 
 
 @dataclass(frozen=True)
@@ -71,14 +61,14 @@ class _Source:
         # A copy, for a view would keep the whole file in memory.
         return self.load(name).to(self.device, arithmetic_dtype(self.dtype, self.device), copy=True)
 
-    def norm(self, name: str) -> tuple[Tensor, Tensor]:
+    def norm(self, name: str) -> Norm:
         return self.own(f"{name}.weight"), self.own(f"{name}.bias")
 
     def affine(self, name: str) -> Linear:
         return linear(self.load(f"{name}.weight"), self.load(f"{name}.bias"), self.dtype, self.device)
 
-    def layer(self, name: str) -> _Layer:
-        return _Layer(
+    def layer(self, name: str) -> Layer:
+        return Layer(
             norm1=self.norm(f"{name}.ln_1"),
             qkv=self.affine(f"{name}.attn.c_attn"),
             attention_out=self.affine(f"{name}.attn.c_proj"),
@@ -153,16 +143,22 @@ class GPT2:
         self._outputs = {slot: linear(output[slot.slice].T, None, dtype, device) for slot in SLOTS}
         self._final_norm = source.norm("ln_f")
         self.layers = [source.layer(f"h.{index}") for index in range(config.n_layer)]
-        self._layers_for_few = [layer.for_few() for layer in self.layers]
+        self._blocks = self._compile() if self._is_compiled else None
 
     def _find_activation(self, name: str) -> Callable[[Tensor], Tensor]:
         if name not in _ACTIVATIONS:
             raise CheckpointError(f"unknown activation_function {name}")
-        if self._is_compiled and name in ("gelu_new", "gelu_pytorch_tanh"):
+        if self._is_compiled and name in _APPROXIMATE_GELU:
             from amt import compiled  # which is for CPUs alone
 
             return compiled.gelu
         return _ACTIVATIONS[name]
+
+    def _compile(self) -> "Blocks":
+        from amt.blocks import Blocks  # the same
+
+        activation = None if self.config.activation_function in _APPROXIMATE_GELU else self._activation
+        return Blocks(self.layers, self._final_norm, self._scales, self._epsilon, activation)
 
     @cached_property
     def _masks(self) -> Tensor:
@@ -218,8 +214,11 @@ class GPT2:
             final hidden states, shape = (n_rows, width).
         """
         positions = self._positions[ends] if isinstance(ends, int) else F.embedding(ends, self._positions)
-        look = self._look_back_compiled if self._is_compiled else self._look_back
-        hidden = self._run(self._embed(tokens) + positions, self._layers_for_few, look(len(tokens), ends, reach, cache))
+        embedded = self._embed(tokens) + positions
+        if self._blocks is not None:
+            places = np.full(len(tokens), ends) if isinstance(ends, int) else ends.numpy()
+            return self._blocks.decode(embedded, places, cache.data.view(torch.uint16).numpy())
+        hidden = self._run(embedded, self.layers, self._look_back(len(tokens), ends, reach, cache))
         return self._normalised(hidden, self._final_norm)
 
     def hidden_states(self, tokens: Tensor, depth: int) -> Tensor:
@@ -244,7 +243,7 @@ class GPT2:
         """Tokens from position 0 on; shape = (n_rows * n_tokens, width)."""
         return (self._embed(tokens) + self._positions[: tokens.shape[1]]).flatten(0, 1)
 
-    def _run(self, hidden: Tensor, layers: Sequence[_Layer], attend: _Attend) -> Tensor:
+    def _run(self, hidden: Tensor, layers: Sequence[Layer], attend: _Attend) -> Tensor:
         """The first blocks; hidden and the result have shape = (n, width), queries to values (n, 3 * width)."""
         for index, layer in enumerate(layers):
             hidden = layer.attention_out(attend(index, self._project(hidden, layer))).add_(hidden)
@@ -252,11 +251,11 @@ class GPT2:
             hidden = layer.mlp_out(inner).add_(hidden)
         return hidden
 
-    def _project(self, hidden: Tensor, layer: _Layer) -> Tensor:
+    def _project(self, hidden: Tensor, layer: Layer) -> Tensor:
         """Queries, keys and values of a block; shape = (n, 3 * width)."""
         return layer.qkv(self._normalised(hidden, layer.norm1))
 
-    def _normalised(self, hidden: Tensor, norm: tuple[Tensor, Tensor]) -> Tensor:
+    def _normalised(self, hidden: Tensor, norm: Norm) -> Tensor:
         return torch.layer_norm(hidden, self._width, *norm, self._epsilon)
 
     def _split(self, qkv: Tensor, shape: torch.Size) -> Tensor:
@@ -295,20 +294,6 @@ class GPT2:
                 query, key, value = query.float(), key.float(), value.float()
             attended = product(query, key, value, mask, self._scales[layer])
             return attended.to(self.dtype).view(-1, *self._width)
-
-        return attend
-
-    def _look_back_compiled(self, n_rows: int, ends: int | Tensor, _reach: int, cache: Cache) -> _Attend:
-        """The same for a cache of halves on the CPU."""
-        from amt import compiled  # which is for CPUs alone
-
-        bits = cache.data.view(torch.uint16).numpy()
-        places = np.full(n_rows, ends) if isinstance(ends, int) else ends.numpy()
-
-        def attend(layer: int, qkv: Tensor) -> Tensor:
-            split = qkv.view(n_rows, 3, self.n_heads, self.head_width).numpy()
-            attended = compiled.attend(split, bits[layer], places, self._scales[layer])
-            return torch.from_numpy(attended).view(-1, *self._width)
 
         return attend
 

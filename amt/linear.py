@@ -25,26 +25,23 @@ INT8_STEPS: Final = 63
 # The operators themselves: what Python would check before, for tracing, takes as long as a small multiplication.
 _multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
 _multiply_int8: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default._op
-_multiply_small: Any = torch.ops.aten._weight_int8pack_mm.default._op
 _SMALLEST: Final = torch.finfo(torch.float32).tiny
-
-_SMALL_MATRIX: Final = 1 << 19
-"""Weights. A smaller matrix in int8 takes less time than its preparations, so few rows go another way."""
-
-_SMALL_MULTIPLE: Final = 32
-"""Of inputs: that other kernel reads so many at once, and does not look whether they are there."""
 
 
 class Linear(ABC):
     """X times a matrix, plus a bias."""
 
-    @abstractmethod
+    bias: Tensor | None
+    """Shape = (out,)."""
+
     def __call__(self, x: Tensor) -> Tensor:
         """X has shape = (n_rows, in), the result (n_rows, out)."""
+        product = self.multiply(x)
+        return product if self.bias is None else product.add_(self.bias)
 
-    def for_few(self) -> "Linear":
-        """The same layer for as few rows as there are sequences; last digits may differ."""
-        return self
+    @abstractmethod
+    def multiply(self, x: Tensor) -> Tensor:
+        """Without the bias. The largest of each row of x must be 1, or -1, if the weights are int8."""
 
 
 def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
@@ -84,12 +81,13 @@ class _Plain(Linear):
     """As PyTorch multiplies."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
-        self._matrix, self._bias = matrix, bias
+        self._matrix, self.bias = matrix, bias
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self._bias is None:
-            return x @ self._matrix
-        return torch.addmm(self._bias, x, self._matrix)
+        return self.multiply(x) if self.bias is None else torch.addmm(self.bias, x, self._matrix)
+
+    def multiply(self, x: Tensor) -> Tensor:
+        return x @ self._matrix
 
 
 class _Half(Linear):
@@ -98,9 +96,10 @@ class _Half(Linear):
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         # One temporary matrix at a time: more of them leave holes in the heap that stay.
         transposed = torch.empty(matrix.T.shape).copy_(matrix.T)
-        self._packed = torch.ops.quantized.linear_prepack_fp16(transposed, bias)
+        self._packed = torch.ops.quantized.linear_prepack_fp16(transposed, None)
+        self.bias = bias
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def multiply(self, x: Tensor) -> Tensor:
         n_rows = x.shape[0]
         if n_rows < FEWEST_ROWS:
             x = x.expand(FEWEST_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, FEWEST_ROWS - n_rows))
@@ -122,27 +121,12 @@ class _Int8(Linear):
             quantized = torch.quantize_per_channel(weights, scales, zeros, axis=0, dtype=torch.qint8)
         torch.backends.quantized.engine = "fbgemm"  # what others pack is not for this kernel
         self._packed = torch.ops.quantized.linear_prepack(quantized, None)
-        self._bias = bias
-        is_small = weights.numel() < _SMALL_MATRIX and weights.shape[1] % _SMALL_MULTIPLE == 0
-        self._few = _SmallInt8(weights, scales, bias) if is_small and bias is not None else None
-
-    def for_few(self) -> Linear:
-        return self._few or self
+        self.bias = bias
 
     def __call__(self, x: Tensor) -> Tensor:
         largest = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
-        product: Tensor = _multiply_int8(x / largest, 1 / INT8_STEPS, INT8_STEPS + 1, self._packed)
-        return product.mul_(largest) if self._bias is None else torch.addcmul(self._bias, product, largest)
+        product = self.multiply(x / largest)
+        return product.mul_(largest) if self.bias is None else torch.addcmul(self.bias, product, largest)
 
-
-class _SmallInt8(Linear):
-    """The same weights, but of activations and results bfloat16: one row takes a third of the time, 16 take twice."""
-
-    def __init__(self, weights: Tensor, scales: Tensor, bias: Tensor) -> None:
-        """`weights`: shape = (out, in)."""
-        self._scales, self._bias = scales.bfloat16(), bias
-        steps = (weights / self._scales[:, None]).round_()
-        self._weights = steps.clamp_(-INT8_LARGEST, INT8_LARGEST).to(torch.int8)
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.add(self._bias, _multiply_small(x.bfloat16(), self._weights, self._scales))
+    def multiply(self, x: Tensor) -> Tensor:
+        return _multiply_int8(x, 1 / INT8_STEPS, INT8_STEPS + 1, self._packed)  # type: ignore[no-any-return]

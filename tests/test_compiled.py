@@ -5,34 +5,50 @@ from torch.nn import functional as F  # noqa: N812
 
 from amt import compiled
 
-N_ROWS, N_HEADS, WIDTH, CONTEXT = 3, 4, 20, 64
+N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 20, 64
+WIDTH = N_HEADS * HEAD_WIDTH
 ENDS = [17, 0, CONTEXT - 1]
 
 
 @pytest.fixture
 def qkv() -> torch.Tensor:
-    return torch.randn(N_ROWS, 3, N_HEADS, WIDTH, generator=torch.Generator().manual_seed(0))
+    return torch.randn(N_ROWS, 3, N_HEADS, HEAD_WIDTH, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.fixture
 def cached() -> torch.Tensor:
-    shape = (2, N_ROWS + 1, N_HEADS, CONTEXT, WIDTH)
+    shape = (2, N_ROWS + 1, N_HEADS, CONTEXT, HEAD_WIDTH)
     return torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16()
 
 
+def taken_apart(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A product, sizes and a bias that make a layer's result; shapes = (n_rows, n), (n_rows,) and (n,)."""
+    sizes, bias = torch.linspace(0.25, 4, len(x)), torch.linspace(-1, 1, x.shape[1])
+    return ((x - bias) / sizes[:, None]).numpy(), sizes.numpy(), bias.numpy()
+
+
+def put_together(numbers: np.ndarray, sizes: np.ndarray) -> torch.Tensor:
+    """What is to be multiplied next."""
+    np.testing.assert_allclose(np.abs(numbers).max(axis=1), 1)
+    return torch.from_numpy(numbers * sizes[:, None])
+
+
 def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
-    bits = cached.view(torch.uint16).numpy()
-    return torch.from_numpy(compiled.attend(qkv.numpy(), bits, torch.tensor(ENDS).numpy(), 0.3))
+    product, sizes, bias = taken_apart(qkv.flatten(1))
+    attended = np.empty((N_ROWS, WIDTH), dtype=np.float32)
+    compiled.attend(product, sizes, bias, cached.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
+    return put_together(attended, sizes).view(N_ROWS, N_HEADS, HEAD_WIDTH)
 
 
 def test_keys_and_values_are_rounded_to_where_they_belong_and_nothing_else_is_touched(
     qkv: torch.Tensor, cached: torch.Tensor
 ) -> None:
-    expected = cached.clone()
-    for row, end in enumerate(ENDS):
-        expected[:, row, :, end] = qkv[row, 1:].bfloat16()
+    before = cached.clone()
     attend(qkv, cached)
-    assert torch.equal(cached.view(torch.uint16), expected.view(torch.uint16))
+    for row, end in enumerate(ENDS):
+        torch.testing.assert_close(cached[:, row, :, end], qkv[row, 1:].bfloat16())
+        cached[:, row, :, end] = before[:, row, :, end]
+    assert torch.equal(cached.view(torch.uint16), before.view(torch.uint16))
 
 
 def test_each_row_attends_to_what_is_there_as_in_pytorch(qkv: torch.Tensor, cached: torch.Tensor) -> None:
@@ -40,7 +56,7 @@ def test_each_row_attends_to_what_is_there_as_in_pytorch(qkv: torch.Tensor, cach
     for row, end in enumerate(ENDS):
         keys, values = cached[:, row, :, : end + 1].float()
         expected = F.scaled_dot_product_attention(qkv[row, 0, :, None], keys, values, scale=0.3)[:, 0]
-        torch.testing.assert_close(attended[row], expected)
+        torch.testing.assert_close(attended[row], expected, rtol=1e-5, atol=1e-5)
 
 
 def test_scores_far_apart_leave_one_and_no_overflow(qkv: torch.Tensor, cached: torch.Tensor) -> None:
@@ -50,6 +66,29 @@ def test_scores_far_apart_leave_one_and_no_overflow(qkv: torch.Tensor, cached: t
         keys, values = cached[:, row, :, : end + 1].float()
         best = (keys @ qkv[row, 0, :, :, None]).argmax(dim=1)[:, 0]
         torch.testing.assert_close(attended[row], values[torch.arange(N_HEADS), best], rtol=1e-3, atol=1e-3)
+
+
+def test_what_a_layer_gives_is_added_to_the_hidden_states_and_normalised() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before, given, scale, shift = (
+        torch.randn(*shape, generator=generator) for shape in [(5, 70), (5, 70), (70,), (70,)]
+    )
+    product, sizes, bias = taken_apart(given)
+    hidden, normalised = before.clone().numpy(), np.empty((5, 70), dtype=np.float32)
+    compiled.add(hidden, product, sizes, bias, (scale.numpy(), shift.numpy()), np.float32(1e-3), normalised)
+    torch.testing.assert_close(torch.from_numpy(hidden), before + given, rtol=1e-5, atol=1e-5)
+    expected = F.layer_norm(before + given, (70,), scale, shift, 1e-3)
+    torch.testing.assert_close(put_together(normalised, sizes), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_zeros_are_divided_by_a_size_and_nan_stays_nan() -> None:
+    inner, sizes = np.zeros((3, 8), dtype=np.float32), np.ones(3, dtype=np.float32)
+    inner[1, 3], inner[2, 3] = np.nan, -5
+    compiled.activate(inner, sizes, np.zeros(8, dtype=np.float32))
+    assert (inner[0] == 0).all()
+    assert sizes[0] > 0
+    assert np.isnan(sizes[1])
+    assert np.isfinite(inner[2]).all()
 
 
 def test_exponentials_are_right_from_one_down_to_the_smallest_number() -> None:
@@ -64,3 +103,10 @@ def test_gelu_is_that_of_pytorch_and_a_row_the_same_to_the_bit_beside_any_others
     found = compiled.gelu(x.clone())
     torch.testing.assert_close(found, F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-6)
     assert torch.equal(found, torch.cat([compiled.gelu(row[None].clone()) for row in x]))
+
+
+def test_gelu_between_two_layers_is_the_same_as_that_of_windows() -> None:
+    x = torch.linspace(-8, 8, 700).view(7, -1)
+    inner, sizes, bias = taken_apart(x)
+    compiled.activate(inner, sizes, bias)
+    torch.testing.assert_close(put_together(inner, sizes), compiled.gelu(x.clone()), rtol=1e-5, atol=1e-5)

@@ -45,22 +45,3 @@ def test_the_largest_values_do_not_overflow_in_int8() -> None:
     ones = torch.ones(3_072, 8)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(ones.T), ones.T @ ones)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(-ones.T), -ones.T @ ones)
-
-
-@needs_int8
-@pytest.mark.parametrize("n_rows", [1, 3, 40])
-def test_few_rows_of_a_small_int8_matrix_come_out_nearly_the_same(n_rows: int) -> None:
-    matrix, bias = random_pair()
-    layer = linear(matrix, bias, torch.int8, CPU)
-    few = layer.for_few()
-    assert few is not layer
-    x = torch.randn(n_rows, 96)
-    expected = x.double() @ matrix.double() + bias
-    assert (few(x) - expected).norm() < 0.01 * expected.norm()
-
-
-@needs_int8
-@pytest.mark.parametrize(("n_inputs", "n_outputs"), [(90, 64), (1_024, 1_024)])
-def test_int8_matrices_that_do_not_suit_that_kernel_have_one_way(n_inputs: int, n_outputs: int) -> None:
-    layer = linear(torch.randn(n_inputs, n_outputs), torch.zeros(n_outputs), torch.int8, CPU)
-    assert layer.for_few() is layer
