@@ -11,13 +11,13 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from amt import events as ev
-from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS
+from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN, PROJECT
 from training import guidance
 from training.augmentation import Augmentation
 from training.corpus import Piece
 from training.model import TrainingModel
-from training.train import Run, collate, optimizers
+from training.train import Run, collate, optimizer_of_heads, optimizers
 from training.windows import Sampler, Window
 
 
@@ -73,6 +73,21 @@ def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:
                 logits[:, :, index][targets][:, slot.slice], events[targets][:, index] - slot.offset
             )
             torch.testing.assert_close(trained[index], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_a_longer_model_begins_as_the_exported_one() -> None:
+    torch.manual_seed(0)
+    shorter, longer = (TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool)).eval() for n_layers in (2, 3))
+    with torch.no_grad():
+        for parameter in shorter.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    exported = shorter.export()
+    longer.adopt(exported)
+    tokens = torch.randint(VOCAB_SIZE, (2, 60))
+    with torch.no_grad():
+        torch.testing.assert_close(longer.export()(tokens).logits, exported(tokens).logits, atol=1e-4, rtol=1e-4)
+    for table in (longer.onset, longer.duration, longer.note.pitch):
+        assert table.remainder.norm() < table().norm() / 2, "what neighbours share is not a remainder"
 
 
 def test_held_out_pieces_are_a_fixed_share_by_name() -> None:
@@ -141,10 +156,13 @@ def test_guided_heads_pass_over_controls() -> None:
     found = guidance.guides(events, events[..., 2] < CONTROL_OFFSET)
     shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
     note = {event: 3 * event + 3 for event in range(10)}
-    before = [(1, 0), (3, 1), (4, 3), (6, 4), (7, 6)]
-    assert shown[0, 5] == {(note[event], note[earlier]) for event, earlier in before}
-    assert {(note[2], note[1]), (note[3] + 1, note[3])} <= shown[0, 3]
-    assert {(note[2], note[0]), (note[3] + 1, note[1])} <= shown[0, 2]
+    of_events = [(note[event], note[earlier]) for event, earlier in [(1, 0), (3, 1), (4, 3), (6, 4), (7, 6)]]
+    of_controls = [(note[control], note[earlier]) for control, earlier in [(2, 1), (5, 4), (8, 7)]]
+    assert shown[0, 5] == {*of_events, *of_controls}
+    assert {(note[1] + 2, note[1]), (note[2] + 1, note[1]), (note[3] + 1, note[3])} <= shown[0, 3]
+    assert {(note[1] + 2, note[0]), (note[2] + 1, note[0]), (note[3] + 1, note[1])} <= shown[0, 2]
+    assert shown[1, 0] == shown[0, 3] | shown[0, 5]
+    assert all(shown[head] == shown[0, 5] - set(of_events) for head in guidance.RELAYING_HEADS)
     assert shown[2, 7] == {(note[9] - 1, note[3])}
     assert shown[2, 6] == {(note[9] - 2, note[3] - 1)}
     assert shown[2, 5] == {(note[8], note[3] - 2)}, "asked at the control before"
@@ -158,7 +176,9 @@ def test_guided_heads_are_shown_the_controls_of_their_time() -> None:
     found = guidance.guides(events, events[..., 2] < CONTROL_OFFSET)
     shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
     first, second, third, fourth = (3 * event + 1 for event in range(4))  # their onsets
-    assert shown[guidance.TIMING_HEAD] == {(second + 2, first), (third + 2, first)}
+    of_last, of_own = guidance.TIMING_HEADS
+    assert shown[of_last] == {(second + 2, first), (third + 2, first)}
+    assert {(second + 1, second), (second + 2, second), (fourth + 1, fourth)} <= shown[of_own]
     of_now, of_next = guidance.HEARING_HEADS
     assert shown[of_now] == {(fourth, second + 2), (fourth + 1, second + 2)}, "at 1 s the one that began at 0.5 s"
     assert shown[of_next] == {(fourth - 1, second), (fourth + 2, third)}, "after 0 s that of 0.5 s, after 1 s of 1.4 s"
@@ -199,9 +219,41 @@ def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: 
     gradients = torch.autograd.grad(losses.sum() + 0.5 * astray, parameters)
     expected = torch.cat([gradient.flatten() for gradient in gradients])
     with ThreadPoolExecutor(2) as pool:
-        Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2, guidance=0.5).learn(full, 1.0, pool)
+        run = Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2, guidance=0.5, only_heads=False)
+        run.learn(full, 1.0, pool)
     found = torch.cat([parameter.grad.flatten() for parameter in parameters])
     torch.testing.assert_close(found / found.norm(), expected / expected.norm(), atol=1e-6, rtol=1e-3)
+
+
+def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    windows = Sampler(pieces(), seed=2, repeating=0.5).batch(2, 40)
+
+    def missed() -> float:
+        with torch.no_grad():
+            return float(model.astray(*collate(windows, torch.device("cpu")), torch.zeros(2, dtype=torch.int64)))
+
+    at_first = missed()
+    optim = optimizer_of_heads(model, 1e-3)
+    with ThreadPoolExecutor(1) as pool:
+        run = Run(model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True)
+        for _ in range(10):
+            run.learn(windows, 1.0, pool)
+    assert missed() < at_first
+    guided = {
+        head for head, guide in guidance.guides(*collate(windows, torch.device("cpu"))[1:]).items() if guide.any()
+    }
+    for name, value in model.state_dict().items():
+        changed = (value != before[name]).any()
+        if "c_attn" not in name:
+            assert not changed, name
+        else:
+            block = int(name.split(".")[1])
+            columns = (value != before[name]).reshape(-1, 3, 8, 32).any(dim=3).any(dim=0)
+            looking = [(block, head) in guided for head in range(8)]
+            assert columns.tolist() == [looking, looking, 8 * [False]], name
 
 
 def test_a_window_misses_as_much_beside_a_longer_one() -> None:
@@ -222,7 +274,8 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     def begin(seed: int) -> tuple[TrainingModel, Run]:
         torch.manual_seed(seed)
         model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
-        return model, Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=1, guidance=0.5)
+        checkpoint = tmp_path / "checkpoint.pt"
+        return model, Run(model, optimizers(model, 1e-3), checkpoint, workers=1, guidance=0.5, only_heads=False)
 
     def learn(run: Run) -> None:
         torch.manual_seed(5)

@@ -14,7 +14,7 @@ def main() -> None:
     checkpoint, folder = sys.argv[1:]
     state = torch.load(checkpoint, map_location="cpu")["model"]
     n_layers = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
-    model = TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool))
+    model = TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool), state["mode"].shape[1])
     model.load_state_dict(state)
     model.export().to(torch.bfloat16).save_pretrained(Path(folder))
 

@@ -3,9 +3,8 @@
 Repeating takes two steps: heads that tell every token which notes went before it, and, some blocks on, heads that look
 for a place that the same notes went before (induction heads, Olsson et al. 2022, arXiv:2209.11895). Playing along takes
 as many: to know, whatever controls come between, when the last event began, and to look at the controls of that time.
-A model of this size did not find the former by itself in six hours, and does in half of one if heads are told; the
-latter is half learnt, see the model card. All other heads, and what to make of what these find, it learns as ever.
-Decoding knows nothing of this.
+A model of this size did not find the former by itself in six hours, and does in half of one if heads are told. All
+other heads, and what to make of what these find, it learns as ever. Decoding knows nothing of this.
 """
 
 import math
@@ -19,23 +18,34 @@ from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS
 Head = tuple[int, int]
 """A block, and a head in it."""
 
-RECALLING_HEADS: Final[dict[Head, tuple[int, bool]]] = {
-    (0, 3): (1, False),
-    (0, 2): (2, False),
-    (0, 5): (1, True),
-    (0, 6): (2, True),
+RECALLING_HEADS: Final[dict[Head, tuple[int, tuple[Slot, ...]]]] = {
+    (0, 3): (1, (ONSET, DURATION)),
+    (0, 2): (2, (ONSET, DURATION)),
+    (0, 5): (1, (NOTE,)),
+    (0, 6): (2, (NOTE,)),
+    (1, 0): (1, SLOTS),
 }
-"""They look at the note so many events back: whether from the notes of events, or from everything else."""
+"""They look at the note so many events back, from which slots.
+
+The nearest of a kind is easy to find, the second nearest hard where controls come between. The second block looks at
+the nearest again, which by then knows of the one before it.
+"""
 
 COPYING_HEADS: Final[dict[Head, Slot]] = {(2, 5): ONSET, (2, 6): DURATION, (2, 7): NOTE}
 """They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it."""
 
-TIMING_HEAD: Final[Head] = (0, 7)
-"""It looks, from the notes of controls, at the onset of the last event."""
+TIMING_HEADS: Final[tuple[Head, Head]] = (0, 7), (1, 4)
+"""They look at onsets: from the notes of controls at that of the last event; from durations and notes at their own."""
 
 HEARING_HEADS: Final[tuple[Head, Head]] = (3, 0), (3, 1)
 """They look at controls about the time of an event: to predict its duration and note, at the notes of those that began
 within a second before it; to predict its onset, at the onsets of those that begin within one after the last event."""
+
+RELAYING_HEADS: Final[tuple[Head, ...]] = (6, 0), (6, 1), (6, 2), (6, 3)
+"""They look, from the notes of controls, at the note of the last event, which by then knows when the next would come.
+
+Otherwise a control that comes between would have to find that out again, from where every look back is a longer one.
+"""
 
 
 def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
@@ -53,24 +63,26 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
     # passed over: a phrase is what one part plays, however others are interleaved with it.
     n_before = (~given).cumsum(1) - 1 * ~given
     places = given.int().argsort(dim=1, stable=True)
-    found = {head: _nothing(events) for head in (*RECALLING_HEADS, *COPYING_HEADS, TIMING_HEAD, *HEARING_HEADS)}
+    heads = (*RECALLING_HEADS, *COPYING_HEADS, *TIMING_HEADS, *HEARING_HEADS, *RELAYING_HEADS)
+    found = {head: _nothing(events) for head in heads}
 
     # Position 0 is the mode's; event e stands at 3 * e + 1, + 2 and + 3, and is predicted from one before each.
-    for head, (back, is_from_notes) in RECALLING_HEADS.items():
-        before = _nth_before(n_before, places, back)
-        if is_from_notes:
-            _show(found[head], 3, 3, before & ~given[:, :, None])
-        else:
-            _show(found[head], 1, 3, before)
-            _show(found[head], 2, 3, before)
-            _show(found[head], 3, 3, before & given[:, :, None])
+    for head, (back, slots) in RECALLING_HEADS.items():
+        for slot in slots:
+            _show(found[head], SLOTS.index(slot) + 1, 3, _nth_before(n_before, places, back))
 
     again = _comes_again(events[..., 2], n_before, places) & (targets & ~given)[:, :, None] & ~given[:, None]
     for head, slot in COPYING_HEADS.items():
         _show(found[head], SLOTS.index(slot), SLOTS.index(slot) + 1, again)
 
     last = _nth_before(n_before, places, 1)
-    _show(found[TIMING_HEAD], 3, 1, last & given[:, :, None])
+    for head in RELAYING_HEADS:
+        _show(found[head], 3, 3, last & given[:, :, None])
+    of_last, of_own = TIMING_HEADS
+    _show(found[of_last], 3, 1, last & given[:, :, None])
+    own = torch.eye(events.shape[1], dtype=torch.bool, device=events.device).expand(len(events), -1, -1)
+    for query in (2, 3):
+        _show(found[of_own], query, 1, own)
     onsets = events[..., 0] - CONTROL_OFFSET * given
     last_onsets = onsets.gather(1, places.gather(1, (n_before - 1).clamp(min=0)))
     heard = targets[:, :, None] & given[:, None] & _earlier(events)

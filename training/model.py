@@ -31,6 +31,8 @@ from training import guidance
 
 WIDTH = 256
 HEAD_WIDTH = 32
+STIFFNESS = 1e-3
+"""How far an exported row that its neighbours do not explain is a remainder rather than a feature."""
 OCTAVES = N_PITCHES // 12 + 1
 RARE_SHARE = 16
 """One in so many of the rows that a batch can hardly need takes part in its softmax, weighted by as much."""
@@ -44,39 +46,64 @@ def fourier_features(n: int, n_frequencies: int, shortest: float, longest: float
 
 
 class Ordered(nn.Module):
-    """Embeddings of 0..n-1: a projection of Fourier features and a remainder; shape = (n, WIDTH)."""
+    """Embeddings of 0..n-1: a projection of Fourier features and a remainder; shape = (n, width)."""
 
     features: Tensor
 
-    def __init__(self, n: int, n_frequencies: int, shortest: float, longest: float, scale: float) -> None:
+    def __init__(self, n: int, width: int, n_frequencies: int, periods: tuple[float, float], scale: float) -> None:
+        """`periods`: the shortest and the longest."""
         super().__init__()
-        self.register_buffer("features", fourier_features(n, n_frequencies, shortest, longest), persistent=False)
-        self.projection = nn.Parameter(torch.empty(2 * n_frequencies, WIDTH))
-        nn.init.orthogonal_(self.projection, gain=scale * math.sqrt(WIDTH / n_frequencies))
-        self.remainder = nn.Parameter(torch.zeros(n, WIDTH))
+        self.register_buffer("features", fourier_features(n, n_frequencies, *periods), persistent=False)
+        self.projection = nn.Parameter(torch.empty(2 * n_frequencies, width))
+        nn.init.orthogonal_(self.projection, gain=scale * math.sqrt(width / n_frequencies))
+        self.remainder = nn.Parameter(torch.zeros(n, width))
 
     def forward(self) -> Tensor:
         """The rows."""
         return self.features @ self.projection + self.remainder
 
+    @torch.no_grad()
+    def fit(self, rows: Tensor) -> None:
+        """Become these rows: features as far as they explain them (ridge regression), the rest remainders."""
+        count, n_features = self.features.shape
+        gram = self.features.T @ self.features + STIFFNESS * count * torch.eye(n_features)
+        self.projection.copy_(torch.linalg.solve(gram, self.features.T @ rows))
+        self.remainder.copy_(rows - self.features @ self.projection)
+
 
 class Notes(nn.Module):
-    """Embeddings of the note slot: instrument, pitch, their octave, drum, and a remainder; shape = (16,513, WIDTH)."""
+    """Embeddings of the note slot: instrument, pitch, their octave, drum, and a remainder; shape = (16,513, width)."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.pitch = Ordered(N_PITCHES, 24, 3, 256, scale=0.03)
-        self.instrument = nn.Parameter(0.04 * torch.randn(N_INSTRUMENTS - 1, 1, WIDTH))
-        self.octave = nn.Parameter(0.01 * torch.randn(N_INSTRUMENTS - 1, OCTAVES, WIDTH))
-        self.drum = nn.Parameter(0.04 * torch.randn(N_PITCHES, WIDTH))
-        self.rest = nn.Parameter(0.04 * torch.randn(1, WIDTH))
-        self.remainder = nn.Parameter(torch.zeros(DRUMS * N_PITCHES, WIDTH))
+        self.pitch = Ordered(N_PITCHES, width, 24, (3, 256), scale=0.03)
+        self.instrument = nn.Parameter(0.04 * torch.randn(N_INSTRUMENTS - 1, 1, width))
+        self.octave = nn.Parameter(0.01 * torch.randn(N_INSTRUMENTS - 1, OCTAVES, width))
+        self.drum = nn.Parameter(0.04 * torch.randn(N_PITCHES, width))
+        self.rest = nn.Parameter(0.04 * torch.randn(1, width))
+        self.remainder = nn.Parameter(torch.zeros(DRUMS * N_PITCHES, width))
 
     def forward(self) -> Tensor:
         """The rows."""
+        return torch.cat([self._shared().flatten(0, 1) + self.remainder, self.drum, self.rest])
+
+    def _shared(self) -> Tensor:
         octaves = self.octave.repeat_interleave(12, dim=1)[:, :N_PITCHES]
-        melodic = (self.instrument + octaves + self.pitch()).reshape(-1, WIDTH) + self.remainder
-        return torch.cat([melodic, self.drum, self.rest])
+        return self.instrument + octaves + self.pitch()
+
+    @torch.no_grad()
+    def fit(self, rows: Tensor) -> None:
+        """Become these rows: means over what shares a part, the rest remainders."""
+        melodic, drum, rest = rows.split([DRUMS * N_PITCHES, N_PITCHES, 1])
+        grid = melodic.unflatten(0, (DRUMS, N_PITCHES))
+        self.pitch.fit(grid.mean(0))
+        apart = grid - grid.mean(0)
+        self.instrument.copy_(apart.mean(1, keepdim=True))
+        apart = apart - self.instrument
+        self.octave.copy_(torch.stack([pitches.mean(1) for pitches in apart.split(12, dim=1)], dim=1))
+        self.remainder.copy_(melodic - self._shared().flatten(0, 1))
+        self.drum.copy_(drum)
+        self.rest.copy_(rest)
 
 
 class TrainingModel(nn.Module):
@@ -84,15 +111,15 @@ class TrainingModel(nn.Module):
 
     common_notes: Tensor
 
-    def __init__(self, n_layers: int, common_notes: Tensor) -> None:
+    def __init__(self, n_layers: int, common_notes: Tensor, width: int = WIDTH) -> None:
         """`common_notes`: which rows of the note slot the training pieces use, shape = (16,513,)."""
         super().__init__()
         self.config = GPT2Config(
             vocab_size=VOCAB_SIZE,
             n_positions=CONTEXT_TOKENS,
-            n_embd=WIDTH,
+            n_embd=width,
             n_layer=n_layers,
-            n_head=WIDTH // HEAD_WIDTH,
+            n_head=width // HEAD_WIDTH,
             activation_function="gelu_pytorch_tanh",
             resid_pdrop=0.0,
             embd_pdrop=0.0,
@@ -100,28 +127,30 @@ class TrainingModel(nn.Module):
             bos_token_id=None,
             eos_token_id=None,
         )
-        self.onset = Ordered(ONSET.size, 56, 2.5, 40_000, scale=0.04)
-        self.duration = Ordered(DURATION.size, 40, 2.5, 4_000, scale=0.04)
-        self.note = Notes()
-        self.mode = nn.Parameter(0.02 * torch.randn(2, WIDTH))
-        self.control = nn.Parameter(0.04 * torch.randn(EVENT_TOKENS, WIDTH))
-        self.position = Ordered(CONTEXT_TOKENS, 16, 6, 4_096, scale=0.005)
-        self.slot = nn.Parameter(0.02 * torch.randn(EVENT_TOKENS, WIDTH))
+        self.onset = Ordered(ONSET.size, width, 56, (2.5, 40_000), scale=0.04)
+        self.duration = Ordered(DURATION.size, width, 40, (2.5, 4_000), scale=0.04)
+        self.note = Notes(width)
+        self.mode = nn.Parameter(0.02 * torch.randn(2, width))
+        self.control = nn.Parameter(0.04 * torch.randn(EVENT_TOKENS, width))
+        self.position = Ordered(CONTEXT_TOKENS, width, 16, (6, 4_096), scale=0.005)
+        self.slot = nn.Parameter(0.02 * torch.randn(EVENT_TOKENS, width))
         body = GPT2LMHeadModel(self.config).transformer
         del body.wte, body.wpe
         self.blocks, self.final_norm = body.h, body.ln_f
         self.register_buffer("common_notes", common_notes, persistent=False)
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """(the tied token matrix, shape = (55,028, WIDTH); the position matrix, shape = (1,024, WIDTH))."""
+        """(the tied token matrix, shape = (55,028, width); the position matrix, shape = (1,024, width))."""
         slots = [self.onset(), self.duration(), self.note()]
         controls = [rows + self.control[index] for index, rows in enumerate(slots)]
         return torch.cat([*slots, *controls, self.mode]), self._positions()
 
     def _positions(self) -> Tensor:
+        return self.position() + self._slots()
+
+    def _slots(self) -> Tensor:
         # Position 0 is the mode token's; position p predicts slot p % 3.
-        slots = self.slot.repeat(CONTEXT_TOKENS // EVENT_TOKENS + 1, 1)[:CONTEXT_TOKENS]
-        return self.position() + slots
+        return self.slot.repeat(CONTEXT_TOKENS // EVENT_TOKENS + 1, 1)[:CONTEXT_TOKENS]
 
     def forward(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
         """(Mean loss in nats of each slot, shape = (3,); mean nats by which the guided heads miss).
@@ -131,6 +160,25 @@ class TrainingModel(nn.Module):
             events: event and control tokens, those of zeros where the window has ended, shape = (batch, n_events, 3).
             targets: which events count, shape = (batch, n_events).
             shifts: how many events further back in the context each window stands, shape = (batch,).
+        """
+        hidden, missed = self._body(modes, events, targets, shifts)
+        hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
+        wanted = events[targets]
+        wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
+        tables = [self.onset(), self.duration(), self.note()]
+        losses = [self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)]
+        return torch.stack(losses), missed
+
+    def astray(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> Tensor:
+        """The second of what `forward` gives, with gradients for where the guided heads look and nothing else."""
+        return self._body(modes, events, targets, shifts, is_apart=True)[1]
+
+    def _body(
+        self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor, *, is_apart: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """(What comes out of the last block, mean nats by which the guided heads miss).
+
+        `is_apart`: what a block is given counts as fixed.
         """
         tables = [self.onset(), self.duration(), self.note()]
         embedded = []
@@ -146,16 +194,15 @@ class TrainingModel(nn.Module):
         guides = guidance.guides(events, targets)
         missed = []
         for index, block in enumerate(self.blocks):
+            hidden = hidden.detach() if is_apart else hidden
             missed += [
-                guidance.astray(block, head, hidden, guide) for (at, head), guide in guides.items() if at == index
+                guidance.astray(block, head, hidden, guide)
+                for (at, head), guide in guides.items()
+                if at == index and head < self.config.n_head
             ]
             hidden = block(hidden)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
-        wanted = events[targets]
-        wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
-        losses = [self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)]
-        return torch.stack(losses), torch.stack(missed).mean()
+        return hidden, torch.stack(missed).mean()
 
     def _loss(self, hidden: Tensor, table: Tensor, wanted: Tensor, slot: int) -> Tensor:
         """Cross-entropy over a slot's rows: in training all near or common ones, and a weighted sample of the rest."""
@@ -185,6 +232,24 @@ class TrainingModel(nn.Module):
         model.transformer.h.load_state_dict(self.blocks.state_dict())
         model.transformer.ln_f.load_state_dict(self.final_norm.state_dict())
         return model.eval()
+
+    @torch.no_grad()
+    def adopt(self, model: GPT2LMHeadModel) -> None:
+        """Begin as an exported network of the same width; blocks beyond its own change nothing at first."""
+        sizes = [slot.size for slot in SLOTS]
+        *rows, mode = model.transformer.wte.weight.float().split([*sizes, *sizes, len(self.mode)])
+        for index, (table, events) in enumerate(zip((self.onset, self.duration, self.note), rows, strict=False)):
+            table.fit(events)
+            self.control[index] = (rows[EVENT_TOKENS + index] - events).mean(0)
+        self.mode.copy_(mode)
+        positions = model.transformer.wpe.weight.float()
+        self.slot.copy_(torch.stack([positions[slot::EVENT_TOKENS].mean(0) for slot in range(EVENT_TOKENS)]))
+        self.position.fit(positions - self._slots())
+        self.blocks.load_state_dict(model.transformer.h.state_dict(), strict=False)
+        for block in self.blocks[len(model.transformer.h) :]:
+            for last in (block.attn.c_proj, block.mlp.c_proj):
+                nn.init.zeros_(last.weight)
+        self.final_norm.load_state_dict(model.transformer.ln_f.state_dict())
 
 
 assert NOTE.offset + NOTE.size == CONTROL_OFFSET

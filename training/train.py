@@ -17,10 +17,11 @@ from threading import Lock
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import GPT2LMHeadModel
 
-from amt.vocab import MAX_WINDOW_EVENTS
+from amt.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
 from training.corpus import Piece, load
-from training.model import TrainingModel
+from training.model import WIDTH, TrainingModel
 from training.muon import Muon
 from training.windows import Sampler, Window, held_out_windows
 
@@ -76,6 +77,16 @@ def optimizers(model: TrainingModel, rate: float) -> list[torch.optim.Optimizer]
     return [adam, *(Muon(group, lr=rate) for group in matrices)]
 
 
+def optimizer_of_heads(model: TrainingModel, rate: float) -> torch.optim.Optimizer:
+    """Of the queries and keys, with AdamW.
+
+    Muon's updates are of one size over all of a matrix, most of which has other things to learn: so guided heads that
+    are minutes away from where they should look do not get there in hours.
+    """
+    looking = [p for block in model.blocks for p in block.attn.c_attn.parameters()]
+    return torch.optim.AdamW(looking, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+
+
 def learning_rate(progress: float) -> float:
     """Of the run's: a short rise, a plateau, and a fall to zero over the last 60 %."""
     return min((progress + 1e-3) / 0.02, 1.0, (1 - progress) / 0.6)
@@ -91,9 +102,11 @@ class Run:
         checkpoint: Path,
         workers: int,
         guidance: float,
+        only_heads: bool,
     ) -> None:
         self._model, self._optims, self._checkpoint = model, optims, checkpoint
-        self._workers, self._guidance = workers, guidance
+        self._workers, self._guidance, self._only_heads = workers, guidance, only_heads
+        self._parameters = [p for optim in optims for group in optim.param_groups for p in group["params"]]
         self._lock = Lock()
         self._earlier_seconds = 0.0
         self._last: dict[str, float] = {}
@@ -125,10 +138,10 @@ class Run:
         at_once = max(MAX_WINDOW_EVENTS // len(windows[0].events), 1)
         parts = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
         n_targets = sum(int(window.targets.sum()) for window in windows)
-        for parameter in self._model.parameters():
+        for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
         losses = list(pool.map(lambda part: self._add_gradients(part, len(windows), n_targets), parts))
-        torch.nn.utils.clip_grad_norm_(self._model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         for optim in self._optims:
             for group in optim.param_groups:
                 group["lr"] = group["peak"] * scale
@@ -142,16 +155,19 @@ class Run:
 
         A slot's loss is a mean over targets, the guided heads' one over windows: that of all is the sum of the shares.
         """
-        parameters = list(self._model.parameters())
-        modes, events, targets = collate(windows, parameters[0].device)
+        modes, events, targets = collate(windows, self._parameters[0].device)
         # Windows that begin a context remain the most common.
         shifts = torch.randint(MAX_WINDOW_EVENTS - events.shape[1] + 1, modes.shape, device=modes.device)
         shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
-        losses, astray = self._model(modes, events, targets, shifts)
+        if self._only_heads:
+            losses, astray = torch.zeros(EVENT_TOKENS), self._model.astray(modes, events, targets, shifts)
+        else:
+            losses, astray = self._model(modes, events, targets, shifts)
         shares = losses * targets.sum() / n_targets, astray * len(windows) / n_windows
-        gradients = torch.autograd.grad(shares[0].sum() + self._guidance * shares[1], parameters)
+        loss = shares[0].sum() + self._guidance * shares[1]
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
         with self._lock:
-            torch._foreach_add_([parameter.grad for parameter in parameters], gradients)
+            torch._foreach_add_([parameter.grad for parameter in self._parameters], gradients)
         return torch.cat([shares[0], shares[1][None]]).detach()
 
     def report(self, n_events: int) -> None:
@@ -194,7 +210,8 @@ def parse_arguments() -> argparse.Namespace:
         "--minutes", type=float, default=90, help="of work: time taken by other programs is not counted"
     )
     parser.add_argument("--stages", default="85:0.4,170:0.2,341:0.4", help="events:share of the time, in turn")
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--width", type=int, default=WIDTH)
     parser.add_argument("--tokens", type=int, default=8_192, help="per step")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
@@ -206,8 +223,13 @@ def parse_arguments() -> argparse.Namespace:
         default=0.3,
         help="weight of telling heads where to look, of four layers or more",
     )
+    parser.add_argument(
+        "--only-heads", action="store_true", help="learn only where guided heads look; all else stays as it is"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--begin-with", type=Path, help="the checkpoint of an earlier run to train on from")
+    parser.add_argument(
+        "--begin-with", type=Path, help="what to train on from: an earlier run's checkpoint, or the folder of a model"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with this run after an interruption")
     return parser.parse_args()
 
@@ -223,10 +245,14 @@ def main() -> None:
     held_out = [piece for piece in pieces if piece.held_out]
     sampler = Sampler([piece for piece in pieces if not piece.held_out], args.seed, args.repeating)
     common_notes = torch.from_numpy(sampler.augmentation.reachable_notes())
-    model = TrainingModel(args.layers, common_notes).to(device)
-    run = Run(model, optimizers(model, args.rate), args.out / "checkpoint.pt", args.workers, args.guidance)
-    if args.begin_with:
-        model.load_state_dict(torch.load(args.begin_with, map_location=device)["model"])
+    model = TrainingModel(args.layers, common_notes, args.width)
+    if args.begin_with and args.begin_with.is_dir():
+        model.adopt(GPT2LMHeadModel.from_pretrained(args.begin_with))
+    elif args.begin_with:
+        model.load_state_dict(torch.load(args.begin_with, map_location="cpu")["model"])
+    model.to(device)
+    optims = [optimizer_of_heads(model, args.rate)] if args.only_heads else optimizers(model, args.rate)
+    run = Run(model, optims, args.out / "checkpoint.pt", args.workers, args.guidance, args.only_heads)
     if args.resume:
         run.resume()
     stages = [(int(n), float(share)) for n, share in (stage.split(":") for stage in args.stages.split(","))]
