@@ -219,13 +219,22 @@ def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: 
     gradients = torch.autograd.grad(losses.sum() + 0.5 * astray, parameters)
     expected = torch.cat([gradient.flatten() for gradient in gradients])
     with ThreadPoolExecutor(2) as pool:
-        run = Run(model, optimizers(model, 1e-3), tmp_path / "checkpoint.pt", workers=2, guidance=0.5, only_heads=False)
+        run = Run(
+            model,
+            optimizers(model, 1e-3),
+            tmp_path / "checkpoint.pt",
+            workers=2,
+            guidance=0.5,
+            only_heads=False,
+            dtype=torch.float32,
+        )
         run.learn(full, 1.0, pool)
     found = torch.cat([parameter.grad.flatten() for parameter in parameters])
     torch.testing.assert_close(found / found.norm(), expected / expected.norm(), atol=1e-6, rtol=1e-3)
 
 
-def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool))
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -238,7 +247,9 @@ def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path) -> Non
     at_first = missed()
     optim = optimizer_of_heads(model, 1e-3)
     with ThreadPoolExecutor(1) as pool:
-        run = Run(model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True)
+        run = Run(
+            model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True, dtype=torch.float32
+        )
         for _ in range(10):
             run.learn(windows, 1.0, pool)
     assert missed() < at_first
@@ -275,7 +286,9 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
         torch.manual_seed(seed)
         model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
         checkpoint = tmp_path / "checkpoint.pt"
-        return model, Run(model, optimizers(model, 1e-3), checkpoint, workers=1, guidance=0.5, only_heads=False)
+        return model, Run(
+            model, optimizers(model, 1e-3), checkpoint, workers=1, guidance=0.5, only_heads=False, dtype=torch.float32
+        )
 
     def learn(run: Run) -> None:
         torch.manual_seed(5)

@@ -144,10 +144,14 @@ def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor) -> Tensor
     starts = (part * attention.embed_dim + head * attention.head_dim for part in range(2))
     columns = [slice(start, start + attention.head_dim) for start in starts]
     query, key = (block.ln_1(hidden) @ weight[:, part] + bias[part] for part in columns)
-    guided = guide.any(2)
-    ahead = torch.ones(guide.shape[1:], dtype=torch.bool, device=guide.device).triu(1)
-    scores = query @ key.transpose(1, 2) / math.sqrt(attention.head_dim)
-    scores = scores.masked_fill(ahead, -torch.inf)[guided]
+    missed = [_missed(*window) for window in zip(query / math.sqrt(attention.head_dim), key, guide, strict=True)]
+    return torch.stack(missed).mean()
+
+
+def _missed(query: Tensor, key: Tensor, guide: Tensor) -> Tensor:
+    """Of one window: the mean over queries that are guided, zero if none is."""
+    (guided,) = guide.any(1).nonzero(as_tuple=True)
+    ahead = torch.arange(len(key), device=key.device) > guided[:, None]
+    scores = (query[guided] @ key.T).float().masked_fill(ahead, -torch.inf)
     missed = scores.logsumexp(1) - scores.masked_fill(~guide[guided], -torch.inf).logsumexp(1)
-    by_window = missed.new_zeros(len(guide)).index_add(0, guided.nonzero()[:, 0], missed)
-    return (by_window / guided.sum(1).clamp(min=1)).mean()
+    return missed.sum() / max(len(guided), 1)

@@ -14,7 +14,7 @@ from training.corpus import Piece
 FROM_START = 0.2
 """Share of windows that begin where their piece begins: generation always does."""
 
-ANTICIPATED = 0.5
+ANTICIPATED = 0.6
 """Share of windows with controls."""
 
 STUCK = 0.15
@@ -111,10 +111,10 @@ class Sampler:
         rng = self._rng
         instruments = np.unique((notes[:, 2] - NOTE.offset) // N_PITCHES)
         kind = rng.random()
-        if kind < 0.6 and len(instruments) > 1:
+        if kind < 0.7 and len(instruments) > 1:
             chosen = rng.choice(instruments, size=int(rng.integers(1, len(instruments))), replace=False)
             given = np.isin((notes[:, 2] - NOTE.offset) // N_PITCHES, chosen)
-        elif kind < 0.8:
+        elif kind < 0.85:
             length = int(rng.uniform(2, 20) * TICKS_PER_SECOND)
             start = int(rng.integers(-length, int(notes[-1, 0]) + 1))
             given = (notes[:, 0] >= start) & (notes[:, 0] < start + length)
