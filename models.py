@@ -119,7 +119,7 @@ class ModelStore:
 
 
 def _try(gpt2: GPT2) -> None:
-    """Decode one token: a matrix may have the wrong shape, and what is compiled at first use shall be compiled now."""
+    """Decode one token: what is compiled at first use shall be compiled now, and not while a request waits."""
     neutral = Choice(*torch.ones(4, 1, device=gpt2.device))
     cache = Cache(gpt2)
     cache.reserve(1)

@@ -21,7 +21,10 @@ Floats = NDArray[np.float32]
 
 
 class Blocks:
-    """All of a model's, and the norm behind them; what a row gets is the same to the bit beside any others."""
+    """All of a model's, and the norm behind them.
+
+    What a row gets is the same to the bit beside any others, if that is so of the layers' products.
+    """
 
     def __init__(
         self,

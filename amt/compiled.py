@@ -18,6 +18,9 @@ from torch import Tensor
 _DIGIT: Final = 8
 """Bits of a float32 that a radix selection counts at a time."""
 
+_SMALLEST: Final = np.finfo(np.float32).tiny.view(np.uint32)
+"""The bits of the smallest normal number, by which one may divide."""
+
 _TWO_TO: Final = tuple(
     np.polynomial.Chebyshev.interpolate(np.exp2, 6, (0, 1)).convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
 )
@@ -143,8 +146,8 @@ def _attend(
 
 @_compiled()
 def _divided(numbers: NDArray[np.float32]) -> np.float32:
-    """Divide a row by its size, the largest of its magnitudes, and return that; NaN if any is."""
-    bits, largest = numbers.view(np.uint32), np.uint32(0x00800000)
+    """Divide a row by its size, the largest of its magnitudes (but not zero), and return that; NaN if any is."""
+    bits, largest = numbers.view(np.uint32), _SMALLEST
     for i in range(len(bits)):  # those of magnitudes have the same order, with NaN behind all
         largest = max(largest, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
     size: np.float32 = _number(largest)

@@ -52,29 +52,38 @@ class _Source:
     dtype: torch.dtype
     device: torch.device
 
-    def load(self, name: str) -> Tensor:
+    def load(self, name: str, *shape: int | None) -> Tensor:
+        """A weight of that shape; None stands for any size. What is compiled checks none itself."""
         if name not in self.weights:
             raise CheckpointError(f"the weights lack {name}")
-        return self.weights[name].detach()
+        weight = self.weights[name].detach()
+        if len(weight.shape) != len(shape) or any(
+            size not in (None, there) for size, there in zip(shape, weight.shape, strict=True)
+        ):
+            wanted = " x ".join("any" if size is None else str(size) for size in shape)
+            raise CheckpointError(f"{name} is {' x '.join(map(str, weight.shape))}, not {wanted}")
+        return weight
 
-    def own(self, name: str) -> Tensor:
+    def own(self, name: str, *shape: int | None) -> Tensor:
         # A copy, for a view would keep the whole file in memory.
-        return self.load(name).to(self.device, arithmetic_dtype(self.dtype, self.device), copy=True)
+        return self.load(name, *shape).to(self.device, arithmetic_dtype(self.dtype, self.device), copy=True)
 
-    def norm(self, name: str) -> Norm:
-        return self.own(f"{name}.weight"), self.own(f"{name}.bias")
+    def norm(self, name: str, width: int) -> Norm:
+        return self.own(f"{name}.weight", width), self.own(f"{name}.bias", width)
 
-    def affine(self, name: str) -> Linear:
-        return linear(self.load(f"{name}.weight"), self.load(f"{name}.bias"), self.dtype, self.device)
+    def affine(self, name: str, n_in: int, n_out: int) -> Linear:
+        weight, bias = self.load(f"{name}.weight", n_in, n_out), self.load(f"{name}.bias", n_out)
+        return linear(weight, bias, self.dtype, self.device)
 
-    def layer(self, name: str) -> Layer:
+    def layer(self, name: str, width: int) -> Layer:
+        inner = self.load(f"{name}.mlp.c_fc.weight", width, None).shape[1]
         return Layer(
-            norm1=self.norm(f"{name}.ln_1"),
-            qkv=self.affine(f"{name}.attn.c_attn"),
-            attention_out=self.affine(f"{name}.attn.c_proj"),
-            norm2=self.norm(f"{name}.ln_2"),
-            mlp_in=self.affine(f"{name}.mlp.c_fc"),
-            mlp_out=self.affine(f"{name}.mlp.c_proj"),
+            norm1=self.norm(f"{name}.ln_1", width),
+            qkv=self.affine(f"{name}.attn.c_attn", width, 3 * width),
+            attention_out=self.affine(f"{name}.attn.c_proj", width, width),
+            norm2=self.norm(f"{name}.ln_2", width),
+            mlp_in=self.affine(f"{name}.mlp.c_fc", width, inner),
+            mlp_out=self.affine(f"{name}.mlp.c_proj", inner, width),
         )
 
 
@@ -118,7 +127,7 @@ class GPT2:
         and threads there are; elsewhere last digits may differ.
 
         Raises:
-            CheckpointError: a weight is missing, or the activation function is unknown.
+            CheckpointError: a weight is missing or misshapen, or the activation function is unknown.
         """
         self.config, self.device = config, device
         self.dtype = arithmetic_dtype(dtype, device)
@@ -126,23 +135,27 @@ class GPT2:
         self._is_compiled = device.type == "cpu" and dtype is not torch.float32
         self.cache_dtype = torch.bfloat16 if self._is_compiled else self.dtype
 
-        source = _Source(weights, dtype, device)
-        self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
+        source, width = _Source(weights, dtype, device), config.n_embd
+        if width % config.n_head:
+            raise CheckpointError(f"{config.n_head} heads cannot share a width of {width}")
+        self.n_heads, self.head_width = config.n_head, width // config.n_head
         self._activation = self._find_activation(config.activation_function)
-        self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon
+        self._width, self._epsilon = (width,), config.layer_norm_epsilon
         self._upcast = config.reorder_and_upcast_attn
         scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
         by_layer = config.scale_attn_by_inverse_layer_idx
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
-        self._tokens = source.load("wte.weight").to(device, torch.float16 if dtype is torch.int8 else dtype)
-        self._positions = source.own("wpe.weight")
+        self._tokens = source.load("wte.weight", None, width).to(
+            device, torch.float16 if dtype is torch.int8 else dtype
+        )
+        self._positions = source.own("wpe.weight", None, width)
         if len(self._tokens) != VOCAB_SIZE or len(self._positions) < CONTEXT_TOKENS:
             shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
             raise CheckpointError(f"its embeddings are of {shape}, not of {VOCAB_SIZE} and {CONTEXT_TOKENS}")
-        output = source.load("wte.weight" if config.tie_word_embeddings else "lm_head.weight")
+        output = source.load("wte.weight" if config.tie_word_embeddings else "lm_head.weight", VOCAB_SIZE, width)
         self._outputs = {slot: linear(output[slot.slice].T, None, dtype, device) for slot in SLOTS}
-        self._final_norm = source.norm("ln_f")
-        self.layers = [source.layer(f"h.{index}") for index in range(config.n_layer)]
+        self._final_norm = source.norm("ln_f", width)
+        self.layers = [source.layer(f"h.{index}", width) for index in range(config.n_layer)]
         self._blocks = self._compile() if self._is_compiled else None
 
     def _find_activation(self, name: str) -> Callable[[Tensor], Tensor]:
@@ -155,7 +168,7 @@ class GPT2:
         return _ACTIVATIONS[name]
 
     def _compile(self) -> "Blocks":
-        from amt.blocks import Blocks  # the same
+        from amt.blocks import Blocks  # which is for CPUs alone
 
         activation = None if self.config.activation_function in _APPROXIMATE_GELU else self._activation
         return Blocks(self.layers, self._final_norm, self._scales, self._epsilon, activation)

@@ -6,6 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.checkpoint import read_config, read_weights
 from amt.configuration import Configuration
+from amt.errors import CheckpointError
 from amt.gpt2 import GPT2, Cache, rounded_up
 from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
 from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
@@ -69,6 +70,30 @@ def test_cached_decoding_gives_the_logits_of_the_plain_forward_pass(flags: dict[
             torch.testing.assert_close(model.logits(hidden, slot)[0], expected[index, slot.slice], atol=2e-5, rtol=2e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("wpe.weight", (1_024, 23)), ("ln_f.bias", (5,)), ("h.1.ln_1.weight", (5,)), ("h.1.attn.c_attn.bias", (10,)),
+        ("h.0.attn.c_proj.weight", (24, 7)), ("h.0.mlp.c_fc.bias", (4,)), ("h.2.mlp.c_proj.weight", (96, 7)),
+        ("h.2.mlp.c_fc.weight", (24,)),
+    ],
+)  # fmt: skip
+def test_a_misshapen_weight_is_named(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    model = random_model()
+    weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
+    weights[name] = torch.zeros(shape)
+    with pytest.raises(CheckpointError, match=f"{name} is {' x '.join(map(str, shape))}, not "):
+        GPT2(Configuration.model_validate(model.config.to_dict()), weights, dtype, torch.device("cpu"))
+
+
+def test_heads_that_cannot_share_the_width_are_refused() -> None:
+    model = random_model()
+    config = Configuration.model_validate(model.config.to_dict() | {"n_head": 5})
+    with pytest.raises(CheckpointError, match="5 heads cannot share a width of 24"):
+        GPT2(config, model.transformer.state_dict(), torch.float32, torch.device("cpu"))
+
+
 def test_a_prefilled_context_and_a_decoded_one_are_the_same(gpt2: GPT2) -> None:
     tokens = tokens_like_events(20)
     decoded, prefilled = (decode_all(gpt2, tokens, prefilled=n)[-1] for n in (0, len(tokens) - 1))
@@ -128,27 +153,31 @@ def test_small_weights_stay_near_float32(dtype: torch.dtype, tolerance: float, f
     assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()
 
 
+@pytest.mark.parametrize("activation", ["gelu_new", "relu"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
-def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_of_threads(dtype: torch.dtype) -> None:
+def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_of_threads(
+    dtype: torch.dtype, activation: str
+) -> None:
     if not (HAS_INT8_KERNEL if dtype is torch.int8 else HAS_HALF_KERNEL):
         pytest.skip("only x86 has the kernel")
     folder = GOLDEN / "model"
-    model = GPT2(read_config(folder), read_weights(folder), dtype, torch.device("cpu"))
+    config = read_config(folder).model_copy(update={"activation_function": activation})
+    model = GPT2(config, read_weights(folder), dtype, torch.device("cpu"))
     tokens = torch.randint(0, ONSET.size, (7, 700), generator=torch.Generator().manual_seed(0))
     lengths = [100, 1, 640, 64, 320, 99, 101]
 
-    def states(n_rows: int) -> torch.Tensor:
+    def states(rows: list[int]) -> torch.Tensor:
         cache = Cache(model)
-        cache.reserve(n_rows)
-        for row in range(n_rows):
-            model.prefill(tokens[row : row + 1, :640], cache, torch.tensor([row]), torch.tensor([0]))
-        hidden = model.decode(tokens[:n_rows, 640], torch.tensor(lengths[:n_rows]), 704, cache)
-        return torch.cat([model.logits(hidden, slot)[0] for slot in SLOTS])
+        cache.reserve(len(rows))
+        for place, row in enumerate(rows):
+            model.prefill(tokens[row : row + 1, :640], cache, torch.tensor([place]), torch.tensor([0]))
+        hidden = model.decode(tokens[rows, 640], torch.tensor([lengths[row] for row in rows]), 704, cache)
+        return torch.cat([model.logits(hidden, slot) for slot in SLOTS], dim=1)
 
-    alone, n_threads = states(1), torch.get_num_threads()
+    alone, n_threads = torch.cat([states([row]) for row in range(7)]), torch.get_num_threads()
     for n_rows in range(1, 8):
         torch.set_num_threads(1 + n_rows % 3)
         try:
-            assert torch.equal(states(n_rows), alone)
+            assert torch.equal(states(list(range(n_rows))), alone[:n_rows])
         finally:
             torch.set_num_threads(n_threads)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt import events as ev
 from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS, VOCAB_SIZE
@@ -88,6 +88,16 @@ def test_a_longer_model_begins_as_the_exported_one() -> None:
         torch.testing.assert_close(longer.export()(tokens).logits, exported(tokens).logits, atol=1e-4, rtol=1e-4)
     for table in (longer.onset, longer.duration, longer.note.pitch):
         assert table.remainder.norm() < table().norm() / 2, "what neighbours share is not a remainder"
+
+
+def test_a_network_of_another_kind_is_not_begun_with() -> None:
+    model, longer = (TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool)) for n_layers in (1, 2))
+    with pytest.raises(ValueError, match="2 blocks"):
+        model.adopt(longer.export())
+    other = longer.export()
+    other.config = GPT2Config(n_embd=256, n_head=4)
+    with pytest.raises(ValueError, match="n_head is 4, not 8"):
+        longer.adopt(other)
 
 
 def test_held_out_pieces_are_a_fixed_share_by_name() -> None:
@@ -247,9 +257,7 @@ def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype:
     at_first = missed()
     optim = optimizer_of_heads(model, 1e-3)
     with ThreadPoolExecutor(1) as pool:
-        run = Run(
-            model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True, dtype=torch.float32
-        )
+        run = Run(model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True, dtype=dtype)
         for _ in range(10):
             run.learn(windows, 1.0, pool)
     assert missed() < at_first

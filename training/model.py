@@ -7,6 +7,7 @@ embedding matrix, and `export` writes it as one.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,8 @@ class TrainingModel(nn.Module):
     def __init__(self, n_layers: int, common_notes: Tensor, width: int = WIDTH) -> None:
         """`common_notes`: which rows of the note slot the training pieces use, shape = (16,513,)."""
         super().__init__()
+        if width % HEAD_WIDTH:
+            raise ValueError(f"width is {width}, not a multiple of {HEAD_WIDTH}")
         self.config = GPT2Config(
             vocab_size=VOCAB_SIZE,
             n_positions=CONTEXT_TOKENS,
@@ -161,26 +164,33 @@ class TrainingModel(nn.Module):
             targets: which events count, shape = (batch, n_events).
             shifts: how many events further back in the context each window stands, shape = (batch,).
         """
-        hidden, missed = self._body(modes, events, targets, shifts)
+        tables = [self.onset(), self.duration(), self.note()]
+        hidden, missed = self._body(modes, events, targets, shifts, tables)
         hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
         wanted = events[targets]
         wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
-        tables = [self.onset(), self.duration(), self.note()]
         losses = [self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)]
         return torch.stack(losses), missed
 
     def astray(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> Tensor:
         """The second of what `forward` gives, with gradients for where the guided heads look and nothing else."""
-        return self._body(modes, events, targets, shifts, is_apart=True)[1]
+        tables = [self.onset(), self.duration(), self.note()]
+        return self._body(modes, events, targets, shifts, tables, is_apart=True)[1]
 
     def _body(
-        self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor, *, is_apart: bool = False
+        self,
+        modes: Tensor,
+        events: Tensor,
+        targets: Tensor,
+        shifts: Tensor,
+        tables: Sequence[Tensor],
+        *,
+        is_apart: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """(What comes out of the last block, mean nats by which the guided heads miss).
 
-        `is_apart`: what a block is given counts as fixed.
+        `tables`: the rows of each slot; `is_apart`: what a block is given counts as fixed.
         """
-        tables = [self.onset(), self.duration(), self.note()]
         embedded = []
         for index, (slot, table) in enumerate(zip(SLOTS, tables, strict=True)):
             given = (events[..., index] >= CONTROL_OFFSET) & (events[..., 2] >= CONTROL_OFFSET)
@@ -235,7 +245,17 @@ class TrainingModel(nn.Module):
 
     @torch.no_grad()
     def adopt(self, model: GPT2LMHeadModel) -> None:
-        """Begin as an exported network of the same width; blocks beyond its own change nothing at first."""
+        """Begin as an exported network; blocks beyond its own change nothing at first.
+
+        Raises:
+            ValueError: it is not of this kind, or has more blocks.
+        """
+        ours, theirs = self.config, model.config
+        for name in ("n_embd", "n_head", "activation_function", "layer_norm_epsilon"):
+            if getattr(theirs, name) != getattr(ours, name):
+                raise ValueError(f"{name} is {getattr(theirs, name)}, not {getattr(ours, name)}")
+        if theirs.n_layer > ours.n_layer:
+            raise ValueError(f"it has {theirs.n_layer} blocks, more than {ours.n_layer}")
         sizes = [slot.size for slot in SLOTS]
         *rows, mode = model.transformer.wte.weight.float().split([*sizes, *sizes, len(self.mode)])
         for index, (table, events) in enumerate(zip((self.onset, self.duration, self.note), rows, strict=False)):
@@ -245,8 +265,8 @@ class TrainingModel(nn.Module):
         positions = model.transformer.wpe.weight.float()
         self.slot.copy_(torch.stack([positions[slot::EVENT_TOKENS].mean(0) for slot in range(EVENT_TOKENS)]))
         self.position.fit(positions - self._slots())
-        self.blocks.load_state_dict(model.transformer.h.state_dict(), strict=False)
-        for block in self.blocks[len(model.transformer.h) :]:
+        self.blocks[: theirs.n_layer].load_state_dict(model.transformer.h.state_dict())
+        for block in self.blocks[theirs.n_layer :]:
             for last in (block.attn.c_proj, block.mlp.c_proj):
                 nn.init.zeros_(last.weight)
         self.final_norm.load_state_dict(model.transformer.ln_f.state_dict())

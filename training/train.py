@@ -105,7 +105,7 @@ class Run:
         only_heads: bool,
         dtype: torch.dtype,
     ) -> None:
-        """`dtype`: of what is multiplied; weights, sums and all else are float32."""
+        """`dtype`: of products and what GELU gives; weights, what blocks add to, norms and losses are float32."""
         self._model, self._optims, self._checkpoint = model, optims, checkpoint
         self._workers, self._guidance, self._only_heads = workers, guidance, only_heads
         self._dtype = dtype
@@ -164,12 +164,13 @@ class Run:
         shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
         with torch.autocast(modes.device.type, self._dtype, enabled=self._dtype is not torch.float32):
             if self._only_heads:
-                losses, astray = torch.zeros(EVENT_TOKENS), self._model.astray(modes, events, targets, shifts)
+                losses = torch.zeros(EVENT_TOKENS, device=modes.device)
+                astray = self._model.astray(modes, events, targets, shifts)
             else:
                 losses, astray = self._model(modes, events, targets, shifts)
         shares = losses * targets.sum() / n_targets, astray * len(windows) / n_windows
         loss = shares[0].sum() + self._guidance * shares[1]
-        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=True)
+        gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=self._only_heads)
         with self._lock:
             torch._foreach_add_([parameter.grad for parameter in self._parameters], gradients)
         return torch.cat([shares[0], shares[1][None]]).detach()
@@ -215,7 +216,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--stages", default="85:0.4,170:0.2,341:0.4", help="events:share of the time, in turn")
     parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--width", type=int, default=WIDTH)
+    parser.add_argument("--width", type=int, default=WIDTH, help="narrower models lack some of the guided heads")
     parser.add_argument("--tokens", type=int, default=8_192, help="per step")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
@@ -225,7 +226,7 @@ def parse_arguments() -> argparse.Namespace:
         "--guidance",
         type=float,
         default=0.3,
-        help="weight of telling heads where to look, of four layers or more",
+        help="weight of telling heads where to look, of seven layers or more and the usual width",
     )
     parser.add_argument(
         "--only-heads", action="store_true", help="learn only where guided heads look; all else stays as it is"
