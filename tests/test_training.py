@@ -172,10 +172,10 @@ def test_guided_heads_pass_over_controls() -> None:
     assert {(note[1] + 2, note[1]), (note[2] + 1, note[1]), (note[3] + 1, note[3])} <= shown[0, 3]
     assert {(note[1] + 2, note[0]), (note[2] + 1, note[0]), (note[3] + 1, note[1])} <= shown[0, 2]
     assert shown[1, 0] == shown[0, 3] | shown[0, 5]
-    assert all(shown[head] == shown[0, 5] - set(of_events) for head in guidance.RELAYING_HEADS)
-    assert shown[2, 7] == {(note[9] - 1, note[3])}
-    assert shown[2, 6] == {(note[9] - 2, note[3] - 1)}
-    assert shown[2, 5] == {(note[8], note[3] - 2)}, "asked at the control before"
+    assert all(shown[head] == shown[0, 3] | set(of_controls) for head in guidance.RELAYING_HEADS)
+    assert shown[2, 7] == shown[7, 2] == {(note[9] - 1, note[3])}
+    assert shown[2, 6] == shown[7, 1] == {(note[9] - 2, note[3] - 1)}
+    assert shown[2, 5] == shown[7, 0] == {(note[8], note[3] - 2)}, "asked at the control before"
 
 
 def test_guided_heads_are_shown_the_controls_of_their_time() -> None:

@@ -31,8 +31,18 @@ The nearest of a kind is easy to find, the second nearest hard where controls co
 the nearest again, which by then knows of the one before it.
 """
 
-COPYING_HEADS: Final[dict[Head, Slot]] = {(2, 5): ONSET, (2, 6): DURATION, (2, 7): NOTE}
-"""They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it."""
+COPYING_HEADS: Final[dict[Head, Slot]] = {
+    (2, 5): ONSET,
+    (2, 6): DURATION,
+    (2, 7): NOTE,
+    (7, 0): ONSET,
+    (7, 1): DURATION,
+    (7, 2): NOTE,
+}
+"""They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it.
+
+Those of the last block can tell such places by more than notes, and what they find is all but the answer.
+"""
 
 TIMING_HEADS: Final[tuple[Head, Head]] = (0, 7), (1, 4)
 """They look at onsets: from the notes of controls at that of the last event; from durations and notes at their own."""
@@ -42,9 +52,9 @@ HEARING_HEADS: Final[tuple[Head, Head]] = (3, 0), (3, 1)
 within a second before it; to predict its onset, at the onsets of those that begin within one after the last event."""
 
 RELAYING_HEADS: Final[tuple[Head, ...]] = (6, 0), (6, 1), (6, 2), (6, 3)
-"""They look, from the notes of controls, at the note of the last event, which by then knows when the next would come.
+"""They look at the note of the last event, which by then knows what might come next; from all but the notes of events.
 
-Otherwise a control that comes between would have to find that out again, from where every look back is a longer one.
+What comes after a control would have to find that out again, from where every look back is a longer one.
 """
 
 
@@ -77,6 +87,8 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
 
     last = _nth_before(n_before, places, 1)
     for head in RELAYING_HEADS:
+        _show(found[head], 1, 3, last)
+        _show(found[head], 2, 3, last)
         _show(found[head], 3, 3, last & given[:, :, None])
     of_last, of_own = TIMING_HEADS
     _show(found[of_last], 3, 1, last & given[:, :, None])
