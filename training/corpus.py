@@ -1,6 +1,7 @@
 """A folder of MIDI, as event arrays: one sub-folder per collection."""
 
 import hashlib
+import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -51,13 +52,15 @@ def load(folder: Path, cache: Path) -> list[Piece]:
     if not cache.exists():
         with ProcessPoolExecutor() as pool:
             pieces = [piece for piece in pool.map(_read, sorted(folder.glob("*/*.mid")), chunksize=16) if piece]
+        part = cache.with_suffix(f".{os.getpid()}.npz")  # another program may be about to read or to write it
         np.savez_compressed(
-            cache,
+            part,
             collections=[piece.collection for piece in pieces],
             names=[piece.name for piece in pieces],
             lengths=[len(piece.events) for piece in pieces],
             events=np.concatenate([piece.events for piece in pieces]).astype(np.int32),
         )
+        part.replace(cache)
     return list(_from_cache(cache))
 
 
