@@ -168,7 +168,7 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
         ({"task": "embed", "midi_input": encoded(b"hello")}, "not a MIDI file"),
         ({"task": "embed", "midi_input": encoded(midi.write_notes([]))}, "no notes"),
         ({"task": "continue", "midi_input": encoded(midi.write_notes([]))}, "no notes"),
-        ({"task": "embed", "midi_input": encoded(CHORALE), "embed_layer": 7}, "embed_layer must be in range -9..8"),
+        ({"task": "embed", "midi_input": encoded(CHORALE), "embed_layer": 9}, "embed_layer must be in range -9..8"),
     ],
 )
 def test_a_wrong_request_is_refused_with_the_reason(body: dict[str, Any], complaint: str, http: httpx.Client) -> None:
