@@ -34,7 +34,7 @@ def test_windows_are_legal_model_inputs() -> None:
     sampler = Sampler(pieces(), seed=0, repeating=0.5)
     modes = set()
     reachable = sampler.augmentation.reachable_notes()
-    for mode, events, targets in sampler.batch(200, 85):
+    for mode, events, targets in sampler.batch(40_000, 85):
         modes.add(mode)
         assert 0 < len(events) <= 85
         assert targets.shape == (len(events),)
@@ -62,7 +62,7 @@ def test_a_batch_with_the_latest_onset_of_all_has_a_loss() -> None:
 def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:
     torch.manual_seed(0)
     model = TrainingModel(2, torch.ones(NOTE.size, dtype=torch.bool)).eval()
-    windows = Sampler(pieces(), seed=1, repeating=0.5).batch(3, 40)
+    windows = Sampler(pieces(), seed=1, repeating=0.5).batch(360, 40)
     modes, events, targets = collate(windows, torch.device("cpu"))
     with torch.no_grad():
         trained, _ = model(modes, events, targets, torch.zeros(3, dtype=torch.int64))
@@ -157,8 +157,11 @@ def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier(
     assert shown[2, 7] == {(note[6] - 1, note[2])}
     assert shown[2, 6] == {(note[6] - 2, note[2] - 1)}
     assert shown[2, 5] == {(note[5], note[2] - 2)}
+    behind = {(note[5] - 1, note[2] - 1), (note[6] - 1, note[3] - 1)}
+    assert all(shown[head] == behind for head in guidance.CONTINUING_HEADS)
     found = guidance.guides(events, torch.tensor([6 * [True] + [False]]))
     assert not any(found[head].any() for head in guidance.COPYING_HEADS), "there is nothing to learn"
+    assert found[3, 5].sum() == 1
 
 
 def test_guided_heads_pass_over_controls() -> None:
@@ -170,9 +173,13 @@ def test_guided_heads_pass_over_controls() -> None:
     of_controls = [(note[control], note[earlier]) for control, earlier in [(2, 1), (5, 4), (8, 7)]]
     assert shown[0, 5] == {*of_events, *of_controls}
     assert {(note[1] + 2, note[1]), (note[2] + 1, note[1]), (note[3] + 1, note[3])} <= shown[0, 3]
-    assert {(note[1] + 2, note[0]), (note[2] + 1, note[0]), (note[3] + 1, note[1])} <= shown[0, 2]
+    assert {(note[1] + 1, note[0]), (note[4] + 1, note[3])} <= shown[0, 2]
+    assert {(note[2] + 1, note[2]), (note[3] + 1, note[2])} <= shown[0, 2], "controls stand between"
+    assert not {(note[2] + 1, note[0]), (note[3] + 1, note[1])} & shown[0, 2]
     assert shown[1, 0] == shown[0, 3] | shown[0, 5]
     assert all(shown[head] == shown[0, 3] | set(of_controls) for head in guidance.RELAYING_HEADS)
+    behind = {(note[7] - 1, note[3] - 1), (note[9] - 1, note[4] - 1)}
+    assert all(shown[head] == behind for head in guidance.CONTINUING_HEADS)
     assert shown[2, 7] == shown[7, 2] == {(note[9] - 1, note[3])}
     assert shown[2, 6] == shown[7, 1] == {(note[9] - 2, note[3] - 1)}
     assert shown[2, 5] == shown[7, 0] == {(note[8], note[3] - 2)}, "asked at the control before"
@@ -219,9 +226,9 @@ def test_substitutes_are_of_the_family_and_leave_drums_alone() -> None:
 
 
 def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: Path) -> None:
-    full = [window for window in Sampler(pieces(), seed=2, repeating=0.5).batch(40, 341) if len(window.events) == 341][
-        :3
-    ]
+    full = [
+        window for window in Sampler(pieces(), seed=2, repeating=0.5).batch(40_000, 341) if len(window.events) == 341
+    ][:3]
     torch.manual_seed(0)
     model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
     parameters = list(model.parameters())
@@ -231,7 +238,7 @@ def test_a_step_shared_by_threads_has_the_gradient_of_the_whole_batch(tmp_path: 
     with ThreadPoolExecutor(2) as pool:
         run = Run(
             model,
-            optimizers(model, 1e-3),
+            optimizers(model, 1e-3, torch.float32),
             tmp_path / "checkpoint.pt",
             workers=2,
             guidance=0.5,
@@ -248,7 +255,7 @@ def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype:
     torch.manual_seed(0)
     model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    windows = Sampler(pieces(), seed=2, repeating=0.5).batch(2, 40)
+    windows = Sampler(pieces(), seed=2, repeating=0.5).batch(240, 40)
 
     def missed() -> float:
         with torch.no_grad():
@@ -277,7 +284,7 @@ def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype:
 
 def test_a_window_misses_as_much_beside_a_longer_one() -> None:
     sampler = Sampler(pieces(), seed=2, repeating=0.5)
-    windows = [window for n in (80, 50, 20) for window in sampler.batch(4, n)]
+    windows = [window for n in (80, 50, 20) for window in sampler.batch(12 * n, n)]
     torch.manual_seed(0)
     model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool)).eval()
 
@@ -288,14 +295,20 @@ def test_a_window_misses_as_much_beside_a_longer_one() -> None:
 
 
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
-    windows = Sampler(pieces(), seed=3, repeating=0.5).batch(4, 30)
+    windows = Sampler(pieces(), seed=3, repeating=0.5).batch(360, 30)
 
     def begin(seed: int) -> tuple[TrainingModel, Run]:
         torch.manual_seed(seed)
         model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
         checkpoint = tmp_path / "checkpoint.pt"
         return model, Run(
-            model, optimizers(model, 1e-3), checkpoint, workers=1, guidance=0.5, only_heads=False, dtype=torch.float32
+            model,
+            optimizers(model, 1e-3, torch.float32),
+            checkpoint,
+            workers=1,
+            guidance=0.5,
+            only_heads=False,
+            dtype=torch.float32,
         )
 
     def learn(run: Run) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
 
 from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, TICKS_PER_SECOND, Slot
 
@@ -20,15 +21,18 @@ Head = tuple[int, int]
 
 RECALLING_HEADS: Final[dict[Head, tuple[int, tuple[Slot, ...]]]] = {
     (0, 3): (1, (ONSET, DURATION)),
-    (0, 2): (2, (ONSET, DURATION)),
     (0, 5): (1, (NOTE,)),
-    (0, 6): (2, (NOTE,)),
     (1, 0): (1, SLOTS),
 }
 """They look at the note so many events back, from which slots.
 
-The nearest of a kind is easy to find, the second nearest hard where controls come between. The second block looks at
-the nearest again, which by then knows of the one before it.
+The second block looks at the last again, which by then knows of the one before it.
+"""
+
+ADJACENT_HEADS: Final[dict[Head, tuple[Slot, ...]]] = {(0, 2): (ONSET, DURATION), (0, 6): (NOTE,)}
+"""They look at the note of the event before the last, from which slots, or at a control that stands between.
+
+One block cannot find the second nearest past controls; without this rule it takes the nearest for it.
 """
 
 COPYING_HEADS: Final[dict[Head, Slot]] = {
@@ -42,6 +46,12 @@ COPYING_HEADS: Final[dict[Head, Slot]] = {
 """They look, to predict a slot, at that slot of earlier events with the same note, and the same two before it.
 
 Those of the last block can tell such places by more than notes, and what they find is all but the answer.
+"""
+
+CONTINUING_HEADS: Final[tuple[Head, ...]] = (2, 1), (3, 5), (3, 6), (4, 1), (5, 2)
+"""They look, to predict a note, at the duration behind an earlier event with the same note, and the same one before it.
+
+It knows of both. The model found this way to copy by itself, but not what to do where controls come between.
 """
 
 TIMING_HEADS: Final[tuple[Head, Head]] = (0, 7), (1, 4)
@@ -73,17 +83,29 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
     # passed over: a phrase is what one part plays, however others are interleaved with it.
     n_before = (~given).cumsum(1) - 1 * ~given
     places = given.int().argsort(dim=1, stable=True)
-    heads = (*RECALLING_HEADS, *COPYING_HEADS, *TIMING_HEADS, *HEARING_HEADS, *RELAYING_HEADS)
-    found = {head: _nothing(events) for head in heads}
+    heads = (*RECALLING_HEADS, *ADJACENT_HEADS, *COPYING_HEADS, *CONTINUING_HEADS)
+    found = {head: _nothing(events) for head in (*heads, *TIMING_HEADS, *HEARING_HEADS, *RELAYING_HEADS)}
 
     # Position 0 is the mode's; event e stands at 3 * e + 1, + 2 and + 3, and is predicted from one before each.
     for head, (back, slots) in RECALLING_HEADS.items():
         for slot in slots:
             _show(found[head], SLOTS.index(slot) + 1, 3, _nth_before(n_before, places, back))
 
-    again = _comes_again(events[..., 2], n_before, places) & (targets & ~given)[:, :, None] & ~given[:, None]
+    beside = _beside(given)
+    for head, slots in ADJACENT_HEADS.items():
+        for slot in slots:
+            _show(found[head], SLOTS.index(slot) + 1, 3, beside)
+
+    copies = (targets & ~given)[:, :, None] & ~given[:, None]
+    same = _same(events[..., 2].gather(1, places))
+    rows = torch.arange(len(events), device=events.device)[:, None, None]
+    by_number = rows, n_before[:, :, None], n_before[:, None]
+    again = copies & (same & _moved(same, 1, 1) & _moved(same, 2, 2)).tril(-1)[by_number]
     for head, slot in COPYING_HEADS.items():
         _show(found[head], SLOTS.index(slot), SLOTS.index(slot) + 1, again)
+    behind = copies & _moved(same & _moved(same, 1, 1), 0, 1).tril(-1)[by_number]
+    for head in CONTINUING_HEADS:
+        _show(found[head], 2, 2, behind)
 
     last = _nth_before(n_before, places, 1)
     for head in RELAYING_HEADS:
@@ -135,34 +157,44 @@ def _nth_before(n_before: Tensor, places: Tensor, back: int) -> Tensor:
     return found.scatter_(2, places.gather(1, nth.clamp(min=0))[:, :, None], (nth >= 0)[:, :, None])
 
 
-def _comes_again(notes: Tensor, n_before: Tensor, places: Tensor) -> Tensor:
-    """Of each event, the earlier ones with the same note, and the same two before it; of controls nothing useful."""
-    played = notes.gather(1, places)
-    same = played[:, :, None] == played[:, None]
-    again = torch.zeros_like(same)
-    again[:, 2:, 2:] = same[:, 2:, 2:] & same[:, 1:-1, 1:-1] & same[:, :-2, :-2]
-    rows = torch.arange(len(notes), device=notes.device)[:, None, None]
-    return again.tril(-1)[rows, n_before[:, :, None], n_before[:, None]]
+def _beside(given: Tensor) -> Tensor:
+    """Of each event or control, the second before it if both are events, else the controls among them."""
+    numbers = torch.arange(given.shape[1], device=given.device)
+    apart = numbers[:, None] - numbers
+    controls = ((apart == 1) | (apart == 2)) & given[:, None]
+    return torch.where(controls.any(2, keepdim=True), controls, apart == 2)
 
 
-def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor) -> Tensor:
+def _same(notes: Tensor) -> Tensor:
+    return notes[:, :, None] == notes[:, None]
+
+
+def _moved(pairs: Tensor, down: int, right: int) -> Tensor:
+    """Pairs as many events later; shape = (batch, n, n)."""
+    return F.pad(pairs, (right, 0, down, 0))[:, : pairs.shape[1], : pairs.shape[2]]
+
+
+def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor, share: float = 1.0) -> Tensor:
     """By how many nats a head of a Hugging Face block misses: -log of its attention to all it should look at.
 
-    The mean over a window's queries that are guided, and of that over windows. `hidden` is the block's input, shape =
-    (batch, n_tokens, width).
+    The mean over a window's queries that are guided, or a random share of them, and of that over windows. `hidden` is
+    the block's input, shape = (batch, n_tokens, width).
     """
     attention = block.attn
     weight, bias = attention.c_attn.weight, attention.c_attn.bias
     starts = (part * attention.embed_dim + head * attention.head_dim for part in range(2))
     columns = [slice(start, start + attention.head_dim) for start in starts]
     query, key = (block.ln_1(hidden) @ weight[:, part] + bias[part] for part in columns)
-    missed = [_missed(*window) for window in zip(query / math.sqrt(attention.head_dim), key, guide, strict=True)]
+    query = query / math.sqrt(attention.head_dim)
+    missed = [_missed(*window, share) for window in zip(query, key, guide, strict=True)]
     return torch.stack(missed).mean()
 
 
-def _missed(query: Tensor, key: Tensor, guide: Tensor) -> Tensor:
+def _missed(query: Tensor, key: Tensor, guide: Tensor, share: float) -> Tensor:
     """Of one window: the mean over queries that are guided, zero if none is."""
     (guided,) = guide.any(1).nonzero(as_tuple=True)
+    if share < 1:
+        guided = guided[torch.randperm(len(guided), device=guided.device)[: math.ceil(share * len(guided))]]
     ahead = torch.arange(len(key), device=key.device) > guided[:, None]
     scores = (query[guided] @ key.T).float().masked_fill(ahead, -torch.inf)
     missed = scores.logsumexp(1) - scores.masked_fill(~guide[guided], -torch.inf).logsumexp(1)

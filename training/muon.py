@@ -9,8 +9,17 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """For matrices only. `torch.optim.Muon` iterates in bfloat16: 100 times slower on a CPU that only emulates it."""
 
-    def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+    def __init__(
+        self,
+        params: list[Tensor],
+        lr: float,
+        dtype: torch.dtype = torch.float32,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ) -> None:
+        """`dtype`: in which updates are made orthogonal."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -19,16 +28,16 @@ class Muon(torch.optim.Optimizer):
             for param in group["params"]:
                 buffer = self.state[param].setdefault("momentum", torch.zeros_like(param))
                 buffer.lerp_(param.grad, 1 - group["momentum"])
-                update = _orthogonal(param.grad.lerp(buffer, group["momentum"]))
+                update = _orthogonal(param.grad.lerp(buffer, group["momentum"]), self._dtype)
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 param.add_(update, alpha=-group["lr"] * 0.2 * max(param.shape) ** 0.5)
 
 
-def _orthogonal(matrix: Tensor, steps: int = 5) -> Tensor:
+def _orthogonal(matrix: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
     """The nearest semi-orthogonal matrix, roughly, by a quintic Newton-Schulz iteration."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(dtype)
     a, b, c = _COEFFICIENTS
     for _ in range(steps):
         gram = x @ x.T

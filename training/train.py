@@ -62,8 +62,8 @@ def held_out_report(model: TrainingModel, pieces: list[Piece], n_events: int, po
     return f"held out, {n_events} events: perplexity {math.exp(total.sum()):.0f} ({parts} nats)"
 
 
-def optimizers(model: TrainingModel, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for each block's matrices, AdamW for everything else, the rows' remainders slower."""
+def optimizers(model: TrainingModel, rate: float, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
+    """Muon for each block's matrices, iterating in `dtype`; AdamW for all else, the rows' remainders slower."""
     matrices = [[p for p in block.parameters() if p.ndim == 2] for block in model.blocks]
     remainders = [p for name, p in model.named_parameters() if name.endswith("remainder")]
     chosen = {id(p) for p in [*remainders, *(p for group in matrices for p in group)]}
@@ -74,7 +74,7 @@ def optimizers(model: TrainingModel, rate: float) -> list[torch.optim.Optimizer]
         weight_decay=0.0,
         fused=True,
     )
-    return [adam, *(Muon(group, lr=rate) for group in matrices)]
+    return [adam, *(Muon(group, rate, dtype) for group in matrices)]
 
 
 def optimizer_of_heads(model: TrainingModel, rate: float) -> torch.optim.Optimizer:
@@ -217,7 +217,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stages", default="85:0.4,170:0.2,341:0.4", help="events:share of the time, in turn")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--width", type=int, default=WIDTH, help="narrower models lack some of the guided heads")
-    parser.add_argument("--tokens", type=int, default=8_192, help="per step")
+    parser.add_argument("--tokens", type=int, default=8_192, help="per step, and up to a window more")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that share a step")
@@ -259,8 +259,8 @@ def main() -> None:
     elif args.begin_with:
         model.load_state_dict(torch.load(args.begin_with, map_location="cpu")["model"])
     model.to(device)
-    optims = [optimizer_of_heads(model, args.rate)] if args.only_heads else optimizers(model, args.rate)
     dtype = torch.bfloat16 if args.bfloat16 else torch.float32
+    optims = [optimizer_of_heads(model, args.rate)] if args.only_heads else optimizers(model, args.rate, dtype)
     run = Run(model, optims, args.out / "checkpoint.pt", args.workers, args.guidance, args.only_heads, dtype)
     if args.resume:
         run.resume()
@@ -269,7 +269,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.workers) as pool:
         while (progress := run.worked_seconds() / (60 * args.minutes)) < 1:
             n_events = stages[min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)][0]
-            windows = sampler.batch(max(args.tokens // (3 * n_events), 1), n_events)
+            windows = sampler.batch(args.tokens, n_events)
             run.learn(windows, learning_rate(progress), pool)
             if run.due("report", REPORT_SECONDS):
                 run.report(n_events)

@@ -7,21 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amt import events as ev
-from amt.vocab import ANTICIPATE, AUTOREGRESS, MAX_ONSET_TICKS, N_PITCHES, NOTE, TICKS_PER_SECOND
+from amt.vocab import ANTICIPATE, AUTOREGRESS, EVENT_TOKENS, MAX_ONSET_TICKS, N_PITCHES, NOTE, TICKS_PER_SECOND
 from training.augmentation import Augmentation
 from training.corpus import Piece
 
 FROM_START = 0.2
 """Share of windows that begin where their piece begins: generation always does."""
 
-ANTICIPATED = 0.6
-"""Share of windows with controls."""
+ANTICIPATED, ANTICIPATED_ALONE = 0.7, 0.4
+"""Shares of windows with controls, where several instruments play and where one does."""
+
+SHORTEST = 0.25
+"""Share of a window's length that is left of a piece wherever it is cut, if it has so many notes."""
 
 STUCK = 0.15
 """Share of the other windows in which the music hangs for a while, see `Augmentation.stick`."""
-
-EMPHASIS = {"blasphemer": 1.5, "easyrpg": 1.5}
-"""Game music is the most diverse and learnt last: factors to the weights of collections."""
 
 
 class Window(NamedTuple):
@@ -61,7 +61,7 @@ def held_out_windows(pieces: Sequence[Piece], n_events: int, count: int) -> list
 class Sampler:
     """Draws windows by how long music lasts, not by how many events it has, or what is generated would be too dense.
 
-    Collections weigh `seconds ** 0.4` and their emphasis, so that scores do not drown the rest.
+    Collections weigh `seconds ** 0.2`, so that scores do not drown the rest.
     """
 
     def __init__(self, pieces: Sequence[Piece], seed: int, repeating: float) -> None:
@@ -72,9 +72,7 @@ class Sampler:
         names = sorted({piece.collection for piece in pieces})
         self._collections = [[piece for piece in pieces if piece.collection == name] for name in names]
         lengths = [[float(piece.events[-1, 0]) for piece in group] for group in self._collections]
-        self._weights = _normalised(
-            [EMPHASIS.get(name, 1.0) * sum(group) ** 0.4 for name, group in zip(names, lengths, strict=True)]
-        )
+        self._weights = _normalised([sum(group) ** 0.2 for group in lengths])
         self._piece_weights = [_normalised([length**0.7 for length in group]) for group in lengths]
 
     def window(self, n_events: int) -> Window:
@@ -85,35 +83,36 @@ class Sampler:
             rng.choice(len(self._piece_weights[collection]), p=self._piece_weights[collection])
         ]
         # Half a window more in front, so that controls and rests at its edge are those of a running piece.
-        n_notes = n_events + n_events // 2
+        n_notes, shortest = n_events + n_events // 2, round(SHORTEST * n_events)
         start = 0
         if rng.random() > FROM_START:
             moment = int(rng.integers(0, int(piece.events[-1, 0]) + 1))
-            start = min(int(np.searchsorted(piece.events[:, 0], moment)), max(len(piece.events) - n_events // 4, 0))
+            start = min(int(np.searchsorted(piece.events[:, 0], moment)), max(len(piece.events) - shortest, 0))
         notes = piece.events[start : start + n_notes]
         notes = self.augmentation.vary(ev.translate(notes, -int(notes[0, 0])))
         if rng.random() < self._repeating:
             notes = self.augmentation.repeat(notes)
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
-        mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < ANTICIPATED else ev.empty()
+        anticipated = ANTICIPATED if len(np.unique(_instruments(notes))) > 1 else ANTICIPATED_ALONE
+        mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < anticipated else ev.empty()
         if not len(events):
             mode, events = AUTOREGRESS, ev.pad(notes)
         targets = ~ev.is_control(events)
         if mode == AUTOREGRESS and rng.random() < STUCK:
             events, hanging = self.augmentation.stick(events)
             targets = ~hanging
-        lead = min(lead, len(events) - 1)
+        lead = min(lead, max(len(events) - shortest, 0))
         window = cut(mode, events[lead:], targets[lead:], n_events)
         return window if window.targets.any() else self.window(n_events)
 
     def _anticipated(self, notes: ev.Events) -> ev.Events:
         """Some of the notes as controls, interleaved 5 s ahead: whole instruments, spans of time or random notes."""
         rng = self._rng
-        instruments = np.unique((notes[:, 2] - NOTE.offset) // N_PITCHES)
+        instruments = np.unique(_instruments(notes))
         kind = rng.random()
         if kind < 0.7 and len(instruments) > 1:
             chosen = rng.choice(instruments, size=int(rng.integers(1, len(instruments))), replace=False)
-            given = np.isin((notes[:, 2] - NOTE.offset) // N_PITCHES, chosen)
+            given = np.isin(_instruments(notes), chosen)
         elif kind < 0.85:
             length = int(rng.uniform(2, 20) * TICKS_PER_SECOND)
             start = int(rng.integers(-length, int(notes[-1, 0]) + 1))
@@ -123,9 +122,16 @@ class Sampler:
         events = ev.pad(notes[~given], int(notes[-1, 0]))
         return ev.anticipate(events, ev.as_controls(notes[given]))[0]
 
-    def batch(self, n_windows: int, n_events: int) -> list[Window]:
-        """Several windows."""
-        return [self.window(n_events) for _ in range(n_windows)]
+    def batch(self, n_tokens: int, n_events: int) -> list[Window]:
+        """Windows of at most so many events, until they hold so many tokens."""
+        windows = [self.window(n_events)]
+        while EVENT_TOKENS * sum(len(window.events) for window in windows) < n_tokens:
+            windows.append(self.window(n_events))
+        return windows
+
+
+def _instruments(notes: ev.Events) -> NDArray[np.int64]:
+    return (notes[:, 2] - NOTE.offset) // N_PITCHES
 
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:
