@@ -297,19 +297,11 @@ def test_a_window_misses_as_much_beside_a_longer_one() -> None:
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     windows = Sampler(pieces(), seed=3, repeating=0.5).batch(360, 30)
 
-    def begin(seed: int) -> tuple[TrainingModel, Run]:
+    def begin(seed: int, rate: float = 1e-3) -> tuple[TrainingModel, Run]:
         torch.manual_seed(seed)
         model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool)).eval()
-        checkpoint = tmp_path / "checkpoint.pt"
-        return model, Run(
-            model,
-            optimizers(model, 1e-3, torch.float32),
-            checkpoint,
-            workers=1,
-            guidance=0.5,
-            only_heads=False,
-            dtype=torch.float32,
-        )
+        optims, checkpoint = optimizers(model, rate, torch.float32), tmp_path / "checkpoint.pt"
+        return model, Run(model, optims, checkpoint, workers=1, guidance=0.5, only_heads=False, dtype=torch.float32)
 
     def learn(run: Run) -> None:
         torch.manual_seed(5)
@@ -325,6 +317,13 @@ def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     learn(resumed)
     for expected, found in zip(one.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(found, expected)
+
+    still, unmoved = begin(seed=2, rate=0.0)
+    unmoved.resume()
+    before = [parameter.clone() for parameter in still.parameters()]
+    learn(unmoved)
+    for expected, found in zip(before, still.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, msg="the rate is this run's")
 
 
 @pytest.mark.slow

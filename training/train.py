@@ -198,11 +198,14 @@ class Run:
         part.replace(self._checkpoint)
 
     def resume(self) -> None:
-        """Go on from the checkpoint."""
+        """Go on from the checkpoint, at the rates of this run."""
         state = torch.load(self._checkpoint, map_location=next(self._model.parameters()).device)
         self._model.load_state_dict(state["model"])
         for optim, saved in zip(self._optims, state["optimizers"], strict=True):
+            peaks = [group["peak"] for group in optim.param_groups]
             optim.load_state_dict(saved)
+            for group, peak in zip(optim.param_groups, peaks, strict=True):
+                group["peak"] = peak
         self._earlier_seconds = state["worked_seconds"]
 
 
