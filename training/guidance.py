@@ -23,6 +23,7 @@ RECALLING_HEADS: Final[dict[Head, tuple[int, tuple[Slot, ...]]]] = {
     (0, 3): (1, (ONSET, DURATION)),
     (0, 5): (1, (NOTE,)),
     (1, 0): (1, SLOTS),
+    (1, 5): (1, (ONSET, DURATION)),
 }
 """They look at the note so many events back, from which slots.
 
@@ -49,9 +50,10 @@ Those of the last block can tell such places by more than notes, and what they f
 """
 
 CONTINUING_HEADS: Final[tuple[Head, ...]] = (2, 1), (3, 5), (3, 6), (4, 1), (5, 2)
-"""They look, to predict a note, at the duration behind an earlier event with the same note, and the same one before it.
+"""They look, to predict a note, behind an earlier event with the same note, and the same one before it.
 
-It knows of both. The model found this way to copy by itself, but not what to do where controls come between.
+The onset and the duration there know of both. The model found this way to copy by itself, but not what to do where
+controls come between.
 """
 
 TIMING_HEADS: Final[tuple[Head, Head]] = (0, 7), (1, 4)
@@ -84,7 +86,8 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
     n_before = (~given).cumsum(1) - 1 * ~given
     places = given.int().argsort(dim=1, stable=True)
     heads = (*RECALLING_HEADS, *ADJACENT_HEADS, *COPYING_HEADS, *CONTINUING_HEADS)
-    found = {head: _nothing(events) for head in (*heads, *TIMING_HEADS, *HEARING_HEADS, *RELAYING_HEADS)}
+    heads = (*heads, *TIMING_HEADS, *HEARING_HEADS, *RELAYING_HEADS)
+    found = {head: _nothing(events) for head in heads}
 
     # Position 0 is the mode's; event e stands at 3 * e + 1, + 2 and + 3, and is predicted from one before each.
     for head, (back, slots) in RECALLING_HEADS.items():
@@ -105,6 +108,7 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
         _show(found[head], SLOTS.index(slot), SLOTS.index(slot) + 1, again)
     behind = copies & _moved(same & _moved(same, 1, 1), 0, 1).tril(-1)[by_number]
     for head in CONTINUING_HEADS:
+        _show(found[head], 2, 1, behind)
         _show(found[head], 2, 2, behind)
 
     last = _nth_before(n_before, places, 1)
