@@ -19,16 +19,13 @@ from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS
 Head = tuple[int, int]
 """A block, and a head in it."""
 
-RECALLING_HEADS: Final[dict[Head, tuple[int, tuple[Slot, ...]]]] = {
-    (0, 3): (1, (ONSET, DURATION)),
-    (0, 5): (1, (NOTE,)),
-    (1, 0): (1, SLOTS),
-    (1, 5): (1, (ONSET, DURATION)),
+RECALLING_HEADS: Final[dict[Head, tuple[Slot, ...]]] = {
+    (0, 3): (ONSET, DURATION),
+    (0, 5): (NOTE,),
+    (1, 0): SLOTS,
+    (1, 5): (ONSET, DURATION),
 }
-"""They look at the note so many events back, from which slots.
-
-The second block looks at the last again, which by then knows of the one before it.
-"""
+"""They look at the note of the last event, from which slots; in the second block it knows of the one before it."""
 
 ADJACENT_HEADS: Final[dict[Head, tuple[Slot, ...]]] = {(0, 2): (ONSET, DURATION), (0, 6): (NOTE,)}
 """They look at the note of the event before the last, from which slots, or at a control that stands between.
@@ -90,14 +87,11 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
     found = {head: _nothing(events) for head in heads}
 
     # Position 0 is the mode's; event e stands at 3 * e + 1, + 2 and + 3, and is predicted from one before each.
-    for head, (back, slots) in RECALLING_HEADS.items():
-        for slot in slots:
-            _show(found[head], SLOTS.index(slot) + 1, 3, _nth_before(n_before, places, back))
-
-    beside = _beside(given)
-    for head, slots in ADJACENT_HEADS.items():
-        for slot in slots:
-            _show(found[head], SLOTS.index(slot) + 1, 3, beside)
+    last, beside = _last(n_before, places), _beside(given)
+    for looked_at, looking in ((last, RECALLING_HEADS), (beside, ADJACENT_HEADS)):
+        for head, slots in looking.items():
+            for slot in slots:
+                _show(found[head], SLOTS.index(slot) + 1, 3, looked_at)
 
     copies = (targets & ~given)[:, :, None] & ~given[:, None]
     same = _same(events[..., 2].gather(1, places))
@@ -111,7 +105,6 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
         _show(found[head], 2, 1, behind)
         _show(found[head], 2, 2, behind)
 
-    last = _nth_before(n_before, places, 1)
     for head in RELAYING_HEADS:
         _show(found[head], 1, 3, last)
         _show(found[head], 2, 3, last)
@@ -154,11 +147,10 @@ def _earlier(events: Tensor) -> Tensor:
     return numbers < numbers[:, None]
 
 
-def _nth_before(n_before: Tensor, places: Tensor, back: int) -> Tensor:
-    """Of each event or control, the event so many events back; shape = (batch, n_events, n_events)."""
-    nth = n_before - back
-    found = torch.zeros(*nth.shape, nth.shape[1], dtype=torch.bool, device=nth.device)
-    return found.scatter_(2, places.gather(1, nth.clamp(min=0))[:, :, None], (nth >= 0)[:, :, None])
+def _last(n_before: Tensor, places: Tensor) -> Tensor:
+    """Of each event or control, the last event before it; shape = (batch, n_events, n_events)."""
+    found = torch.zeros(*n_before.shape, n_before.shape[1], dtype=torch.bool, device=n_before.device)
+    return found.scatter_(2, places.gather(1, (n_before - 1).clamp(min=0))[:, :, None], (n_before > 0)[:, :, None])
 
 
 def _beside(given: Tensor) -> Tensor:
