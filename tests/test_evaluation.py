@@ -57,8 +57,8 @@ def test_held_out_excerpts_are_whole_and_of_the_length_asked_for() -> None:
 
 
 def test_excerpts_are_what_the_service_generates() -> None:
-    first, second = generated_excerpts(GOLDEN / "model", 2, 0.9)
-    (again,) = generated_excerpts(GOLDEN / "model", 1, 0.9)
+    first, second = generated_excerpts(GOLDEN / "model", 2, [0.9] * 3)
+    (again,) = generated_excerpts(GOLDEN / "model", 1, [0.9] * 3)
     np.testing.assert_array_equal(first, again)
     assert len(first) != len(second) or (first != second).any()
 

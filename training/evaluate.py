@@ -28,7 +28,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("model", type=Path)
     parser.add_argument("--windows", type=int, default=24, help="of each collection, for the perplexity; 0: none")
     parser.add_argument("--pieces", type=int, default=100, help="to generate; 0: perplexity only")
-    parser.add_argument("--top-p", type=float, default=0.95)
+    parser.add_argument("--top-p", type=float, nargs=3, default=[0.95] * 3, help="of onsets, durations and notes")
     parser.add_argument("--excerpts", type=int, default=24, help="of held-out music, of each collection")
     parser.add_argument("--picture", type=Path, help="write piano rolls of the first eight there")
     return parser.parse_args()
@@ -74,7 +74,8 @@ def main() -> None:
     made = generated_excerpts(args.model, args.pieces, args.top_p)
     groups = by_collection(held_out).values()
     music = [excerpt for group in groups for excerpt in held_out_excerpts(group, args.excerpts)]
-    print(f"\n{len(made)} pieces at top_p {args.top_p}, {len(music)} excerpts of held-out music, {SECONDS} s each\n")
+    top_p = ", ".join(f"{value:g}" for value in args.top_p)
+    print(f"\n{len(made)} pieces at top_p {top_p}, {len(music)} excerpts of held-out music, {SECONDS} s each\n")
     print(statistics.table(music, made))
     print_memorisation(music, made, [piece for piece in pieces if not piece.held_out])
     if args.picture:

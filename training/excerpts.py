@@ -12,7 +12,7 @@ from amt.engine import Engine
 from amt.gpt2 import GPT2
 from amt.sequence import Request
 from amt.vocab import TICKS_PER_SECOND
-from amt.wishes import Sampling, Wishes, in_every_slot
+from amt.wishes import Sampling, Wishes
 from training.corpus import Piece
 
 SECONDS = 30
@@ -33,13 +33,13 @@ def held_out_excerpts(pieces: Sequence[Piece], count: int) -> list[ev.Events]:
     ]
 
 
-def generated_excerpts(folder: Path, count: int, top_p: float) -> list[ev.Events]:
-    """What the checkpoint generates as the service does, for the seeds 0 to `count - 1`."""
+def generated_excerpts(folder: Path, count: int, top_p: Sequence[float]) -> list[ev.Events]:
+    """What the checkpoint generates as the service does, for the seeds 0 to `count - 1`; `top_p` of each slot."""
     engine = Engine(GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu")))
     ticks = SECONDS * TICKS_PER_SECOND
+    sampling = tuple(Sampling(top_p=value) for value in top_p)
     waiting = [
-        Request(ticks, sampling=in_every_slot(Sampling(top_p=top_p)), wishes=Wishes(may_hang=False), seed=seed)
-        for seed in reversed(range(count))
+        Request(ticks, sampling=sampling, wishes=Wishes(may_hang=False), seed=seed) for seed in reversed(range(count))
     ]
     active, made = 0, {}
     while waiting or active:
