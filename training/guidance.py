@@ -93,14 +93,11 @@ def guides(events: Tensor, targets: Tensor) -> dict[Head, Tensor]:
             for slot in slots:
                 _show(found[head], SLOTS.index(slot) + 1, 3, looked_at)
 
+    again, behind = _comes_again(events[..., 2], n_before, places)
     copies = (targets & ~given)[:, :, None] & ~given[:, None]
-    same = _same(events[..., 2].gather(1, places))
-    rows = torch.arange(len(events), device=events.device)[:, None, None]
-    by_number = rows, n_before[:, :, None], n_before[:, None]
-    again = copies & (same & _moved(same, 1, 1) & _moved(same, 2, 2)).tril(-1)[by_number]
+    again, behind = again & copies, behind & copies
     for head, slot in COPYING_HEADS.items():
         _show(found[head], SLOTS.index(slot), SLOTS.index(slot) + 1, again)
-    behind = copies & _moved(same & _moved(same, 1, 1), 0, 1).tril(-1)[by_number]
     for head in CONTINUING_HEADS:
         _show(found[head], 2, 1, behind)
         _show(found[head], 2, 2, behind)
@@ -161,8 +158,18 @@ def _beside(given: Tensor) -> Tensor:
     return torch.where(controls.any(2, keepdim=True), controls, apart == 2)
 
 
-def _same(notes: Tensor) -> Tensor:
-    return notes[:, :, None] == notes[:, None]
+def _comes_again(notes: Tensor, n_before: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    """Of each event, earlier ones with the same note and two before it, and those behind one with the same and one.
+
+    Of controls nothing useful.
+    """
+    played = notes.gather(1, places)
+    same = played[:, :, None] == played[:, None]
+    rows = torch.arange(len(notes), device=notes.device)[:, None, None]
+    by_number = rows, n_before[:, :, None], n_before[:, None]
+    again = same & _moved(same, 1, 1) & _moved(same, 2, 2)
+    behind = _moved(same & _moved(same, 1, 1), 0, 1)
+    return again.tril(-1)[by_number], behind.tril(-1)[by_number]
 
 
 def _moved(pairs: Tensor, down: int, right: int) -> Tensor:
