@@ -65,7 +65,7 @@ def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:
     windows = Sampler(pieces(), seed=1, repeating=0.5).batch(360, 40)
     modes, events, targets = collate(windows, torch.device("cpu"))
     with torch.no_grad():
-        trained, _ = model(modes, events, targets, torch.zeros(3, dtype=torch.int64))
+        trained, _ = model(modes, events, targets, torch.zeros(len(windows), dtype=torch.int64))
         exported = model.export()
         logits = exported(torch.cat([modes[:, None], events.flatten(1)[:, :-1]], dim=1)).logits.unflatten(1, (-1, 3))
         for index, slot in enumerate(SLOTS):
@@ -98,6 +98,17 @@ def test_a_network_of_another_kind_is_not_begun_with() -> None:
     other.config = GPT2Config(n_embd=256, n_head=4)
     with pytest.raises(ValueError, match="n_head is 4, not 8"):
         longer.adopt(other)
+
+
+def test_whole_instruments_are_given_to_accompany() -> None:
+    notes = [ev.Note(25 * index, 20, 60 + index % 7, (0, 40, 128)[index % 3]) for index in range(240)]
+    sampler = Sampler([Piece("any", "any", ev.from_notes(notes))], seed=0, repeating=0.0)
+    parts = []
+    for window in sampler.batch(12_000, 85):
+        given = ev.is_control(window.events)
+        both = [ev.instrument_codes(ev.unpad(window.events[~given])), ev.instrument_codes(window.events[given])]
+        parts.append(all(both) and not set.intersection(*both))
+    assert 0.3 < sum(parts) / len(parts) < 0.7
 
 
 def test_held_out_pieces_are_a_fixed_share_by_name() -> None:

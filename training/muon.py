@@ -13,7 +13,7 @@ class Muon(torch.optim.Optimizer):
         self,
         params: list[Tensor],
         lr: float,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype,
         momentum: float = 0.95,
         weight_decay: float = 0.01,
     ) -> None:

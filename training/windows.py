@@ -93,7 +93,7 @@ class Sampler:
         if rng.random() < self._repeating:
             notes = self.augmentation.repeat(notes)
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
-        anticipated = ANTICIPATED if len(np.unique(_instruments(notes))) > 1 else ANTICIPATED_ALONE
+        anticipated = ANTICIPATED if len(ev.instrument_codes(notes)) > 1 else ANTICIPATED_ALONE
         mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < anticipated else ev.empty()
         if not len(events):
             mode, events = AUTOREGRESS, ev.pad(notes)
@@ -108,11 +108,12 @@ class Sampler:
     def _anticipated(self, notes: ev.Events) -> ev.Events:
         """Some of the notes as controls, interleaved 5 s ahead: whole instruments, spans of time or random notes."""
         rng = self._rng
-        instruments = np.unique(_instruments(notes))
+        playing = (notes[:, 2] - NOTE.offset) // N_PITCHES
+        instruments = np.unique(playing)
         kind = rng.random()
         if kind < 0.7 and len(instruments) > 1:
             chosen = rng.choice(instruments, size=int(rng.integers(1, len(instruments))), replace=False)
-            given = np.isin(_instruments(notes), chosen)
+            given = np.isin(playing, chosen)
         elif kind < 0.85:
             length = int(rng.uniform(2, 20) * TICKS_PER_SECOND)
             start = int(rng.integers(-length, int(notes[-1, 0]) + 1))
@@ -128,10 +129,6 @@ class Sampler:
         while EVENT_TOKENS * sum(len(window.events) for window in windows) < n_tokens:
             windows.append(self.window(n_events))
         return windows
-
-
-def _instruments(notes: ev.Events) -> NDArray[np.int64]:
-    return (notes[:, 2] - NOTE.offset) // N_PITCHES
 
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:
