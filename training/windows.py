@@ -14,8 +14,11 @@ from training.corpus import Piece
 FROM_START = 0.2
 """Share of windows that begin where their piece begins: generation always does."""
 
-ANTICIPATED, ANTICIPATED_ALONE = 0.7, 0.4
-"""Shares of windows with controls, where several instruments play and where one does."""
+ANTICIPATED = 0.75
+"""Share of windows with controls, however many instruments play: what is made of nothing then has as many as music."""
+
+ONLY_ONE = 0.5
+"""Share of windows that give one instrument and no more, of those that give whole ones: a melody to play along with."""
 
 SHORTEST = 0.25
 """Share of a window's length that is left of a piece wherever it is cut, if it has so many notes."""
@@ -61,7 +64,7 @@ def held_out_windows(pieces: Sequence[Piece], n_events: int, count: int) -> list
 class Sampler:
     """Draws windows by how long music lasts, not by how many events it has, or what is generated would be too dense.
 
-    Collections weigh `seconds ** 0.2`, so that scores do not drown the rest.
+    Collections weigh `seconds ** 0.1`, so that scores do not drown the rest.
     """
 
     def __init__(self, pieces: Sequence[Piece], seed: int, repeating: float) -> None:
@@ -72,7 +75,7 @@ class Sampler:
         names = sorted({piece.collection for piece in pieces})
         self._collections = [[piece for piece in pieces if piece.collection == name] for name in names]
         lengths = [[float(piece.events[-1, 0]) for piece in group] for group in self._collections]
-        self._weights = _normalised([sum(group) ** 0.2 for group in lengths])
+        self._weights = _normalised([sum(group) ** 0.1 for group in lengths])
         self._piece_weights = [_normalised([length**0.7 for length in group]) for group in lengths]
 
     def window(self, n_events: int) -> Window:
@@ -93,8 +96,7 @@ class Sampler:
         if rng.random() < self._repeating:
             notes = self.augmentation.repeat(notes)
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
-        anticipated = ANTICIPATED if len(ev.instrument_codes(notes)) > 1 else ANTICIPATED_ALONE
-        mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < anticipated else ev.empty()
+        mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < ANTICIPATED else ev.empty()
         if not len(events):
             mode, events = AUTOREGRESS, ev.pad(notes)
         targets = ~ev.is_control(events)
@@ -111,10 +113,10 @@ class Sampler:
         playing = (notes[:, 2] - NOTE.offset) // N_PITCHES
         instruments = np.unique(playing)
         kind = rng.random()
-        if kind < 0.7 and len(instruments) > 1:
-            chosen = rng.choice(instruments, size=int(rng.integers(1, len(instruments))), replace=False)
-            given = np.isin(playing, chosen)
-        elif kind < 0.85:
+        if kind < 0.8 and len(instruments) > 1:
+            n_given = 1 if rng.random() < ONLY_ONE else int(rng.integers(1, len(instruments)))
+            given = np.isin(playing, rng.choice(instruments, size=n_given, replace=False))
+        elif kind < 0.9:
             length = int(rng.uniform(2, 20) * TICKS_PER_SECOND)
             start = int(rng.integers(-length, int(notes[-1, 0]) + 1))
             given = (notes[:, 0] >= start) & (notes[:, 0] < start + length)
