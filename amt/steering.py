@@ -26,6 +26,9 @@ HANGING_NOTES: Final = 16
 HANGING_SECONDS: Final = 4
 """So many notes over so long that are one and the same, or but two, are enough: small models never leave them."""
 
+BEAT_SECONDS: Final = 8
+"""Two different drums are a beat, and may go on for longer."""
+
 RESTRAINT = 2.0
 """Nats that a rest loses for each second that the music is behind, and gains for each that it is ahead."""
 
@@ -66,20 +69,22 @@ class Steering:
         tail = self._tail
         tail.append((onset, key))
         while len({key for _, key in tail}) > 2 or (
-            len(tail) > HANGING_NOTES and onset - tail[1][0] >= HANGING_SECONDS * TICKS_PER_SECOND
+            len(tail) > HANGING_NOTES and onset - tail[1][0] >= BEAT_SECONDS * TICKS_PER_SECOND
         ):
             tail.popleft()
 
     @property
     def hanging(self) -> frozenset[int]:
-        """The one or two keys that are all there has been for too long. Two different drums are a beat, one is not."""
-        tail = list(self._tail)
-        if len({key for _, key in tail}) == 2 and all(key >= DRUMS * N_PITCHES for _, key in tail):
-            last = tail[-1][1]
-            tail = list(takewhile(lambda note: note[1] == last, reversed(tail)))[::-1]
-        if len(tail) < HANGING_NOTES or tail[-1][0] - tail[0][0] < HANGING_SECONDS * TICKS_PER_SECOND:
-            return frozenset()
-        return frozenset(key for _, key in tail)
+        """The one or two keys that are all there has been for too long."""
+        tail = list(reversed(self._tail))
+        same = list(takewhile(lambda note: note[1] == tail[0][1], tail))
+        for notes in (tail, same):
+            keys = frozenset(key for _, key in notes)
+            is_beat = len(keys) == 2 and min(keys) >= DRUMS * N_PITCHES
+            seconds = BEAT_SECONDS if is_beat else HANGING_SECONDS
+            if len(notes) >= HANGING_NOTES and notes[0][0] - notes[-1][0] >= seconds * TICKS_PER_SECOND:
+                return keys
+        return frozenset()
 
     def free_ticks(self, now: int) -> int:
         """When fewer notes sound than may sound together, at `now` or later."""
