@@ -2,6 +2,7 @@
 
 import warnings
 from abc import ABC, abstractmethod
+from functools import cache
 from typing import Any, Final
 
 import torch
@@ -18,9 +19,6 @@ FEWEST_ROWS: Final = 3
 """With fewer the float16 kernel adds up in another order: a row's last digits would depend on how many there are."""
 
 INT8_LARGEST: Final = 127
-
-INT8_STEPS: Final = 63
-"""To either side of zero, of activations. With more AVX2's pairwise sums of 16 bits would overflow."""
 
 # The operators themselves: what Python would check before, for tracing, takes as long as a small multiplication.
 _multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
@@ -60,7 +58,7 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     arithmetic = arithmetic_dtype(dtype, device)
     bias = None if bias is None else bias.to(device, arithmetic, copy=True)
     if dtype is torch.int8:
-        return _Int8(matrix.float(), bias)
+        return _Int8(matrix.float(), bias, activation_steps())
     if is_reproducible(dtype, device):
         return _Half(matrix.bfloat16() if dtype is torch.bfloat16 else matrix, bias)
     # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
@@ -75,6 +73,18 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
     """Whether a row's result is the same, to the bit, whatever the number of rows and threads."""
     return device.type == "cpu" and dtype is not torch.float32 and HAS_HALF_KERNEL
+
+
+@cache
+def activation_steps() -> int:
+    """To either side of zero, of what int8 weights are multiplied by.
+
+    CPUs without VNNI add up pairs of products in 16 bits, which more than 63 steps overflow. Where everything is as
+    large as it can be, that shows.
+    """
+    ones = torch.ones(64, 64)
+    product = _Int8(ones, None, INT8_LARGEST).multiply(ones)
+    return INT8_LARGEST if torch.allclose(product, ones @ ones) else INT8_LARGEST // 2
 
 
 class _Plain(Linear):
@@ -107,13 +117,14 @@ class _Half(Linear):
 
 
 class _Int8(Linear):
-    """Weights rounded to 255 steps an output, activations to 127 a row.
+    """Weights rounded to 255 steps an output, activations to as many a row, or half where that is too much.
 
     The sums are of whole numbers, so their order does not matter. The kernel takes one scale for all rows: each is
     divided by its largest before, and multiplied after.
     """
 
-    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, matrix: Tensor, bias: Tensor | None, steps: int) -> None:
+        """`steps`: of activations, to either side of zero."""
         weights = matrix.T.contiguous()
         scales = weights.abs().amax(dim=1).clamp_(min=_SMALLEST).double() / INT8_LARGEST
         zeros = torch.zeros(len(scales), dtype=torch.int64)
@@ -121,7 +132,7 @@ class _Int8(Linear):
             quantized = torch.quantize_per_channel(weights, scales, zeros, axis=0, dtype=torch.qint8)
         torch.backends.quantized.engine = "fbgemm"  # what others pack is not for this kernel
         self._packed = torch.ops.quantized.linear_prepack(quantized, None)
-        self.bias = bias
+        self.bias, self._steps = bias, steps
 
     def __call__(self, x: Tensor) -> Tensor:
         largest = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
@@ -129,4 +140,4 @@ class _Int8(Linear):
         return product.mul_(largest) if self.bias is None else torch.addcmul(self.bias, product, largest)
 
     def multiply(self, x: Tensor) -> Tensor:
-        return _multiply_int8(x, 1 / INT8_STEPS, INT8_STEPS + 1, self._packed)  # type: ignore[no-any-return]
+        return _multiply_int8(x, 1 / self._steps, self._steps + 1, self._packed)  # type: ignore[no-any-return]

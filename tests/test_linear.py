@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amt.linear import HAS_INT8_KERNEL, linear
+from amt.linear import HAS_INT8_KERNEL, activation_steps, linear
 
 CPU = torch.device("cpu")
 
@@ -34,7 +34,10 @@ def test_the_bias_may_be_left_out() -> None:
 def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     matrix, bias = random_pair()
     x = torch.randn(5, 96) * torch.tensor([1e-6, 1.0, 30.0, 1e6, 0.0])[:, None]
-    weight_steps, steps = matrix.abs().amax(0) / 127, x.abs().amax(1, keepdim=True).clamp(min=1e-30) / 63
+    weight_steps, steps = (
+        matrix.abs().amax(0) / 127,
+        x.abs().amax(1, keepdim=True).clamp(min=1e-30) / activation_steps(),
+    )
     rounded = (x / steps).round() * steps
     expected = rounded.double() @ ((matrix / weight_steps).round() * weight_steps).double() + bias
     torch.testing.assert_close(linear(matrix, bias, torch.int8, CPU)(x), expected.float(), atol=1e-4, rtol=1e-4)
