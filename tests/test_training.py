@@ -18,7 +18,7 @@ from training.augmentation import Augmentation
 from training.corpus import Piece
 from training.model import TrainingModel
 from training.train import Run, collate, optimizer_of_heads, optimizers
-from training.windows import Sampler, Window
+from training.windows import OPENING_EVENTS, OPENINGS, Sampler, Window
 
 
 def pieces(golden_midi: Path = GOLDEN / "midi") -> list[Piece]:
@@ -109,6 +109,15 @@ def test_whole_instruments_are_given_to_accompany() -> None:
         both = [ev.instrument_codes(ev.unpad(window.events[~given])), ev.instrument_codes(window.events[given])]
         parts.append(all(both) and not set.intersection(*both))
     assert 0.3 < sum(parts) / len(parts) < 0.7
+
+
+def test_openings_are_short_and_come_from_nothing() -> None:
+    openings = Sampler(pieces(), seed=0, repeating=0.0).openings()
+    assert len(openings) == OPENINGS
+    for mode, events, targets in openings:
+        assert mode == AUTOREGRESS
+        assert not ev.is_control(events).any()
+        assert 0 < targets.sum() <= len(events) <= OPENING_EVENTS
 
 
 def test_held_out_pieces_are_a_fixed_share_by_name() -> None:

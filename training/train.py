@@ -137,13 +137,17 @@ class Run:
         Each thread takes whole windows, a context's worth at a time: on a CPU that uses the cores better than to
         split every operation among them, needs hardly any padding, and nobody waits for a core that others hold.
         """
-        windows = sorted(windows, key=lambda window: -len(window.events))
-        at_once = max(MAX_WINDOW_EVENTS // len(windows[0].events), 1)
-        parts = [windows[first : first + at_once] for first in range(0, len(windows), at_once)]
+        parts: list[list[Window]] = []
+        for window in sorted(windows, key=lambda window: -len(window.events)):
+            if parts and (len(parts[-1]) + 1) * len(parts[-1][0].events) <= MAX_WINDOW_EVENTS:
+                parts[-1].append(window)
+            else:
+                parts.append([window])
+        n_events = sum(len(window.events) for window in windows)
         n_targets = sum(int(window.targets.sum()) for window in windows)
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
-        losses = list(pool.map(lambda part: self._add_gradients(part, len(windows), n_targets), parts))
+        losses = list(pool.map(lambda part: self._add_gradients(part, n_events, n_targets), parts))
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         for optim in self._optims:
             for group in optim.param_groups:
@@ -153,10 +157,11 @@ class Run:
         self._smooth = loss if self._smooth is None else self._smooth.lerp(loss, 0.05)
         self._n_steps, self._n_events = self._n_steps + 1, self._n_events + n_targets
 
-    def _add_gradients(self, windows: list[Window], n_windows: int, n_targets: int) -> Tensor:
+    def _add_gradients(self, windows: list[Window], n_events: int, n_targets: int) -> Tensor:
         """Add these windows' share of every gradient; of the slots' losses and the guided heads', shape = (4,).
 
-        A slot's loss is a mean over targets, the guided heads' one over windows: that of all is the sum of the shares.
+        A slot's loss is a mean over targets, the guided heads' one over windows, by their events: that of all is the
+        sum of the shares.
         """
         modes, events, targets = collate(windows, self._parameters[0].device)
         # Windows that begin a context remain the most common.
@@ -168,7 +173,8 @@ class Run:
                 astray = self._model.astray(modes, events, targets, shifts)
             else:
                 losses, astray = self._model(modes, events, targets, shifts)
-        shares = losses * targets.sum() / n_targets, astray * len(windows) / n_windows
+        n_here = sum(len(window.events) for window in windows)
+        shares = losses * targets.sum() / n_targets, astray * n_here / n_events
         loss = shares[0].sum() + self._guidance * shares[1]
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=self._only_heads)
         with self._lock:
@@ -272,7 +278,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.workers) as pool:
         while (progress := run.worked_seconds() / (60 * args.minutes)) < 1:
             n_events = stages[min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)][0]
-            windows = sampler.batch(args.tokens, n_events)
+            windows = sampler.batch(args.tokens, n_events) + sampler.openings()
             run.learn(windows, learning_rate(progress), pool)
             if run.due("report", REPORT_SECONDS):
                 run.report(n_events)
