@@ -238,7 +238,8 @@ class PredictRequest(BaseModel):
         default="retry",
         description="What becomes of a variation that is silent or gets stuck, that is repeats one or two notes to its "
         "end: it is drawn again, at most twice, with another seed, or kept. Unless it is to be kept, one or two notes "
-        "that are all there is for four seconds, or two drums for eight, may not go on until another is heard.",
+        "that are all there is for four seconds, or two drums for eight if nothing is given to play beside, may not go "
+        "on until another is heard.",
     )
     velocity: Velocity = Field(
         default="auto",

@@ -108,7 +108,7 @@ class Sequence:
         last = prompt[prompt[:, 0] == self._current_ticks, 2]
         self._struck: set[int] = set(last.tolist())  # notes at the last onset
         self._n_twins = 0
-        self._steering = Steering(request.wishes, request.start_ticks)
+        self._steering = Steering(request.wishes, request.start_ticks, is_accompanied=len(request.controls) > 0)
         self._check_instruments()
         self._start, self._offset = 0, 0
         self.length, self.pending = 0, self.mode

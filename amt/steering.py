@@ -1,5 +1,6 @@
 """How a sequence is led to what is wished of it, from what has sounded so far."""
 
+import math
 from collections import deque
 from itertools import takewhile
 from typing import Final, NamedTuple
@@ -27,7 +28,7 @@ HANGING_SECONDS: Final = 4
 """So many notes over so long that are one and the same, or but two, are enough: small models never leave them."""
 
 BEAT_SECONDS: Final = 8
-"""Two different drums are a beat, and may go on for longer."""
+"""Two different drums are a beat and may go on for longer, and for ever beside given parts, as they do in music."""
 
 RESTRAINT = 2.0
 """Nats that a rest loses for each second that the music is behind, and gains for each that it is ahead."""
@@ -43,8 +44,10 @@ class Span(NamedTuple):
 class Steering:
     """Follows the new notes of one sequence."""
 
-    def __init__(self, wishes: Wishes, start_ticks: int) -> None:
+    def __init__(self, wishes: Wishes, start_ticks: int, *, is_accompanied: bool) -> None:
+        """`is_accompanied`: whether given parts sound beside the new notes."""
         self._wishes, self._start = wishes, start_ticks
+        self._beat_seconds = math.inf if is_accompanied else BEAT_SECONDS
         self._n_notes = 0
         self._ends: list[int] = []
         self._tail: deque[tuple[int, int]] = deque()
@@ -81,7 +84,7 @@ class Steering:
         for notes in (tail, same):
             keys = frozenset(key for _, key in notes)
             is_beat = len(keys) == 2 and min(keys) >= DRUMS * N_PITCHES
-            seconds = BEAT_SECONDS if is_beat else HANGING_SECONDS
+            seconds = self._beat_seconds if is_beat else HANGING_SECONDS
             if len(notes) >= HANGING_NOTES and notes[0][0] - notes[-1][0] >= seconds * TICKS_PER_SECOND:
                 return keys
         return frozenset()

@@ -3,19 +3,20 @@
 import numpy as np
 import pytest
 
+from amt import events as ev
 from amt.sequence import Request, Sequence
 from amt.steering import HANGING_NOTES
 from amt.vocab import DRUMS, DURATION, N_PITCHES, NOTE
 from amt.wishes import Wishes
 
-LED = Wishes(may_hang=False)
+LED, NOTHING = Wishes(may_hang=False), ev.empty()
 A, B, C = 60, 64, N_PITCHES + 60
 KICK, SNARE, HAT = (DRUMS * N_PITCHES + pitch for pitch in (36, 38, 42))
 
 
-def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30) -> list[int]:
+def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30, controls: ev.Events = NOTHING) -> list[int]:
     """What may not come after these notes, of what may come at all."""
-    sequence = Sequence(Request(end_ticks=10**6, wishes=wishes))
+    sequence = Sequence(Request(end_ticks=10**6, wishes=wishes, controls=controls))
     for index, key in enumerate(keys):
         sequence.append((step_ticks * index, DURATION.offset + 5, NOTE.offset + key))
     legal, wished = sequence.legal_notes, wishes.legal_notes
@@ -37,12 +38,19 @@ def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30) -> li
         ([*[KICK, KICK, SNARE] * 8, KICK], []),
         ([*[KICK, SNARE] * 20, HAT], []),
         ([KICK, *[SNARE] * 40], [SNARE]),
+        ([KICK, *[SNARE] * 20], [SNARE]),
         ([KICK, SNARE] * 13, []),
         ([A, KICK] * 13, [A, KICK]),
     ],
 )
 def test_one_or_two_notes_that_last_are_forbidden_until_others_are_heard(keys: list[int], expected: list[int]) -> None:
     assert forbidden(keys) == expected
+
+
+def test_two_drums_may_go_on_beside_given_parts() -> None:
+    controls = ev.as_controls(ev.from_notes([ev.Note(9_000, 50, 60, 0)]))
+    assert forbidden([KICK, SNARE] * 20, controls=controls) == []
+    assert forbidden([KICK] * 40, controls=controls) == [KICK]
 
 
 def test_a_fast_run_of_one_note_is_no_hang() -> None:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -41,6 +43,13 @@ def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     rounded = (x / steps).round() * steps
     expected = rounded.double() @ ((matrix / weight_steps).round() * weight_steps).double() + bias
     torch.testing.assert_close(linear(matrix, bias, torch.int8, CPU)(x), expected.float(), atol=1e-4, rtol=1e-4)
+
+
+@needs_int8
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="who else says what the CPU can?")
+def test_activations_have_all_steps_where_the_cpu_adds_up_in_32_bits() -> None:
+    has_vnni = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
+    assert activation_steps() == (127 if has_vnni else 63)
 
 
 @needs_int8

@@ -145,7 +145,7 @@ def test_wished_instruments_enter_beside_many_others(gpt2: GPT2) -> None:
 
 def test_groups_that_are_overdue_are_brought_in_from_the_start() -> None:
     wishes = Wishes(groups=(frozenset({4}),), balance=1.5, overdue_seconds=2.0)
-    biases = Steering(wishes, 700).biases(700)
+    biases = Steering(wishes, 700, is_accompanied=False).biases(700)
     assert biases is not None
     assert biases[4] == 3.0
 

@@ -180,8 +180,8 @@ def _moved(pairs: Tensor, down: int, right: int) -> Tensor:
 def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor, share: float = 1.0) -> Tensor:
     """By how many nats a head of a Hugging Face block misses: -log of its attention to all it should look at.
 
-    The mean over a window's queries that are guided, or a random share of them, and of that over windows. `hidden` is
-    the block's input, shape = (batch, n_tokens, width).
+    The mean over a window's queries that are guided, or a random share of them; shape = (batch,). `hidden` is the
+    block's input, shape = (batch, n_tokens, width).
     """
     attention = block.attn
     weight, bias = attention.c_attn.weight, attention.c_attn.bias
@@ -189,8 +189,7 @@ def astray(block: nn.Module, head: int, hidden: Tensor, guide: Tensor, share: fl
     columns = [slice(start, start + attention.head_dim) for start in starts]
     query, key = (block.ln_1(hidden) @ weight[:, part] + bias[part] for part in columns)
     query = query / math.sqrt(attention.head_dim)
-    missed = [_missed(*window, share) for window in zip(query, key, guide, strict=True)]
-    return torch.stack(missed).mean()
+    return torch.stack([_missed(*window, share) for window in zip(query, key, guide, strict=True)])
 
 
 def _missed(query: Tensor, key: Tensor, guide: Tensor, share: float) -> Tensor:

@@ -158,7 +158,7 @@ class TrainingModel(nn.Module):
         return self.slot.repeat(CONTEXT_TOKENS // EVENT_TOKENS + 1, 1)[:CONTEXT_TOKENS]
 
     def forward(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
-        """(Mean loss in nats of each slot, shape = (3,); mean nats by which the guided heads miss).
+        """(Mean loss in nats of each slot, shape = (3,); mean nats by which the guided heads miss, shape = (batch,)).
 
         Args:
             modes: mode tokens, shape = (batch,).
@@ -189,7 +189,7 @@ class TrainingModel(nn.Module):
         *,
         is_apart: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """(What comes out of the last block, mean nats by which the guided heads miss).
+        """(What comes out of the last block, mean nats by which the guided heads miss in each window).
 
         `tables`: the rows of each slot; `is_apart`: what a block is given counts as fixed.
         """
@@ -214,7 +214,7 @@ class TrainingModel(nn.Module):
             ]
             hidden = block(hidden)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        return hidden, torch.stack(missed).mean()
+        return hidden, torch.stack(missed).mean(0)
 
     def _loss(self, hidden: Tensor, table: Tensor, wanted: Tensor, slot: int) -> Tensor:
         """Cross-entropy over a slot's rows: in training all near or common ones, and a weighted sample of the rest."""

@@ -23,7 +23,7 @@ from amt.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
 from training.corpus import Piece, load
 from training.model import WIDTH, TrainingModel
 from training.muon import Muon
-from training.windows import Sampler, Window, held_out_windows
+from training.windows import OPENING_EVENTS, Sampler, Window, held_out_windows
 
 REPORT_SECONDS = 30
 SAVE_SECONDS = 240
@@ -134,8 +134,9 @@ class Run:
     def learn(self, windows: list[Window], scale: float, pool: Executor) -> None:
         """One step, at `scale` times the peak rates.
 
-        Each thread takes whole windows, a context's worth at a time: on a CPU that uses the cores better than to
-        split every operation among them, needs hardly any padding, and nobody waits for a core that others hold.
+        Each thread takes whole windows, a context's worth at a time, the short ones together: on a CPU that uses the
+        cores better than to split every operation among them, needs hardly any padding, and nobody waits for a core
+        that others hold.
         """
         parts: list[list[Window]] = []
         for window in sorted(windows, key=lambda window: -len(window.events)):
@@ -164,17 +165,17 @@ class Run:
         sum of the shares.
         """
         modes, events, targets = collate(windows, self._parameters[0].device)
-        # Windows that begin a context remain the most common.
+        lengths = torch.tensor([len(window.events) for window in windows], device=modes.device)
+        # Windows that begin a context remain the most common, and openings do nothing else.
         shifts = torch.randint(MAX_WINDOW_EVENTS - events.shape[1] + 1, modes.shape, device=modes.device)
-        shifts *= torch.rand(modes.shape, device=modes.device) < 0.7
+        shifts *= (torch.rand(modes.shape, device=modes.device) < 0.7) & (lengths > OPENING_EVENTS)
         with torch.autocast(modes.device.type, self._dtype, enabled=self._dtype is not torch.float32):
             if self._only_heads:
                 losses = torch.zeros(EVENT_TOKENS, device=modes.device)
                 astray = self._model.astray(modes, events, targets, shifts)
             else:
                 losses, astray = self._model(modes, events, targets, shifts)
-        n_here = sum(len(window.events) for window in windows)
-        shares = losses * targets.sum() / n_targets, astray * n_here / n_events
+        shares = losses * targets.sum() / n_targets, (astray * lengths).sum() / n_events
         loss = shares[0].sum() + self._guidance * shares[1]
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=self._only_heads)
         with self._lock:
@@ -226,7 +227,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--stages", default="85:0.4,170:0.2,341:0.4", help="events:share of the time, in turn")
     parser.add_argument("--layers", type=int, default=8)
     parser.add_argument("--width", type=int, default=WIDTH, help="narrower models lack some of the guided heads")
-    parser.add_argument("--tokens", type=int, default=8_192, help="per step, and up to a window more")
+    parser.add_argument("--tokens", type=int, default=8_192, help="per step, up to a window more, and openings")
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that share a step")
@@ -278,7 +279,7 @@ def main() -> None:
     with ThreadPoolExecutor(args.workers) as pool:
         while (progress := run.worked_seconds() / (60 * args.minutes)) < 1:
             n_events = stages[min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)][0]
-            windows = sampler.batch(args.tokens, n_events) + sampler.openings()
+            windows = sampler.batch(args.tokens, n_events) + sampler.openings(n_events)
             run.learn(windows, learning_rate(progress), pool)
             if run.due("report", REPORT_SECONDS):
                 run.report(n_events)

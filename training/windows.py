@@ -15,7 +15,7 @@ FROM_START = 0.2
 """Share of windows that begin where their piece begins: generation always does."""
 
 ANTICIPATED = 0.75
-"""Share of windows with controls, however many instruments play: what is made of nothing then has as many as music."""
+"""Share of full windows with controls, however many instruments play: what comes from nothing has as many as music."""
 
 ONLY_ONE = 0.5
 """Share of windows that give one instrument and no more, of those that give whole ones: a melody to play along with."""
@@ -139,9 +139,9 @@ class Sampler:
             windows.append(self.window(n_events))
         return windows
 
-    def openings(self) -> list[Window]:
-        """Short windows without controls."""
-        return [self.window(OPENING_EVENTS, anticipated=0.0) for _ in range(OPENINGS)]
+    def openings(self, n_events: int) -> list[Window]:
+        """How windows of so many events without controls begin."""
+        return [cut(*self.window(n_events, anticipated=0.0), OPENING_EVENTS) for _ in range(OPENINGS)]
 
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:
