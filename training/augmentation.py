@@ -16,8 +16,14 @@ FAMILY = 8
 LOWEST_SHIFT, HIGHEST_SHIFT = -5, 6
 """Transpositions, in semitones."""
 
-LONGEST_LOOP = 4
-"""Events that a stuck passage repeats."""
+LOOP_MOMENTS = 4
+"""At most so many onsets, with all that begins at each, are what music hangs on."""
+
+HANG_TIMES = (4, 32)
+"""From the least to the most often that it plays them again."""
+
+LONGEST_HANG_EVENTS, LONGEST_HANG_TICKS = 128, 3_000
+"""A hang keeps to both."""
 
 PHRASE_EVENTS = (6, 64)
 """From the shortest to the longest phrase that comes back."""
@@ -97,28 +103,31 @@ class Augmentation:
         later = onsets[onsets >= first + length]
         if not len(later):
             return notes
-        end, times = int(later[0]), int(rng.integers(1, MOST_REPEATS + 1))
-        period = int(notes[end, 0] - notes[first, 0])
-        copies = [ev.translate(notes[first:end], period * k) for k in range(1, times + 1)]
-        return np.concatenate([notes[:end], *copies, ev.translate(notes[end:], period * times)])
+        return _again(notes, first, int(later[0]), int(rng.integers(1, MOST_REPEATS + 1)))
 
-    def stick(self, events: ev.Events) -> tuple[ev.Events, NDArray[np.bool_]]:
-        """Let the music hang somewhere: its last events again and again, before it goes on later.
+    def stick(self, notes: ev.Events) -> tuple[ev.Events, int, int]:
+        """Let the music hang somewhere: its last chords again and again, in their rhythm, before it goes on later.
 
-        What the model generates sometimes hangs like that, which no piece does; this shows it the way out.
+        What the model generates hangs like that far more often than any piece does; this shows it the way out.
 
         Returns:
-            (the events, which of them are the hang and so nothing to learn).
+            (the notes, the tick at which the hang begins, the tick before which it ends: it is nothing to learn).
         """
         rng = self._rng
-        at = int(rng.integers(1, len(events) + 1))
-        loop = ev.unpad(events[max(at - int(rng.integers(1, LONGEST_LOOP + 1)), 0) : at])
-        if not len(loop):
-            return events, np.zeros(len(events), dtype=bool)
-        n_hanging, apart_ticks = int(rng.integers(4, 33)), int(rng.integers(0, 16))
-        hang = np.resize(loop, (n_hanging, 3))
-        hang[:, 0] = events[at - 1, 0] + apart_ticks * np.arange(1, n_hanging + 1)
-        rest = ev.translate(events[at:], apart_ticks * n_hanging)
-        hanging = np.zeros(len(events) + n_hanging, dtype=bool)
-        hanging[at : at + n_hanging] = True
-        return np.concatenate([events[:at], hang, rest]), hanging
+        onsets = np.flatnonzero(np.diff(notes[:, 0], prepend=-1))
+        if len(onsets) < 2:
+            return notes, 0, 0
+        last = int(rng.integers(1, len(onsets)))
+        first, end = int(onsets[max(last - int(rng.integers(1, LOOP_MOMENTS + 1)), 0)]), int(onsets[last])
+        period = int(notes[end, 0] - notes[first, 0])
+        times = round(math.exp(rng.uniform(*map(math.log, HANG_TIMES))))
+        times = min(times, LONGEST_HANG_EVENTS // (end - first), LONGEST_HANG_TICKS // period)
+        begin = int(notes[end, 0])
+        return _again(notes, first, end, times), begin, begin + period * times
+
+
+def _again(notes: ev.Events, first: int, end: int, times: int) -> ev.Events:
+    """The notes from the first one up to the end so many times more, at once, and all that follows later."""
+    period = int(notes[end, 0] - notes[first, 0])
+    copies = [ev.translate(notes[first:end], period * k) for k in range(1, times + 1)]
+    return np.concatenate([notes[:end], *copies, ev.translate(notes[end:], period * times)])

@@ -30,7 +30,7 @@ What a piece is to be, when it comes from nothing, is decided there, and a step 
 drums alone came twice as often as they had been seen.
 """
 
-STUCK = 0.15
+STUCK = 0.4
 """Share of the other windows in which the music hangs for a while, see `Augmentation.stick`."""
 
 
@@ -104,12 +104,13 @@ class Sampler:
             notes = self.augmentation.repeat(notes)
         lead = int(rng.integers(0, n_events // 2)) if start > 0 else 0
         mode, events = ANTICIPATE, self._anticipated(notes) if rng.random() < anticipated else ev.empty()
-        if not len(events):
-            mode, events = AUTOREGRESS, ev.pad(notes)
         targets = ~ev.is_control(events)
-        if mode == AUTOREGRESS and rng.random() < STUCK:
-            events, hanging = self.augmentation.stick(events)
-            targets = ~hanging
+        if not len(events):
+            begin, end = 0, 0
+            if rng.random() < STUCK:
+                notes, begin, end = self.augmentation.stick(notes)
+            mode, events = AUTOREGRESS, ev.pad(notes)
+            targets = (events[:, 0] < begin) | (events[:, 0] >= end)
         lead = min(lead, max(len(events) - shortest, 0))
         window = cut(mode, events[lead:], targets[lead:], n_events)
         return window if window.targets.any() else self.window(n_events, anticipated)
@@ -140,8 +141,13 @@ class Sampler:
         return windows
 
     def openings(self, n_events: int) -> list[Window]:
-        """How windows of so many events without controls begin."""
-        return [cut(*self.window(n_events, anticipated=0.0), OPENING_EVENTS) for _ in range(OPENINGS)]
+        """How windows of so many events without controls begin; those in the midst of a hang teach nothing."""
+        openings: list[Window] = []
+        while len(openings) < OPENINGS:
+            opening = cut(*self.window(n_events, anticipated=0.0), OPENING_EVENTS)
+            if opening.targets.any():
+                openings.append(opening)
+        return openings
 
 
 def _normalised(weights: Sequence[float]) -> np.ndarray:
