@@ -7,16 +7,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from amt.errors import AMTError, ModelUnavailableError
-from composing import Narrator, compose, present
-from embedding import describe, prepare
-from jobs import Embed, Generation
-from schemas import Metadata, PredictRequest, PredictResponse
 from serving.batching import BatchingAPI, Report, UpdateEncoder
-from serving.settings import Settings
 from serving.telemetry import start_tracing
+from tasks import embed, music
+from tasks.schemas import Metadata, PredictRequest, PredictResponse
+from worker.jobs import EmbedJob, GenerateJob
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
-    from runner import Runner
+    from worker.runner import Runner
 
 TORCH_SAYS_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
 
@@ -34,9 +32,11 @@ class AnticipatoryAPI(BatchingAPI):
 
     _runner: "Runner"
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, checkpoints: Mapping[str, str], default_model: str, device: str, dtype: str) -> None:
+        """Take what `ModelStore` does, and which model requests get that name none."""
         super().__init__(api_path="/predict")
-        self.settings = settings
+        self._checkpoints, self._default_model = checkpoints, default_model
+        self._device_name, self._dtype_name = device, dtype
 
     def rows(self, request: PredictRequest) -> int:
         """Each variation is a sequence of its own."""
@@ -44,24 +44,24 @@ class AnticipatoryAPI(BatchingAPI):
 
     def decode_request(
         self, request: PredictRequest, info: Mapping[str, Any], headers: Mapping[str, str], *, streams: bool
-    ) -> Generation | Embed:
+    ) -> GenerateJob | EmbedJob:
         """What the worker has to do. Raises an `AMTError` if the MIDI cannot be used."""
         size = request.model_size or info["default_size"]
         if request.task == "embed":
-            return prepare(request, size, headers, streams=streams)
-        return compose(request, size, headers, streams=streams)
+            return embed.decode_request(request, size, headers, streams=streams)
+        return music.decode_request(request, size, headers, streams=streams)
 
-    def update_encoder(self, request: PredictRequest, work: Generation) -> UpdateEncoder:
+    def update_encoder(self, request: PredictRequest, job: GenerateJob) -> UpdateEncoder:
         """What tells the caller of a stream of progress."""
-        return Narrator(request, work)
+        return music.StreamEncoder(request, job)
 
     def encode_response(
-        self, request: PredictRequest, work: Any, result: Any, info: Mapping[str, Any], report: Report
+        self, request: PredictRequest, job: Any, result: Any, info: Mapping[str, Any], report: Report
     ) -> PredictResponse:
         """What the worker made, as the wire wants it."""
         metadata = Metadata(
-            model_size=work.group,
-            model_id=info["sizes"][work.group]["checkpoint"],
+            model_size=job.group,
+            model_id=info["sizes"][job.group]["checkpoint"],
             device=info["device"],
             client_job_id=request.client_job_id,
             trace_id=report.trace_id,
@@ -70,8 +70,8 @@ class AnticipatoryAPI(BatchingAPI):
             compute_seconds=report.compute_seconds,
         )
         if request.task == "embed":
-            return describe(request, work, result, metadata)
-        return present(request, work, result, metadata)
+            return embed.encode_response(request, job, result, metadata)
+        return music.encode_response(request, job, result, metadata)
 
     def explain(self, error: Exception) -> tuple[int, str]:
         """Domain errors are the caller's, but for models that cannot be had; memory may be there later."""
@@ -94,10 +94,10 @@ class AnticipatoryAPI(BatchingAPI):
             ValueError: there is no such device.
         """
         from models import ModelStore
-        from runner import Runner
+        from worker.runner import Runner
 
-        models = ModelStore(self.settings.checkpoints, self.settings.device, self.settings.dtype)
-        self._runner = Runner(models, self.settings.default_model, start_tracing("anticipatory"), self.explain)
+        models = ModelStore(self._checkpoints, self._device_name, self._dtype_name)
+        self._runner = Runner(models, self._default_model, start_tracing("anticipatory"), self.explain)
 
     @property
     def runner(self) -> "Runner":

@@ -24,8 +24,8 @@ import json
 import os
 import random
 import re
+import runpy
 import ssl
-import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -654,7 +654,5 @@ class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGene
         await self.aclose()
 
 
-if __name__ == "__main__":
-    from commands import main
-
-    sys.exit(main())
+if __name__ == "__main__":  # without an import, which would make a circle
+    runpy.run_path(str(Path(__file__).with_name("commands.py")), run_name="__main__")

@@ -267,3 +267,7 @@ class _StatusLine:
         self._done.set()
         if self._thread.is_alive():
             self._thread.join()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

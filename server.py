@@ -9,46 +9,79 @@ if __name__ == "__main__":  # before the imports that take their time; uvicorn h
 
 import logging
 import os
-import tomllib
-from pathlib import Path
+from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import AnticipatoryAPI
-from schemas import EXAMPLES, ErrorResponse
-from serving.http import Documentation
+from serving.limits import Limits
+from serving.process import LOG_FORMAT
 from serving.server import Server
-from serving.settings import Settings
-from serving.worker import LOG_FORMAT
+from tasks.documentation import DOCUMENTATION
+from tasks.fields import ModelSize
 
-DOCUMENTATION = Documentation(
-    title="Anticipatory Music Transformer",
-    version=tomllib.loads((Path(__file__).parent / "pyproject.toml").read_text())["project"]["version"],
-    description="""Make music from nothing, go on from a MIDI file, or describe one by a vector: `task` says which.
-The fields of all tasks are below; choose an example to try each.""",
-    stream_description="""The same request, answered with server-sent events while it is worked on:
 
-- `note`, for each note of generate and continue as it is decided: `variation`, `onset` and `duration` in seconds from
-  the start of the piece, `pitch`, `instrument` (General MIDI program, 128 for drums), `velocity`
-- `progress`: `seconds` of new music decided, on average over the variations, of `total_seconds`; `events` decided so
-  far, rests included
-- `result`, last: the JSON that the route without /stream answers with
-- `error`, last: `status` and `detail`, when something goes wrong after the first event; before, the answer has
-  the status itself""",
-    errors={
-        400: "The body is not JSON that can be read.",
-        401: "The service asks for a key, in the header X-API-Key.",
-        413: "The body is larger than the service accepts.",
-        422: "A field is missing, unknown or out of range, or the MIDI cannot be used; the detail says why.",
-        429: "Too many requests wait already; Retry-After says when to try again.",
-        500: "The service failed, and its log says how.",
-        503: "The service is starting, restarting or stopping, or there is no memory for the request, or the model "
-        "cannot be loaded; the detail says what to do, and Retry-After, if it is there, when to try again.",
-        504: "The request took longer than the service's time limit.",
-    },
-    error_model=ErrorResponse,
-    examples=EXAMPLES,
-)
+class Settings(BaseSettings):
+    """What the operator may set, by flags or by environment (`ANTICIPATORY_*`); flags win."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ANTICIPATORY_",
+        cli_prog_name="server.py",
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        protected_namespaces=(),
+        frozen=True,
+    )
+
+    host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(2011, ge=1024, le=65535, description="port to listen on")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; ROCm presents as cuda")
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+        "auto",
+        description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on x86 CPUs",
+    )
+    default_model: Literal["auto"] | ModelSize = Field(
+        "auto", description="size for requests that name none; auto is small if it can be had at start, else tiny"
+    )
+    model_tiny: str = Field("weights/tiny", description="folder or hub repository (repo@revision) of size tiny")
+    model_small: str = Field("stanford-crfm/music-small-800k", description="likewise for size small")
+    model_medium: str = Field("stanford-crfm/music-medium-800k", description="likewise for size medium")
+    model_large: str = Field("stanford-crfm/music-large-800k", description="likewise for size large")
+    timeout: float = Field(300, gt=0, description="seconds that a request may take, waiting included")
+    max_payload_bytes: int = Field(8 * 2**20, gt=0, description="largest request body")
+    max_batch: int = Field(32, ge=5, description="sequences decoded together; each variation is one")
+    max_waiting: int = Field(64, ge=0, description="requests that may wait for a place; more are refused with 429")
+    step_timeout: float = Field(
+        120, gt=0, description="seconds without a sign of life after which a worker is replaced"
+    )
+    drain_timeout: float = Field(30, ge=0, description="seconds that running requests get when the service is stopped")
+    public_metrics: bool = Field(False, description="whether /metrics needs no key")
+
+    @property
+    def checkpoints(self) -> dict[str, str]:
+        """Where each model comes from, by name."""
+        return {
+            "tiny": self.model_tiny,
+            "small": self.model_small,
+            "medium": self.model_medium,
+            "large": self.model_large,
+        }
+
+    @property
+    def limits(self) -> Limits:
+        """What bounds the service."""
+        return Limits(
+            host=self.host,
+            port=self.port,
+            timeout_seconds=self.timeout,
+            max_payload_bytes=self.max_payload_bytes,
+            max_batch=self.max_batch,
+            max_waiting=self.max_waiting,
+            step_timeout_seconds=self.step_timeout,
+            drain_seconds=self.drain_timeout,
+            public_metrics=self.public_metrics,
+        )
 
 
 def main() -> None:
@@ -59,7 +92,8 @@ def main() -> None:
     except ValidationError as error:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         sys.exit(f"invalid settings: {problems}. See python server.py --help")
-    Server(AnticipatoryAPI(settings), settings, DOCUMENTATION, os.environ.get("LIT_SERVER_API_KEY")).run()
+    api = AnticipatoryAPI(settings.checkpoints, settings.default_model, settings.device, settings.dtype)
+    Server(api, settings.limits, DOCUMENTATION, os.environ.get("LIT_SERVER_API_KEY")).run()
 
 
 if __name__ == "__main__":

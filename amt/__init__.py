@@ -1,1 +1,1 @@
-"""Anticipatory Music Transformer: the music and the model. Knows nothing of HTTP."""
+"""Read, decode and embed music with an Anticipatory Music Transformer. Knows nothing of HTTP."""

@@ -1,4 +1,4 @@
-"""Windows as vectors: hidden states of their events, pooled."""
+"""Embed windows: hidden states of their events, pooled."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from amt.errors import LayerError
-from amt.excerpt import Pooling, Vectors, Window
-from amt.gpt2 import GPT2
-from amt.vocab import AUTOREGRESS
+from amt.gpt2.network import GPT2
+from amt.pooling import Pooling, Vectors
+from amt.tokens.vocab import AUTOREGRESS
+from amt.tokens.windows import Window
 
 
 def find_depth(model: GPT2, layer: int) -> int:
-    """After how many blocks a layer's hidden state is taken.
+    """Return after how many blocks a layer's hidden state is taken.
 
     Args:
         model: whose layers to count.
@@ -22,7 +23,7 @@ def find_depth(model: GPT2, layer: int) -> int:
     Raises:
         LayerError: the model has no such layer.
     """
-    n_states = len(model.layers) + 1
+    n_states = len(model.blocks) + 1
     if not -n_states <= layer < n_states:
         raise LayerError(f"embed_layer must be in range {-n_states}..{n_states - 1} for this model, got {layer}")
     return layer % n_states
@@ -30,7 +31,7 @@ def find_depth(model: GPT2, layer: int) -> int:
 
 @torch.inference_mode()
 def embed(model: GPT2, windows: Sequence[Window], layer: int, pooling: Pooling = "mean") -> list[Vectors]:
-    """Hidden states of each window's event tokens, computed as one batch.
+    """Compute the hidden states of each window's event tokens, as one batch, and pool them.
 
     Returns:
         for each window an array of shape (1, width), or (num_tokens, width) without pooling.
@@ -53,7 +54,7 @@ def embed(model: GPT2, windows: Sequence[Window], layer: int, pooling: Pooling =
 
 
 def _pool(hidden: Tensor, lengths: Tensor, pooling: Pooling) -> Tensor:
-    """One vector of the first `lengths` tokens of each row; shape = (n_rows, width), float32.
+    """Return one vector of the first `lengths` tokens of each row; shape = (n_rows, width), float32.
 
     Args:
         hidden: shape = (n_rows, n_tokens, width).

@@ -7,7 +7,7 @@ AMTError
 ├── ExcerptError         a piece cannot be embedded as asked
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── InstrumentError      there is no instrument of that name or number
-├── WishError            what is wished of the music contradicts itself
+├── ConstraintError            what is wished of the music contradicts itself
 ├── LayerError           the model has no such layer
 ├── CheckpointError      a model's files do not describe a model we can run
 └── ModelUnavailableError  a model cannot be loaded now; a later try may succeed
@@ -42,7 +42,7 @@ class InstrumentError(AMTError, ValueError):
     """There is no instrument of that name or number; the message names the nearest."""
 
 
-class WishError(AMTError, ValueError):
+class ConstraintError(AMTError, ValueError):
     """What is wished of the music contradicts itself; the message says how."""
 
 

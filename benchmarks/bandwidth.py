@@ -4,8 +4,8 @@ import time
 
 import torch
 
-from amt.gpt2 import GPT2
-from amt.vocab import CONTEXT_TOKENS, SLOTS
+from amt.gpt2.network import GPT2
+from amt.tokens.vocab import CONTEXT_TOKENS, SLOTS
 
 READ_BYTES = 1 << 29
 REPEATS = 8
@@ -27,7 +27,7 @@ def bytes_per_second(device: torch.device) -> float:
 def step_bytes(model: GPT2, dtype: torch.dtype, n_rows: int, n_tokens: float) -> float:
     """What the three passes of a step read: every matrix, each slot's outputs, and keys and values of each row."""
     width = model.n_heads * model.head_width
-    body = 12 * width * width * len(model.layers)
+    body = 12 * width * width * len(model.blocks)
     weights = len(SLOTS) * body + width * sum(slot.size for slot in SLOTS)
     cached = len(SLOTS) * n_rows * model.row_bytes * n_tokens / CONTEXT_TOKENS
     return WEIGHT_BYTES[dtype] * weights + cached

@@ -25,17 +25,20 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, GPT2Config, GPT2LMHeadModel
 
-from amt import events as ev
-from amt.checkpoint import read_config, read_weights
-from amt.engine import Engine
-from amt.gpt2 import GPT2
-from amt.linear import HAS_INT8_KERNEL, arithmetic_dtype
-from amt.sequence import HOP_EVENTS, MAX_HISTORY_EVENTS, Request
-from amt.vocab import AUTOREGRESS, EVENT_TOKENS, ONSET, SLOTS, VOCAB_SIZE, Slot
-from amt.wishes import Sampling, in_every_slot
+from amt.decoding.engine import Engine
+from amt.decoding.model import build_model, load_config
+from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.decoding.window import HOP_EVENTS, MAX_HISTORY_EVENTS
+from amt.gpt2.checkpoint import read_weights
+from amt.gpt2.device import find_device, find_dtype
+from amt.gpt2.linear import HAS_INT8_KERNEL, arithmetic_dtype
+from amt.gpt2.network import GPT2
+from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import AUTOREGRESS, EVENT_TOKENS, ONSET, SLOTS, VOCAB_SIZE, Slot
 from benchmarks.bandwidth import bytes_per_second, step_bytes
 from benchmarks.precision import perplexities
-from models import find_device, find_dtype
 
 PIECE_EVENTS = 164
 """20 s of music, as our tiny model and others make it."""
@@ -64,7 +67,7 @@ def random_small(folder: Path) -> Path:
 def history(n_events: int) -> ev.Events:
     """A dense prompt, so that windows are full of events and not of time."""
     rng = np.random.default_rng(0)
-    return ev.from_notes(ev.Note(MEAN_STEP_TICKS * i, 20, int(rng.integers(40, 80)), i % 4) for i in range(n_events))
+    return ev.from_notes(Note(MEAN_STEP_TICKS * i, 20, int(rng.integers(40, 80)), i % 4) for i in range(n_events))
 
 
 def context(n_events: int) -> list[int]:
@@ -105,7 +108,7 @@ def begun(model: GPT2, n_rows: int, n_prompt: int) -> Engine:
     engine, prompt = Engine(model), history(n_prompt)
     start = int(prompt[-1, 0]) if n_prompt else 0
     for row in range(n_rows):
-        engine.add(Request(end_ticks=10**9, start_ticks=start, prompt=prompt, seed=row))
+        engine.add(DecodeRequest(end_ticks=10**9, start_ticks=start, prompt=prompt, seed=row))
     if n_prompt:
         engine.step()
     return engine
@@ -140,9 +143,10 @@ def largest_gap(fast: GPT2, slow: GPT2LMHeadModel) -> float:
     """
     engine = Engine(fast)
     prompts = history(50), history(7)
-    greedy = in_every_slot(Sampling(temperature=0.0))
+    greedy = in_every_slot(SamplingParams(temperature=0.0))
     sequences = [
-        engine.add(Request(10**9, start_ticks=int(prompt[-1, 0]), prompt=prompt, sampling=greedy)) for prompt in prompts
+        engine.add(DecodeRequest(10**9, start_ticks=int(prompt[-1, 0]), prompt=prompt, sampling=greedy))
+        for prompt in prompts
     ]
     step(engine, PARITY_EVENTS)
     gap = 0.0
@@ -196,7 +200,7 @@ def main() -> None:
     quality = perplexities(args.corpus, args.windows, precisions(device), device) if args.corpus else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.model or random_small(Path(temporary))
-        config, weights = read_config(folder), read_weights(folder)
+        config, weights = load_config(folder), read_weights(folder)
         dtype = arithmetic_dtype(find_dtype("auto", device), device)
         slow = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval().to(device)
     bandwidth = bytes_per_second(device)
@@ -221,7 +225,7 @@ def main() -> None:
           "of bandwidth | perplexity of tiny |\n" + "|---" * 10 + "|")  # fmt: skip
     run["ours"], facts = [], []
     for dtype in precisions(device):
-        fast = GPT2(config, weights, dtype, device)
+        fast = build_model(config, weights, dtype, device)
         gap = largest_gap(fast, slow)
         step(begun(fast, 1, 0), 1)
         first = milliseconds(lambda fast=fast: step(begun(fast, 1, 0), 1), device)  # type: ignore[misc]

@@ -18,14 +18,13 @@ from typing import Any
 import httpx
 import torch
 
-from amt import midi, smf
-from amt.checkpoint import read_config, read_weights
+from amt.decoding.model import load_model
 from amt.embedding import embed
 from amt.errors import MidiError
-from amt.excerpt import Window, take_excerpt
-from amt.gpt2 import GPT2
+from amt.gpt2.device import find_device, find_dtype
+from amt.midi import codec, smf
+from amt.tokens.windows import Window, take_excerpt
 from benchmarks.running import PROJECT, service
-from models import find_device, find_dtype
 
 LAYER = -3
 UNDER_WAY = 2
@@ -40,7 +39,7 @@ def nearest_in_size(folder: Path, n_bytes: int, count: int) -> list[Path]:
         if len(chosen) == count:
             break
         try:
-            take_excerpt(midi.read_notes(path.read_bytes()))
+            take_excerpt(codec.read_notes(path.read_bytes()))
         except MidiError:
             continue
         chosen.append(path)
@@ -80,14 +79,14 @@ def parts(files: list[bytes], device_name: str, n_forwarded: int) -> list[tuple[
     """(what, milliseconds a file) of what the service does, each alone; the model for the first few files only."""
     device = find_device(device_name)
     folder = PROJECT / "weights/tiny"
-    gpt2 = GPT2(read_config(folder), read_weights(folder), find_dtype("auto", device), device)
-    notes = [midi.read_notes(data) for data in files]
+    gpt2 = load_model(folder, find_dtype("auto", device), device)
+    notes = [codec.read_notes(data) for data in files]
     windows: list[Window] = [take_excerpt(each).windows[0] for each in notes]
     vectors = [embed(gpt2, [window], LAYER)[0][0].tolist() for window in windows[:2]]
     few = windows[:n_forwarded]
     measured = {
         "bytes to messages": (len(files), lambda: [smf.read(data) for data in files]),
-        "messages to notes": (len(files), lambda: [midi.read_notes(data) for data in files]),
+        "messages to notes": (len(files), lambda: [codec.read_notes(data) for data in files]),
         "notes to tokens": (len(files), lambda: [take_excerpt(each) for each in notes]),
         "the model": (len(few), lambda: [embed(gpt2, [window], LAYER) for window in few]),
         "vectors to JSON": (len(files), lambda: [json.dumps(vectors[0]) for _ in files]),
@@ -109,7 +108,7 @@ def main() -> None:
     paths = nearest_in_size(args.folder, round(1e3 * args.kilobytes), args.files)
     files = [path.read_bytes() for path in paths]
     sizes = sorted(map(len, files))
-    tokens = sum(take_excerpt(midi.read_notes(data)).num_tokens for data in files) / len(files)
+    tokens = sum(take_excerpt(codec.read_notes(data)).num_tokens for data in files) / len(files)
     print(f"{len(files)} files of {sizes[0] / 1e3:.0f} to {sizes[-1] / 1e3:.0f} kB, {tokens:.0f} tokens each")
     print(f"on average; {torch.get_num_threads()} threads\n")
     print("| through the service | files/s |\n|---|---|")

@@ -117,9 +117,9 @@ def kill(running: Running, clients: Clients, after: int) -> float:
     return time.perf_counter() - start
 
 
-def still_there(processes: list[int], patience_seconds: float = 5) -> list[str]:
+def still_there(processes: list[int], poll_timeout: float = 5) -> list[str]:
     """The command lines of those that have not ended; Python's resource tracker outlives its parent by a moment."""
-    deadline = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + poll_timeout
     while True:
         # One that has ended has no command line, even if nobody has asked for its status yet.
         lines = [path.read_bytes().replace(b"\0", b" ").decode() for path in map(_command, processes) if path.exists()]

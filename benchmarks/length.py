@@ -13,14 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from amt.checkpoint import read_config, read_weights
-from amt.engine import Engine
-from amt.gpt2 import GPT2
-from amt.sequence import Request
-from amt.vocab import TICKS_PER_SECOND
-from amt.wishes import Wishes
+from amt.decoding.constraints import Constraints
+from amt.decoding.engine import Engine
+from amt.decoding.model import load_model
+from amt.decoding.request import DecodeRequest
+from amt.gpt2.device import find_device, find_dtype
+from amt.gpt2.network import GPT2
+from amt.midi.notes import TICKS_PER_SECOND
 from benchmarks.decode import random_small
-from models import find_device, find_dtype
 
 SECONDS, STEP_SECONDS = 180, 10
 TINY = Path(__file__).parent.parent / "weights/tiny"
@@ -29,7 +29,7 @@ TINY = Path(__file__).parent.parent / "weights/tiny"
 def milliseconds_per_event(model: GPT2) -> list[float]:
     """In each ten seconds of a piece."""
     engine = Engine(model)
-    sequence = engine.add(Request(end_ticks=SECONDS * TICKS_PER_SECOND, wishes=Wishes(density=8)))
+    sequence = engine.add(DecodeRequest(end_ticks=SECONDS * TICKS_PER_SECOND, constraints=Constraints(density=8)))
     times = np.zeros(SECONDS // STEP_SECONDS)
     counts = np.zeros(len(times))
     while not engine.is_idle:
@@ -60,7 +60,7 @@ def main() -> None:
         print(f"| ms per event, seconds of music | {' | '.join(map(str, range(10, SECONDS + 1, STEP_SECONDS)))} |")
         print("|---" * (1 + SECONDS // STEP_SECONDS) + "|")
         for name, folder in folders.items():
-            model = GPT2(read_config(folder), read_weights(folder), dtype, device)
+            model = load_model(folder, dtype, device)
             curves[name] = milliseconds_per_event(model)
             print(f"| {name} | {' | '.join(f'{each:.1f}' for each in curves[name])} |", flush=True)
     if args.json:

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from amt import events as ev
-from amt.checkpoint import read_config, read_weights
-from amt.gpt2 import GPT2, Cache, rounded_up
-from amt.linear import HAS_INT8_KERNEL
-from amt.sequence import HOP_EVENTS, MAX_HISTORY_EVENTS
-from amt.vocab import MAX_WINDOW_EVENTS, SLOTS
+from amt.decoding.model import build_model, load_config, load_model
+from amt.decoding.window import HOP_EVENTS, MAX_HISTORY_EVENTS
+from amt.gpt2.checkpoint import read_weights
+from amt.gpt2.linear import HAS_INT8_KERNEL
+from amt.gpt2.network import GPT2, rounded_length
+from amt.tokens import events as ev
+from amt.tokens.vocab import MAX_WINDOW_EVENTS, SLOTS
 from training.corpus import Piece, load
 from training.windows import Window, autoregressive, held_out_windows
 
@@ -37,9 +38,11 @@ def nats(model: GPT2, window: Window) -> Tensor:
     """Nats of each event; shape = (n_events,)."""
     events = torch.from_numpy(window.events).to(model.device)
     tokens = torch.cat([torch.tensor([window.mode], device=model.device), events.flatten()[:-1]])
-    hidden = model.hidden_states(tokens[None], len(model.layers))[0].unflatten(0, (-1, len(SLOTS)))
+    hidden = model.hidden_states(tokens[None], len(model.blocks))[0].unflatten(0, (-1, len(SLOTS)))
     losses = [
-        F.cross_entropy(model.logits(hidden[:, index], slot), events[:, index] - slot.offset, reduction="none")
+        F.cross_entropy(
+            model.logits(hidden[:, index], SLOTS.index(slot)), events[:, index] - slot.offset, reduction="none"
+        )
         for index, slot in enumerate(SLOTS)
     ]
     return torch.stack(losses).sum(0)
@@ -53,12 +56,12 @@ def decoded_nats(model: GPT2, windows: Sequence[Window]) -> list[Tensor]:
     events[:] = torch.tensor([slot.offset for slot in SLOTS])
     for row, window in enumerate(windows):
         events[row, : len(window.events)] = torch.from_numpy(window.events)
-    cache = Cache(model)
+    cache = model.new_cache()
     cache.reserve(len(windows))
     tokens = torch.tensor([window.mode for window in windows], device=model.device)
     losses = torch.zeros(events.shape[:2], device=model.device)
     for end, (event, (index, slot)) in enumerate(product(range(events.shape[1]), enumerate(SLOTS))):
-        logits = model.logits(model.decode(tokens, end, rounded_up(end + 1), cache), slot)
+        logits = model.logits(model.decode(tokens, end, rounded_length(end + 1), cache), SLOTS.index(slot))
         tokens = events[:, event, index]
         losses[:, event] += F.cross_entropy(logits, tokens - slot.offset, reduction="none")
     return [row[:length] for row, length in zip(losses, lengths, strict=True)]
@@ -75,10 +78,10 @@ def perplexities(
 ) -> dict[torch.dtype, float]:
     """Of tiny in each precision, collections weighted evenly."""
     collections = [held_out_windows(pieces, MAX_WINDOW_EVENTS, n_windows) for pieces in held_out(corpus)]
-    config, weights = read_config(TINY), read_weights(TINY)
+    config, weights = load_config(TINY), read_weights(TINY)
     found = {}
     for dtype in dtypes:
-        model = GPT2(config, weights, dtype, device)
+        model = build_model(config, weights, dtype, device)
         means = torch.stack([each.mean() for each in decoded_nats(model, list(chain(*collections)))])
         by_collection = means.split([len(windows) for windows in collections])
         found[dtype] = math.exp(torch.stack([each.mean() for each in by_collection]).mean())
@@ -118,7 +121,7 @@ def main() -> None:
     print("| precision | perplexity per event |\n|---|---|")
     for dtype, perplexity in perplexities(args.corpus, args.windows, dtypes, device).items():
         print(f"| {str(dtype).removeprefix('torch.')} | {perplexity:.2f} |", flush=True)
-    model = GPT2(read_config(TINY), read_weights(TINY), torch.float32, device)
+    model = load_model(TINY, torch.float32, device)
     means = np.array([hop_and_exact(model, pieces, args.hops) for pieces in held_out(args.corpus)])
     hopping, exact = np.exp(np.nanmean(means, axis=0))
     print("\n| window | perplexity per event, past a full one |\n|---|---|")

@@ -1,1 +1,1 @@
-"""LitServe, HTTP, telemetry and settings. Knows nothing of music."""
+"""Serve an API over HTTP with LitServe: requests, scheduling, telemetry. Knows nothing of music."""

@@ -14,8 +14,8 @@ UpdateEncoder: TypeAlias = Callable[[Any], Iterator[tuple[str, dict[str, Any]]]]
 """An update -> (name, data) of the events that it stands for."""
 
 
-class Work(Protocol):
-    """One request's work, as the worker gets it; it can be pickled."""
+class Job(Protocol):
+    """One request's job, as the worker gets it; it can be pickled."""
 
     @property
     def group(self) -> str:
@@ -40,10 +40,10 @@ class BatchRunner(Protocol):
     """What runs in the worker. Its only loop calls all of these; errors of one work must not reach another."""
 
     @property
-    def patience_seconds(self) -> float:
+    def poll_timeout(self) -> float:
         """How long the loop may wait for messages before the next step: 0 while there is work."""
 
-    def add(self, uid: int, work: Any) -> None:
+    def add(self, uid: int, job: Any) -> None:
         """Let work join; its group is loaded."""
 
     def cancel(self, uid: int) -> None:
@@ -75,16 +75,16 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
     @abstractmethod
     def decode_request(
         self, request: Any, info: Mapping[str, Any], headers: Mapping[str, str], *, streams: bool
-    ) -> Work:
+    ) -> Job:
         """The request as work; raises what `explain` explains. `info` is the worker's."""
 
     @abstractmethod
-    def update_encoder(self, request: Any, work: Any) -> UpdateEncoder:
-        """What turns the updates of one work, in their order, into events; it may remember what it has told."""
+    def update_encoder(self, request: Any, job: Any) -> UpdateEncoder:
+        """What turns the updates of one job, in their order, into events; it may remember what it has told."""
 
     @abstractmethod
     def encode_response(
-        self, request: Any, work: Any, result: Any, info: Mapping[str, Any], report: Report
+        self, request: Any, job: Any, result: Any, info: Mapping[str, Any], report: Report
     ) -> BaseModel:
         """The answer."""
 

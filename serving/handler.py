@@ -1,4 +1,4 @@
-"""A request's way through the API process: a place, its work, what comes of it, and its trace, metrics and log line."""
+"""A request's way through the API process: a place, its job, what comes of it, and its trace, metrics and log line."""
 
 import asyncio
 import json
@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.messages import Done
-from serving.scheduler import Job, Scheduler
+from serving.scheduler import Scheduler, Ticket
 from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, span_ids, trace_headers
 
 logger = logging.getLogger("anticipatory")
@@ -100,56 +100,56 @@ class Handler:
         Raises:
             HTTPException: there is no result, and why.
         """
-        with self._call(request, body) as call, self._scheduler.place(self._api.rows(body)) as job:
+        with self._call(request, body) as call, self._scheduler.place(self._api.rows(body)) as ticket:
             late = partial(
-                self._scheduler.abort, job, 504, f"the request took longer than {self._timeout:g} s and was stopped"
+                self._scheduler.abort, ticket, 504, f"the request took longer than {self._timeout:g} s and was stopped"
             )
             timer = asyncio.get_running_loop().call_later(self._timeout, late)
-            watcher = asyncio.create_task(self._watch(request, job))
+            watcher = asyncio.create_task(self._watch(request, ticket))
             try:
-                async with aclosing(self._outcome(call, job, streams=streams)) as events:
+                async with aclosing(self._outcome(call, ticket, streams=streams)) as events:
                     async for event in events:
                         yield event
             finally:
                 timer.cancel()
                 watcher.cancel()
 
-    async def _outcome(self, call: Call, job: Job, *, streams: bool) -> AsyncGenerator[tuple[str, str]]:
+    async def _outcome(self, call: Call, ticket: Ticket, *, streams: bool) -> AsyncGenerator[tuple[str, str]]:
         body, headers = call.body, trace_headers(call.span)
         with self._span("decode", call):
-            work = await job.unless_aborted(
+            job = await ticket.unless_aborted(
                 self._in_thread(self._api.decode_request, body, self._scheduler.info, headers, streams=streams)
             )
-        call.labels["size"] = work.group
-        self._scheduler.submit(job, work)
+        call.labels["size"] = job.group
+        self._scheduler.submit(ticket, job)
         encode_update: UpdateEncoder | None = None
-        async for item in job.outcome():
+        async for item in ticket.outcome():
             if isinstance(item, Done):
                 break
             if encode_update is None:
-                encode_update = await self._in_thread(self._api.update_encoder, body, work)
+                encode_update = await self._in_thread(self._api.update_encoder, body, job)
             for name, data in encode_update(item.data):
                 yield name, json.dumps(data)
         assert isinstance(item, Done)
-        assert job.started
-        queue_seconds = job.started - call.received
+        assert ticket.started
+        queue_seconds = ticket.started - call.received
         report = Report(call.trace_id, call.span_id, queue_seconds, call.seconds - queue_seconds)
         self._metrics.ran(report.queue_seconds, report.compute_seconds, call.labels)
         with self._span("encode", call):
-            answer = await self._in_thread(self._encode, body, work, item.result, report)
+            answer = await self._in_thread(self._encode, body, job, item.result, report)
         yield "result", answer
 
     async def _in_thread(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **named))
 
-    async def _watch(self, request: Request, job: Job) -> None:
-        """Abort the job when its client goes away."""
+    async def _watch(self, request: Request, ticket: Ticket) -> None:
+        """Abort the ticket when its client goes away."""
         while (await request.receive())["type"] != "http.disconnect":
             pass
-        self._scheduler.abort(job, CLIENT_GONE, "the client went away")
+        self._scheduler.abort(ticket, CLIENT_GONE, "the client went away")
 
-    def _encode(self, body: Any, work: Any, result: Any, report: Report) -> str:
-        return self._api.encode_response(body, work, result, self._scheduler.info, report).model_dump_json()
+    def _encode(self, body: Any, job: Any, result: Any, report: Report) -> str:
+        return self._api.encode_response(body, job, result, self._scheduler.info, report).model_dump_json()
 
     @contextmanager
     def _call(self, request: Request, body: Any) -> Iterator[Call]:

@@ -8,7 +8,7 @@ class Start(NamedTuple):
     """To the worker: begin this work now; there is room for it, and its group is loaded."""
 
     uid: int
-    work: Any
+    job: Any
 
 
 class Cancel(NamedTuple):
@@ -38,7 +38,7 @@ class Ready(NamedTuple):
     info: Mapping[str, Any]
 
 
-class Stillborn(NamedTuple):
+class SetupFailed(NamedTuple):
     """From the worker: it can never be set up as it is configured."""
 
     reason: str
@@ -84,4 +84,4 @@ class Failed(NamedTuple):
 
 
 ToWorker: TypeAlias = Start | Cancel | Load | Stop
-FromWorker: TypeAlias = Ready | Stillborn | Loaded | NotLoaded | Update | Done | Failed
+FromWorker: TypeAlias = Ready | SetupFailed | Loaded | NotLoaded | Update | Done | Failed

@@ -6,7 +6,7 @@ from multiprocessing.connection import Connection
 
 from serving import telemetry
 from serving.batching import BatchingAPI, BatchRunner
-from serving.messages import Cancel, Load, Start, Stillborn, Stop, ToWorker
+from serving.messages import Cancel, Load, SetupFailed, Start, Stop, ToWorker
 
 logger = logging.getLogger("anticipatory")
 
@@ -16,13 +16,13 @@ SIGN_OF_LIFE_SECONDS = 0.25
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def work(api: BatchingAPI, connection: Connection) -> None:
+def run_worker(api: BatchingAPI, connection: Connection) -> None:
     """Serve until told to stop, or until the service at the other end of the pipe has gone."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         api.setup("worker")
     except ValueError as error:  # a setting that cannot work; anything else is worth another try
-        connection.send([Stillborn(str(error))])
+        connection.send([SetupFailed(str(error))])
         return
     try:
         sent = 0.0
@@ -38,12 +38,12 @@ def work(api: BatchingAPI, connection: Connection) -> None:
 
 def _take_all(runner: BatchRunner, connection: Connection) -> bool:
     """Take every message that has arrived, after a wait if there is nothing to do; false when told to stop."""
-    patience = runner.patience_seconds
+    patience = runner.poll_timeout
     while connection.poll(patience):
         message: ToWorker = connection.recv()
         match message:
-            case Start(uid, work):
-                runner.add(uid, work)
+            case Start(uid, job):
+                runner.add(uid, job)
             case Cancel(uid):
                 runner.cancel(uid)
             case Load(group, headers):

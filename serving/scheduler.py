@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 from fastapi import HTTPException
 
-from serving.batching import Work
+from serving.batching import Job
 from serving.messages import Cancel, Done, Failed, FromWorker, Load, Loaded, NotLoaded, Ready, Start, ToWorker, Update
 from serving.telemetry import Metrics
 
@@ -19,26 +19,26 @@ RETRY_FULL_SECONDS: Final = 2
 T = TypeVar("T")
 
 
-class Job:
+class Ticket:
     """A request's place: waiting, then running.
 
     Attributes:
-        work: what to do, once that is known.
+        job: what to do, once that is known.
         started: when it began to run, in seconds of the monotonic clock; None while it waits.
     """
 
     def __init__(self, uid: int, rows: int) -> None:
         self.uid, self.rows = uid, rows
-        self.work: Work | None = None
+        self.job: Job | None = None
         self.started: float | None = None
         self.aborted: asyncio.Future[HTTPException] = asyncio.get_running_loop().create_future()
         self.arrived: asyncio.Queue[Update | Done] = asyncio.Queue()
 
     async def unless_aborted(self, awaitable: Awaitable[T]) -> T:
-        """What it gives, or the end of the job.
+        """What it gives, or the end of the ticket.
 
         Raises:
-            HTTPException: the job was aborted first.
+            HTTPException: the ticket was aborted first.
         """
         task = asyncio.ensure_future(awaitable)
         either: set[asyncio.Future[Any]] = {task, self.aborted}
@@ -53,7 +53,7 @@ class Job:
         """Updates, and last what is done.
 
         Raises:
-            HTTPException: the job was aborted.
+            HTTPException: the ticket was aborted.
         """
         item: Update | Done | None = None
         while not isinstance(item, Done):
@@ -62,7 +62,7 @@ class Job:
 
 
 class Scheduler:
-    """Starts jobs when there is room for them; knows what the worker has loaded and is doing.
+    """Starts tickets when there is room for them; knows what the worker has loaded and is doing.
 
     Attributes:
         info: how the worker describes what it offers, empty before the first one is ready.
@@ -70,15 +70,15 @@ class Scheduler:
     """
 
     def __init__(self, max_batch: int, max_waiting: int, metrics: Metrics) -> None:
-        """At most `max_batch` rows run, and `max_waiting` jobs wait."""
+        """At most `max_batch` rows run, and `max_waiting` tickets wait."""
         self.info: Mapping[str, Any] = {}
         self.is_ready = False
         self._is_stopping = False
         self._max_batch, self._max_waiting, self._metrics = max_batch, max_waiting, metrics
         self._send: Callable[[ToWorker], None]
         self._uids = itertools.count()
-        self._waiting: dict[int, Job] = {}
-        self._running: dict[int, Job] = {}
+        self._waiting: dict[int, Ticket] = {}
+        self._running: dict[int, Ticket] = {}
         self._capacity: Mapping[str, int] = {}
         self._loading: set[str] = set()
         metrics.observe(queue_depth=lambda: len(self._waiting), batch_rows=lambda: _rows(self._running))
@@ -88,7 +88,7 @@ class Scheduler:
         self._send = send
 
     @contextmanager
-    def place(self, rows: int) -> Iterator[Job]:
+    def place(self, rows: int) -> Iterator[Ticket]:
         """A place among those that wait, and later run, at most until the block is left.
 
         Raises:
@@ -103,67 +103,69 @@ class Scheduler:
         if is_full and len(self._waiting) >= self._max_waiting:
             text = f"the service is busy, and {len(self._waiting)} requests wait already: try again in a few seconds"
             raise _refusal(429, text, RETRY_FULL_SECONDS)
-        job = Job(next(self._uids), rows)
-        self._waiting[job.uid] = job
+        ticket = Ticket(next(self._uids), rows)
+        self._waiting[ticket.uid] = ticket
         try:
-            yield job
+            yield ticket
         finally:
-            self._free(job)
+            self._free(ticket)
 
-    def submit(self, job: Job, work: Work) -> None:
-        """The job's work is known: start it as soon as there is room."""
-        job.work = work
+    def submit(self, ticket: Ticket, job: Job) -> None:
+        """The ticket's work is known: start it as soon as there is room."""
+        ticket.job = job
         self._start_what_fits()
 
-    def abort(self, job: Job, status: int, detail: str, retry_seconds: int | None = None) -> None:
+    def abort(self, ticket: Ticket, status: int, detail: str, retry_seconds: int | None = None) -> None:
         """There will be no result, and this is why; the place is free at once."""
-        if not job.aborted.done():
-            job.aborted.set_result(_refusal(status, detail, retry_seconds))
-        self._free(job)
+        if not ticket.aborted.done():
+            ticket.aborted.set_result(_refusal(status, detail, retry_seconds))
+        self._free(ticket)
 
     def stop(self) -> None:
-        """Take no more jobs."""
+        """Take no more tickets."""
         self._is_stopping = True
 
     def abort_all(self, status: int, detail: str) -> None:
-        """No job will have a result any more."""
-        for job in [*self._waiting.values(), *self._running.values()]:
-            self.abort(job, status, detail)
+        """No ticket will have a result any more."""
+        for ticket in [*self._waiting.values(), *self._running.values()]:
+            self.abort(ticket, status, detail)
 
-    def _free(self, job: Job) -> None:
-        self._waiting.pop(job.uid, None)
-        if self._running.pop(job.uid, None):
-            self._send(Cancel(job.uid))
+    def _free(self, ticket: Ticket) -> None:
+        self._waiting.pop(ticket.uid, None)
+        if self._running.pop(ticket.uid, None):
+            self._send(Cancel(ticket.uid))
         self._start_what_fits()
 
     def _start_what_fits(self) -> None:
-        for job in list(self._waiting.values()):
-            if not self.is_ready or job.work is None or job.uid not in self._waiting:
+        for ticket in list(self._waiting.values()):
+            if not self.is_ready or ticket.job is None or ticket.uid not in self._waiting:
                 continue
-            group = job.work.group
+            group = ticket.job.group
             if group not in self._capacity:
-                self._load(job.work)  # those behind it need not wait for that
-            elif job.rows > self._capacity[group]:
-                text = f"there is memory for {self._capacity[group]} at a time of {group}, and {job.rows} are asked for"
-                self.abort(job, 503, text)
-            elif self._has_room(group, job.rows):
-                job.started = time.monotonic()
-                self._running[job.uid] = self._waiting.pop(job.uid)
-                self._send(Start(job.uid, job.work))
+                self._load(ticket.job)  # those behind it need not wait for that
+            elif ticket.rows > self._capacity[group]:
+                text = (
+                    f"there is memory for {self._capacity[group]} at a time of {group}, and {ticket.rows} are asked for"
+                )
+                self.abort(ticket, 503, text)
+            elif self._has_room(group, ticket.rows):
+                ticket.started = time.monotonic()
+                self._running[ticket.uid] = self._waiting.pop(ticket.uid)
+                self._send(Start(ticket.uid, ticket.job))
             else:
-                break  # or a job with many rows would wait for ever
+                break  # or a ticket with many rows would wait for ever
 
     def _has_room(self, group: str, rows: int) -> bool:
-        alike = {uid: job for uid, job in self._running.items() if job.work and job.work.group == group}
+        alike = {uid: ticket for uid, ticket in self._running.items() if ticket.job and ticket.job.group == group}
         return _rows(self._running) + rows <= self._max_batch and _rows(alike) + rows <= self._capacity[group]
 
-    def _load(self, work: Work) -> None:
-        if work.group not in self._loading:
-            self._loading.add(work.group)
-            self._send(Load(work.group, work.headers))
+    def _load(self, job: Job) -> None:
+        if job.group not in self._loading:
+            self._loading.add(job.group)
+            self._send(Load(job.group, job.headers))
 
-    def _waiting_for(self, groups: set[str]) -> list[Job]:
-        return [job for job in self._waiting.values() if job.work and job.work.group in groups]
+    def _waiting_for(self, groups: set[str]) -> list[Ticket]:
+        return [ticket for ticket in self._waiting.values() if ticket.job and ticket.job.group in groups]
 
     def received(self, messages: Sequence[FromWorker]) -> None:
         """Take what the worker sent."""
@@ -179,8 +181,8 @@ class Scheduler:
                     self._loading.discard(group)
                     self._metrics.loaded(group, seconds)
                 case NotLoaded(group, status, detail):
-                    for job in self._waiting_for({group}):
-                        self.abort(job, status, detail)
+                    for ticket in self._waiting_for({group}):
+                        self.abort(ticket, status, detail)
                     self._loading.discard(group)
                 case Update(uid) if uid in self._running:
                     self._running[uid].arrived.put_nowait(message)
@@ -200,12 +202,12 @@ class Scheduler:
         lost = [*self._running.values(), *self._waiting_for(self._loading)]
         self._running.clear()
         self._capacity, self._loading = {}, set()
-        for job in lost:
-            self.abort(job, 503, f"the worker {reason}: try again in a few seconds", RETRY_RESTART_SECONDS)
+        for ticket in lost:
+            self.abort(ticket, 503, f"the worker {reason}: try again in a few seconds", RETRY_RESTART_SECONDS)
 
 
-def _rows(jobs: Mapping[int, Job]) -> int:
-    return sum(job.rows for job in list(jobs.values()))  # metrics are read in other threads, too
+def _rows(tickets: Mapping[int, Ticket]) -> int:
+    return sum(ticket.rows for ticket in list(tickets.values()))  # metrics are read in other threads, too
 
 
 def _refusal(status: int, detail: str, retry_seconds: int | None) -> HTTPException:

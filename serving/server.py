@@ -24,8 +24,8 @@ from serving import telemetry
 from serving.batching import BatchingAPI
 from serving.handler import EventStream, Handler
 from serving.http import Documentation, KeyRequired, explain_invalid_requests
+from serving.limits import Limits
 from serving.scheduler import Scheduler
-from serving.settings import Settings
 from serving.supervisor import Supervisor
 from serving.telemetry import Metrics, start_tracing
 
@@ -37,29 +37,31 @@ LOOPBACK = "127.0.0.1"
 class Server(LitServer):  # type: ignore[misc]
     """Serves one `BatchingAPI` at its path, at its path with /stream, and /health, /info and /metrics."""
 
-    def __init__(self, api: BatchingAPI, settings: Settings, documentation: Documentation, api_key: str | None) -> None:
-        self._settings, self._documentation = settings, documentation
+    def __init__(self, api: BatchingAPI, limits: Limits, documentation: Documentation, api_key: str | None) -> None:
+        self._limits, self._documentation = limits, documentation
         self._metrics = Metrics("anticipatory")
-        self._scheduler = Scheduler(settings.max_batch, settings.max_waiting, self._metrics)
-        self._supervisor = Supervisor(api, settings.step_timeout, self._scheduler)
+        self._scheduler = Scheduler(limits.max_batch, limits.max_waiting, self._metrics)
+        self._supervisor = Supervisor(api, limits.step_timeout_seconds, self._scheduler)
         self._scheduler.connect(self._supervisor.send)
-        self._handler = Handler(api, self._scheduler, start_tracing("anticipatory"), self._metrics, settings.timeout)
+        self._handler = Handler(
+            api, self._scheduler, start_tracing("anticipatory"), self._metrics, limits.timeout_seconds
+        )
         self._failure: str | None = None
         super().__init__(
             api,
             accelerator="cpu",  # only says how many workers: the worker finds its device by our own setting
             devices=1,
-            max_payload_size=settings.max_payload_bytes,
+            max_payload_size=limits.max_payload_bytes,
         )
         self.app.title, self.app.version = documentation.title, documentation.version
         explain_invalid_requests(self.app, lambda status: self._metrics.answered(status, {"task": "-", "size": "-"}))
         if api_key:
-            open_paths = {"/health", "/metrics"} if settings.public_metrics else {"/health"}
+            open_paths = {"/health", "/metrics"} if limits.public_metrics else {"/health"}
             self.app.add_middleware(KeyRequired, key=api_key, open_paths=frozenset(open_paths))
-        elif settings.host != LOOPBACK:
+        elif limits.host != LOOPBACK:
             logger.warning(
                 "anybody who reaches port %d may use the service: set LIT_SERVER_API_KEY, or --host %s",
-                settings.port,
+                limits.port,
                 LOOPBACK,
             )
 
@@ -88,13 +90,8 @@ class Server(LitServer):  # type: ignore[misc]
         return PlainTextResponse("ok") if self._scheduler.is_ready else PlainTextResponse("not ready", 503)
 
     async def _info(self) -> JSONResponse:
-        settings = self._settings
-        limits = {
-            "max_batch": settings.max_batch,
-            "max_waiting": settings.max_waiting,
-            "timeout_seconds": settings.timeout,
-            "max_payload_bytes": settings.max_payload_bytes,
-        }
+        names = ("max_batch", "max_waiting", "timeout_seconds", "max_payload_bytes")
+        limits = {name: getattr(self._limits, name) for name in names}
         ready = {"version": self._documentation.version, "ready": self._scheduler.is_ready}
         return JSONResponse({**ready, **self._scheduler.info, "limits": limits})
 
@@ -125,19 +122,19 @@ class Server(LitServer):  # type: ignore[misc]
         Raises:
             SystemExit: with a message if the worker cannot be set up as it is configured, or the port is taken.
         """
-        settings = self._settings
+        limits = self._limits
         config = uvicorn.Config(
             self.app,
-            host=settings.host,
-            port=settings.port,
+            host=limits.host,
+            port=limits.port,
             log_config=None,
             access_log=False,
             log_level="warning",
-            timeout_graceful_shutdown=round(settings.drain_timeout) + 2,
+            timeout_graceful_shutdown=round(limits.drain_seconds) + 2,
         )
-        self._uvicorn = _Uvicorn(config, self._scheduler, settings.drain_timeout)
+        self._uvicorn = _Uvicorn(config, self._scheduler, limits.drain_seconds)
         sockets = [config.bind_socket()]
-        logger.info("listening on http://%s:%d, documentation at /docs", settings.host, settings.port)
+        logger.info("listening on http://%s:%d, documentation at /docs", limits.host, limits.port)
         self._uvicorn.run(sockets)
         if self._failure is not None:
             sys.exit(f"the service could not start: {self._failure}")

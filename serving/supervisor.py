@@ -13,8 +13,8 @@ from multiprocessing import resource_tracker
 from typing import Final, Protocol
 
 from serving.batching import BatchingAPI
-from serving.messages import FromWorker, Ready, Stillborn, Stop, ToWorker
-from serving.worker import work
+from serving.messages import FromWorker, Ready, SetupFailed, Stop, ToWorker
+from serving.process import run_worker
 
 logger = logging.getLogger("anticipatory")
 
@@ -53,7 +53,7 @@ class _Worker:
         """
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=work, args=(api, theirs), name="worker", daemon=True)
+        self.process = context.Process(target=run_worker, args=(api, theirs), name="worker", daemon=True)
         # The worker inherits the mask: Ctrl-C and some supervisors signal every process, but only this one acts on it.
         resource_tracker.ensure_running()  # when it is started, it unblocks these signals
         signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
@@ -95,10 +95,10 @@ class _Worker:
         except Exception:
             logger.exception("a message to the worker could not be sent")
 
-    async def end(self, patience_seconds: float = 0) -> None:
+    async def end(self, poll_timeout: float = 0) -> None:
         """Return when the process has ended; kill it if it does not by itself in time."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), patience_seconds)
+            await asyncio.wait_for(self._exited.wait(), poll_timeout)
         self._loop.remove_reader(self.process.sentinel)
         self.process.kill()
         self.process.join()  # a matter of milliseconds
@@ -114,7 +114,7 @@ class Supervisor:
         self._api, self._step_timeout, self._listener = api, step_timeout_seconds, listener
         self._worker: _Worker | None = None  # that is talked to
         self._last: _Worker | None = None  # that has been started
-        self._stillborn: str | None = None
+        self._setup_failure: str | None = None
 
     async def run(self) -> str:
         """Keep a worker running until cancelled, or until one finds that it cannot be set up at all: why it cannot."""
@@ -127,8 +127,8 @@ class Supervisor:
             else:
                 reason = await self._end(worker)
                 was_ready = worker.was_ready
-            if self._stillborn is not None:
-                return self._stillborn
+            if self._setup_failure is not None:
+                return self._setup_failure
             delay = FIRST_DELAY_SECONDS if was_ready else min(2 * delay, LONGEST_DELAY_SECONDS)
             logger.error("the worker %s; another one is started in %.2g s", reason, delay)
             await asyncio.sleep(delay)
@@ -152,8 +152,8 @@ class Supervisor:
             match message:
                 case Ready():
                     worker.was_ready = True
-                case Stillborn(reason):
-                    self._stillborn = reason
+                case SetupFailed(reason):
+                    self._setup_failure = reason
         self._listener.received(messages)
 
     async def _end(self, worker: _Worker) -> str:

@@ -2,20 +2,21 @@
 
 from typing import TypeVar
 
-from amt.instruments import find_instruments
-from amt.wishes import Sampling, Wishes
-from fields import Slot
-from schemas import PredictRequest
+from amt.decoding.constraints import Constraints
+from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.instruments import find_instruments
+from tasks.fields import Slot
+from tasks.schemas import PredictRequest
 
 T = TypeVar("T", int, float)
 
 
-def find_sampling(request: PredictRequest) -> tuple[Sampling, ...]:
+def find_sampling_params(request: PredictRequest) -> tuple[SamplingParams, ...]:
     """How each slot's token is chosen."""
-    default = Sampling()
+    default = SamplingParams()
 
-    def of(slot: Slot) -> Sampling:
-        return Sampling(
+    def of(slot: Slot) -> SamplingParams:
+        return SamplingParams(
             temperature=_in_slot(request.temperature, slot, default.temperature),
             top_p=_in_slot(request.top_p, slot, default.top_p),
             top_k=_in_slot(request.top_k or default.top_k, slot, default.top_k),
@@ -29,12 +30,12 @@ def _in_slot(value: T | dict[Slot, T], slot: Slot, default: T) -> T:
     return value.get(slot, default) if isinstance(value, dict) else value
 
 
-def find_wishes(request: PredictRequest) -> Wishes:
+def find_constraints(request: PredictRequest) -> Constraints:
     """What new notes must or should be.
 
     Raises:
         InstrumentError: an instrument is unknown.
-        WishError: the wishes contradict each other.
+        ConstraintError: the constraints contradict each other.
     """
     groups = tuple(find_instruments(wanted) for wanted in request.instruments or [])
     excluded = frozenset().union(*map(find_instruments, request.exclude_instruments or []))
@@ -44,7 +45,7 @@ def find_wishes(request: PredictRequest) -> Wishes:
         for found, pitch_range in sorted(named, key=lambda each: -len(each[0])):  # single ones go before families
             by_instrument.update(dict.fromkeys(found, pitch_range))
         overall = None
-    return Wishes(
+    return Constraints(
         groups=groups,
         excluded=excluded,
         balance=request.instrument_balance,
@@ -52,7 +53,7 @@ def find_wishes(request: PredictRequest) -> Wishes:
         pitch_ranges=by_instrument,
         max_polyphony=request.max_polyphony,
         density=request.density,
-        may_hang=request.on_degenerate == "keep",
+        allow_repetition=request.on_degenerate == "keep",
     )
 
 

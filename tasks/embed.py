@@ -5,21 +5,21 @@ from typing import Final
 
 import numpy as np
 
-from amt import midi
 from amt.errors import ExcerptError, MidiError
-from amt.excerpt import Excerpt, Vectors, combine, normalized, take_excerpt
-from amt.vocab import TICKS_PER_SECOND
-from jobs import Embed
-from schemas import (
+from amt.midi import codec
+from amt.midi.notes import TICKS_PER_SECOND
+from amt.pooling import Vectors, combine, normalized
+from amt.tokens.windows import Excerpt, take_excerpt
+from tasks.schemas import (
     EmbedFilesResponse,
     EmbedResponse,
     FileEmbedding,
     Metadata,
-    ModelSize,
     PredictRequest,
     PredictResponse,
     WindowEmbedding,
 )
+from worker.jobs import EmbedJob
 
 MAX_WINDOWS: Final = 1_024
 """Embedded for one request."""
@@ -28,15 +28,17 @@ TOKEN_DECIMALS: Final = 6
 """Of vectors for each token: there are so many that their digits are half of the answer."""
 
 
-def prepare(request: PredictRequest, size: ModelSize, headers: Mapping[str, str], *, streams: bool) -> Embed:
+def decode_request(request: PredictRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> EmbedJob:
     """What the worker has to embed. Raises an `AMTError` if the MIDI cannot be used."""
-    return Embed(size, headers, streams, _excerpts(request), request.embed_layer, request.pooling)
+    return EmbedJob(size, headers, streams, _excerpts(request), request.embed_layer, request.pooling)
 
 
-def describe(request: PredictRequest, work: Embed, vectors: list[Vectors], metadata: Metadata) -> PredictResponse:
+def encode_response(
+    request: PredictRequest, job: EmbedJob, vectors: list[Vectors], metadata: Metadata
+) -> PredictResponse:
     """The answer to the task; there are vectors for each window of each excerpt in turn."""
     each = iter(vectors)
-    files = [_file_embedding(request, excerpt, [next(each) for _ in excerpt.windows]) for excerpt in work.excerpts]
+    files = [_file_embedding(request, excerpt, [next(each) for _ in excerpt.windows]) for excerpt in job.excerpts]
     if request.midi_inputs is not None:
         return EmbedFilesResponse(files=files, metadata=metadata)
     return EmbedResponse(**dict(files[0]), metadata=metadata)
@@ -46,12 +48,12 @@ def _excerpts(request: PredictRequest) -> tuple[Excerpt, ...]:
     """What is embedded of each file. Raises an `AMTError` that names the file if it cannot be used."""
     whole = request.windows != "first"
     if request.midi_inputs is None:
-        excerpts = [take_excerpt(midi.read_notes(request.midi_bytes), whole=whole)]
+        excerpts = [take_excerpt(codec.read_notes(request.midi_bytes), whole=whole)]
     else:
         excerpts = []
         for index, data in enumerate(request.midi_files):
             try:
-                excerpts.append(take_excerpt(midi.read_notes(data), whole=whole))
+                excerpts.append(take_excerpt(codec.read_notes(data), whole=whole))
             except MidiError as error:
                 raise MidiError(f"midi_inputs[{index}]: {error}") from error
     n_windows = sum(len(excerpt.windows) for excerpt in excerpts)

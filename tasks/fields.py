@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, StrictInt, StrictStr, ValidationInfo, With
 from pydantic_core import PydanticCustomError
 
 Slot = Literal["onset", "duration", "note"]
+ModelSize = Literal["tiny", "small", "medium", "large"]
 
 MAX_INSTRUMENTS_NAMED: Final = 129
 MAX_PITCH: Final = 127

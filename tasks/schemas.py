@@ -18,7 +18,18 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from fields import BySlot, InRange, Instruments, PitchRanges, PrimeSeconds, Slot, TrackNames, Velocity, shown
+from tasks.fields import (
+    BySlot,
+    InRange,
+    Instruments,
+    ModelSize,
+    PitchRanges,
+    PrimeSeconds,
+    Slot,
+    TrackNames,
+    Velocity,
+    shown,
+)
 
 MAX_SEED: Final = 2**63 - 1
 MAX_FIELDS: Final = 100
@@ -29,7 +40,6 @@ MIN_SPAN_SECONDS: Final = 0.1
 MAX_FILE_SECONDS: Final = 86_400.0
 
 Task = Literal["generate", "continue", "accompany", "infill", "embed"]
-ModelSize = Literal["tiny", "small", "medium", "large"]
 Pooling = Literal["mean", "last", "max", "none"]
 Windows = Literal["first", "all", "each"]
 

@@ -19,7 +19,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests import scripted as by_script
+from amt.decoding.model import load_model
+from tests.client import scripted as by_script
 
 # Nothing listens there: tests need no network, and never wait for one. Read when huggingface_hub is imported.
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
@@ -49,11 +50,8 @@ def gpt2() -> Any:
     """The golden model as we run it."""
     import torch
 
-    from amt.checkpoint import read_config, read_weights
-    from amt.gpt2 import GPT2
-
     folder = GOLDEN / "model"
-    return GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu"))
+    return load_model(folder, torch.float32, torch.device("cpu"))
 
 
 @pytest.fixture(scope="session")
@@ -61,7 +59,7 @@ def tiny() -> Any:
     """The bundled model as the service runs it on a CPU."""
     from models import ModelStore
 
-    return ModelStore({"tiny": "weights/tiny"}, "cpu").get("tiny").gpt2
+    return ModelStore({"tiny": "weights/tiny"}, "cpu").get("tiny")
 
 
 class Collector:

@@ -10,8 +10,8 @@ import httpx
 import mido
 import pytest
 
-from amt import midi
-from amt.events import Note
+from amt.midi import codec
+from amt.midi.notes import Note
 from tests.conftest import GOLDEN, Service
 
 CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
@@ -41,7 +41,7 @@ def predict(http: httpx.Client, **body: Any) -> dict[str, Any]:
 
 
 def notes_of(variation: dict[str, Any]) -> list[Note]:
-    return midi.read_notes(base64.b64decode(variation["midi_base64"]))
+    return codec.read_notes(base64.b64decode(variation["midi_base64"]))
 
 
 def refusal(http: httpx.Client, status: int = 422, **body: Any) -> str:
@@ -108,7 +108,7 @@ def test_continue_answers_as_specified(http: httpx.Client) -> None:
 @pytest.mark.parametrize("name", ["easyrpg_castle1", "freedoom_e1m2", "twenty_programs", "chorale_010"])
 def test_the_prime_comes_back_note_for_note_and_new_notes_follow_it(name: str, http: httpx.Client) -> None:
     data = (GOLDEN / f"midi/{name}.mid").read_bytes()
-    prime = sorted(note for note in midi.read_notes(data) if note.onset < 400)
+    prime = sorted(note for note in codec.read_notes(data) if note.onset < 400)
     result = predict(http, task="continue", midi_input=encoded(data), prime_seconds=4, length_seconds=2)
     notes = sorted(notes_of(result["variations"][0]))
     assert notes[: len(prime)] == prime
@@ -116,7 +116,7 @@ def test_the_prime_comes_back_note_for_note_and_new_notes_follow_it(name: str, h
 
 
 def test_a_piece_shorter_than_the_prime_is_continued_from_its_end(http: httpx.Client) -> None:
-    data = midi.write_notes([Note(0, 150, 60, 0)])
+    data = codec.write_notes([Note(0, 150, 60, 0)])
     result = predict(http, task="continue", midi_input=encoded(data), prime_seconds=5, length_seconds=2)
     assert result["prime_seconds"] == 5
     assert result["variations"][0]["duration_seconds"] == 3.5
@@ -166,8 +166,8 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
         ({"task": "continue"}, "midi_input"),
         ({"task": "embed", "midi_input": "%%%"}, "base64"),
         ({"task": "embed", "midi_input": encoded(b"hello")}, "not a MIDI file"),
-        ({"task": "embed", "midi_input": encoded(midi.write_notes([]))}, "no notes"),
-        ({"task": "continue", "midi_input": encoded(midi.write_notes([]))}, "no notes"),
+        ({"task": "embed", "midi_input": encoded(codec.write_notes([]))}, "no notes"),
+        ({"task": "continue", "midi_input": encoded(codec.write_notes([]))}, "no notes"),
         ({"task": "embed", "midi_input": encoded(CHORALE), "embed_layer": 9}, "embed_layer must be in range -9..8"),
     ],
 )
@@ -232,7 +232,7 @@ def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:
 
 
 def test_from_the_end_the_whole_input_comes_back_and_new_notes_follow_it(http: httpx.Client) -> None:
-    whole = sorted(midi.read_notes(CASTLE))
+    whole = sorted(codec.read_notes(CASTLE))
     end = max(note.onset + note.duration for note in whole)
     body = {"task": "continue", "midi_input": encoded(CASTLE), "prime_from": "end", "prime_seconds": 4}
     (variation,) = predict(http, **body, length_seconds=3)["variations"]

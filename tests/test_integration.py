@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amt import midi
+from amt.midi import codec
 from client import AnticipatoryClient, InvalidRequest
 from tests.conftest import GOLDEN, Service
 
@@ -35,7 +35,7 @@ def client(url: str) -> Iterator[AnticipatoryClient]:
 
 def test_two_minutes_of_music_reach_to_the_end(client: AnticipatoryClient) -> None:
     (variation,) = client.generate(length_seconds=120)["variations"]
-    onsets = [note.onset for note in midi.read_notes(variation["midi_bytes"])]
+    onsets = [note.onset for note in codec.read_notes(variation["midi_bytes"])]
     assert len(onsets) == variation["num_events"]
     for start in range(0, 12_000, 2_000):
         assert any(start <= onset < start + 2_000 for onset in onsets)
@@ -49,12 +49,12 @@ def test_five_variations_differ(client: AnticipatoryClient) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_minute_of_prime_comes_back_note_for_note(path: Path, client: AnticipatoryClient) -> None:
     data = path.read_bytes()
-    whole = midi.read_notes(data)
+    whole = codec.read_notes(data)
     prime = sorted(note for note in whole if note.onset < 6_000)
     result = client.continue_midi(data, prime_seconds=60, length_seconds=5)
     (variation,) = result["variations"]
     start = min(6_000, max(note.onset + note.duration for note in whole))
-    notes = sorted(midi.read_notes(variation["midi_bytes"]))
+    notes = sorted(codec.read_notes(variation["midi_bytes"]))
     assert notes[: len(prime)] == prime
     new = notes[len(prime) :]
     assert all(start <= note.onset < start + 500 for note in new)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from amt.errors import ModelUnavailableError
-from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
-from models import ModelStore, find_device, find_dtype
+from amt.gpt2.device import find_device, find_dtype
+from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
+from models import ModelStore
 from tests.conftest import GOLDEN
 
 NOWHERE = "stanford-crfm/no-such-model"
@@ -51,20 +52,20 @@ def test_a_later_request_may_try_again(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError):
         models.get("small")
     folder.symlink_to(GOLDEN / "model")
-    assert models.get("small").gpt2.config.n_embd == 32
+    assert models.get("small").config.n_embd == 32
 
 
 def test_auto_is_small_where_it_can_be_had() -> None:
-    assert store(small=GOLDEN / "model").default_size("auto") == "small"
+    assert store(small=GOLDEN / "model").load_default("auto") == "small"
 
 
 def test_auto_falls_back_to_tiny_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
-    assert store().default_size("auto") == "tiny"
+    assert store().load_default("auto") == "tiny"
     assert "requests that name no model_size get tiny" in caplog.text
 
 
 def test_a_size_wanted_by_name_stays_the_default_when_it_cannot_be_loaded() -> None:
-    assert store().default_size("small") == "small"
+    assert store().load_default("small") == "small"
 
 
 def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from amt import events as ev
-from amt.vocab import DRUMS, DURATION, MAX_DURATION_TICKS, N_INSTRUMENTS, N_PITCHES, NOTE
+from amt.midi.notes import DRUMS, N_INSTRUMENTS, N_PITCHES
+from amt.tokens import events as ev
+from amt.tokens.vocab import DURATION, MAX_DURATION_TICKS, NOTE
 from training.corpus import Piece
 
 FAMILY = 8

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from amt import events as ev
-from amt import midi
 from amt.errors import MidiError
+from amt.midi import codec
+from amt.tokens import events as ev
 
 MIN_NOTES = 24
 """Shorter pieces teach little: a window would be mostly padding."""
@@ -38,7 +38,7 @@ class Piece:
 
 def _read(path: Path) -> Piece | None:
     try:
-        notes = midi.read_notes(path.read_bytes())
+        notes = codec.read_notes(path.read_bytes())
     except MidiError:
         return None
     if len(notes) < MIN_NOTES:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from amt import events as ev
+from amt.tokens import events as ev
 from training import memorisation, perplexity, statistics
 from training.corpus import Piece, load
 from training.excerpts import SECONDS, generated_excerpts, held_out_excerpts

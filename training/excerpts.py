@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from amt import events as ev
-from amt.checkpoint import read_config, read_weights
-from amt.engine import Engine
-from amt.gpt2 import GPT2
-from amt.sequence import Request
-from amt.vocab import TICKS_PER_SECOND
-from amt.wishes import Sampling, Wishes
+from amt.decoding.constraints import Constraints
+from amt.decoding.engine import Engine
+from amt.decoding.model import load_model
+from amt.decoding.request import DecodeRequest
+from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.notes import TICKS_PER_SECOND
+from amt.tokens import events as ev
 from training.corpus import Piece
 
 SECONDS = 30
@@ -35,11 +35,12 @@ def held_out_excerpts(pieces: Sequence[Piece], count: int) -> list[ev.Events]:
 
 def generated_excerpts(folder: Path, count: int, top_p: Sequence[float]) -> list[ev.Events]:
     """What the checkpoint generates as the service does, for the seeds 0 to `count - 1`; `top_p` of each slot."""
-    engine = Engine(GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu")))
+    engine = Engine(load_model(folder, torch.float32, torch.device("cpu")))
     ticks = SECONDS * TICKS_PER_SECOND
-    sampling = tuple(Sampling(top_p=value) for value in top_p)
+    sampling = tuple(SamplingParams(top_p=value) for value in top_p)
     waiting = [
-        Request(ticks, sampling=sampling, wishes=Wishes(may_hang=False), seed=seed) for seed in reversed(range(count))
+        DecodeRequest(ticks, sampling=sampling, constraints=Constraints(allow_repetition=False), seed=seed)
+        for seed in reversed(range(count))
     ]
     active, made = 0, {}
     while waiting or active:

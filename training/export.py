@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from amt.vocab import NOTE
+from amt.tokens.vocab import NOTE
 from training.model import TrainingModel
 
 

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from amt.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, TICKS_PER_SECOND, Slot
+from amt.midi.notes import TICKS_PER_SECOND
+from amt.tokens.vocab import CONTROL_OFFSET, DURATION, EVENT_TOKENS, NOTE, ONSET, SLOTS, Slot
 
 Head = tuple[int, int]
 """A block, and a head in it."""

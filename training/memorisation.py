@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from amt import events as ev
-from amt.vocab import N_INSTRUMENTS, N_PITCHES, NOTE
+from amt.midi.notes import N_INSTRUMENTS, N_PITCHES
+from amt.tokens import events as ev
+from amt.tokens.vocab import NOTE
 
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from amt.vocab import (
+from amt.midi.notes import DRUMS, N_INSTRUMENTS, N_PITCHES
+from amt.tokens.vocab import (
     AUTOREGRESS,
     CONTEXT_TOKENS,
     CONTROL_OFFSET,
-    DRUMS,
     DURATION,
     EVENT_TOKENS,
-    N_INSTRUMENTS,
-    N_PITCHES,
     NOTE,
     ONSET,
     SLOTS,

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 from transformers import GPT2LMHeadModel
 
-from amt import events as ev
-from amt.vocab import ANTICIPATE, MAX_WINDOW_EVENTS, N_PITCHES, NOTE, SLOTS
+from amt.midi.notes import N_PITCHES
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATE, MAX_WINDOW_EVENTS, NOTE, SLOTS
 from training.corpus import Piece
 from training.windows import Window, autoregressive, cut, held_out_windows
 

@@ -9,9 +9,9 @@ from matplotlib.collections import PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from amt import events as ev
-from amt.instruments import instrument_name
-from amt.vocab import DRUMS, TICKS_PER_SECOND
+from amt.midi.instruments import instrument_name
+from amt.midi.notes import DRUMS, TICKS_PER_SECOND
+from amt.tokens import events as ev
 from training.excerpts import SECONDS
 
 COLUMNS = 2

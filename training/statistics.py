@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from amt import events as ev
-from amt.vocab import DRUMS, DURATION, N_PITCHES, NOTE, TICKS_PER_SECOND
+from amt.midi.notes import DRUMS, N_PITCHES, TICKS_PER_SECOND
+from amt.tokens import events as ev
+from amt.tokens.vocab import DURATION, NOTE
 from training.excerpts import SECONDS
 
 PHRASE_NOTES = 8

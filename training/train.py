@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from amt.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
+from amt.tokens.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
 from training.corpus import Piece, load
 from training.model import WIDTH, TrainingModel
 from training.muon import Muon

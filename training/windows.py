@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amt import events as ev
-from amt.vocab import ANTICIPATE, AUTOREGRESS, EVENT_TOKENS, MAX_ONSET_TICKS, N_PITCHES, NOTE, TICKS_PER_SECOND
+from amt.midi.notes import N_PITCHES, TICKS_PER_SECOND
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATE, AUTOREGRESS, EVENT_TOKENS, MAX_ONSET_TICKS, NOTE
 from training.augmentation import Augmentation
 from training.corpus import Piece
 

@@ -1,47 +1,47 @@
-"""What the API process asks of the worker, and what it gets back: plain data that can be pickled, no torch."""
+"""Define what the API process asks of the worker, and what it gets back: plain data that can be pickled, no torch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from amt.arrangement import Arrangement
-from amt.degenerate import Flaw
-from amt.events import Events
-from amt.excerpt import Excerpt, Pooling, Window
-from amt.sequence import Request, Triple
-from amt.timing import Timing
-from schemas import ModelSize
+from amt.arranging.plan import EditPlan
+from amt.decoding.degenerate import Flaw
+from amt.decoding.request import DecodeRequest
+from amt.midi.timing import Timing
+from amt.pooling import Pooling
+from amt.tokens.events import Events, Triple
+from amt.tokens.windows import Excerpt, Window
 
 
 @dataclass(frozen=True)
-class Generation:
-    """Sequences to decode, one for each variation; the result is a list of `Drawn`.
+class GenerateJob:
+    """Ask for sequences to be decoded, one for each variation; the result is a list of `GeneratedVariation`.
 
     Attributes:
-        group: the size of the model.
+        group: the name of the model.
         headers: of the trace.
         streams: whether to send `Progress` meanwhile.
         redraws: whether silent and stuck results are drawn again.
-        arrangement: what the new events become part of; the worker does not get it.
+        plan: what the new events become part of; the worker does not get it.
         sequences: what to decode.
         timing: how the files count time; the worker does not get it.
     """
 
-    group: ModelSize
+    group: str
     headers: Mapping[str, str]
     streams: bool
     redraws: bool
-    arrangement: Arrangement
-    sequences: tuple[Request, ...]
+    plan: EditPlan
+    sequences: tuple[DecodeRequest, ...]
     timing: Timing = field(default_factory=Timing)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: a piece of many thousand notes stays behind."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("arrangement", "timing")}
+        """Return what is pickled: a piece of many thousand notes stays behind."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("plan", "timing")}
 
 
-class Drawn(NamedTuple):
-    """One variation.
+class GeneratedVariation(NamedTuple):
+    """Hold one variation.
 
     Attributes:
         events: the new ones.
@@ -56,37 +56,11 @@ class Drawn(NamedTuple):
     flaw: Flaw | None
 
 
-@dataclass(frozen=True)
-class Embed:
-    """Excerpts to embed; the result is a list of vectors for each window of each excerpt in turn.
-
-    Attributes:
-        group: the size of the model.
-        headers: of the trace.
-        streams: ignored.
-        excerpts: of the pieces.
-        layer: whose hidden state to take.
-        pooling: of the tokens of a window.
-    """
-
-    group: ModelSize
-    headers: Mapping[str, str]
-    streams: bool
-    excerpts: tuple[Excerpt, ...]
-    layer: int
-    pooling: Pooling
-
-    @property
-    def windows(self) -> list[Window]:
-        """Of all excerpts."""
-        return [window for excerpt in self.excerpts for window in excerpt.windows]
-
-
 class Progress(NamedTuple):
-    """How far a generation has come.
+    """Say how far a generation has come.
 
     Attributes:
-        discarded: (variation, why, its next seed) of those that begin anew: what was told of them so far is void.
+        discarded: (variation, reason, its next seed) of those that begin again: what was told of them so far is void.
         new: (variation, event with its onset from the piece's start) of what was decoded since the last one.
         decided_ticks: the music is decided up to here, on average over the variations.
         n_events: decoded so far in all variations.
@@ -96,3 +70,29 @@ class Progress(NamedTuple):
     new: list[tuple[int, Triple]]
     decided_ticks: float
     n_events: int
+
+
+@dataclass(frozen=True)
+class EmbedJob:
+    """Ask for excerpts to be embedded; the result is a list of vectors for each window of each excerpt in turn.
+
+    Attributes:
+        group: the name of the model.
+        headers: of the trace.
+        streams: ignored.
+        excerpts: of the pieces.
+        layer: whose hidden state to take.
+        pooling: of the tokens of a window.
+    """
+
+    group: str
+    headers: Mapping[str, str]
+    streams: bool
+    excerpts: tuple[Excerpt, ...]
+    layer: int
+    pooling: Pooling
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows of all excerpts."""
+        return [window for excerpt in self.excerpts for window in excerpt.windows]

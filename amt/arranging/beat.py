@@ -19,7 +19,7 @@ CLARITY: Final = 4
 _TURN: Final = 2j * np.pi / PERIODS_TICKS
 
 
-class Pulse:
+class BeatTracker:
     """The beat of notes that are told by onset.
 
     For every period the onsets are laid round a circle that turns with it, now being at the right; the more lopsided
@@ -31,7 +31,7 @@ class Pulse:
         self._circles = np.zeros(len(PERIODS_TICKS), dtype=np.complex128)
         self._n_notes, self._n_onsets = 0.0, 0.0
 
-    def hear(self, onset: int, n_notes: int = 1) -> None:
+    def observe(self, onset: int, n_notes: int = 1) -> None:
         """So many notes begin at once, at a time in ticks that is after the last."""
         self._turn(onset)
         self._circles += n_notes

@@ -8,10 +8,10 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Final
 
-from amt.arrangement import Arrangement
-from amt.events import Note
-from amt.vocab import DRUMS, MAX_INSTRUMENTS, TICKS_PER_SECOND
-from amt.wishes import Wishes
+from amt.arranging.plan import EditPlan
+from amt.decoding.constraints import Constraints
+from amt.decoding.instrument_limit import MAX_INSTRUMENTS
+from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 
 ENSEMBLE: Final = (
     frozenset({0}),  # piano
@@ -22,7 +22,7 @@ ENSEMBLE: Final = (
 """What goes with any melody; of each group the model chooses. No drums: few melodies that come alone want them."""
 
 ENSEMBLE_SIZE: Final = 3
-MOST_PARTS: Final = 6
+MAX_PARTS: Final = 6
 """So many of the instruments that played what is written anew are asked for again, those that played most."""
 
 BALANCE: Final = 3.0
@@ -34,7 +34,7 @@ BALANCE_BY_THE_END: Final = 30.0
 OVERDUE_SECONDS: Final = 2.0
 """Parts that are written around others begin with them, not seconds later."""
 
-LEAST_DENSITY, MOST_DENSITY = 3.0, 6.0
+MIN_DENSITY, MAX_DENSITY = 3.0, 6.0
 """Notes a second of an accompaniment that has no model to follow."""
 
 DENSITY_TO_MELODY: Final = 1.5
@@ -45,81 +45,81 @@ OUTLIERS: Final = (0.5, 25.0)
 AROUND_TICKS: Final = 5 * TICKS_PER_SECOND
 
 
-def to_accompany(
-    wishes: Wishes,
-    arrangement: Arrangement,
+def accompaniment_defaults(
+    constraints: Constraints,
+    plan: EditPlan,
     fixed: Collection[Note],
     others: Iterable[Note],
     *,
     balance_is_open: bool = True,
-) -> Wishes:
-    """Wishes with instruments, balance and density for an accompaniment where there are none.
+) -> Constraints:
+    """Constraints with instruments, balance and density for an accompaniment where there are none.
 
     Taken from what the others play where the new notes will be; without others, a small ensemble without the melody's
     own instruments, somewhat denser than the melody.
 
     Args:
-        wishes: the caller's.
-        arrangement: as `accompany` makes it.
+        constraints: the caller's.
+        plan: as `accompany` makes it.
         fixed: the part that is accompanied.
         others: what else the piece holds.
         balance_is_open: whether the caller leaves that open too.
     """
     if balance_is_open:
-        wishes = _balanced(wishes, arrangement)
-    replaced = [note for note in others if arrangement.start_ticks <= note.onset < arrangement.end_ticks]
-    if wishes.density is None:
-        wishes = replace(wishes, density=_density(replaced, arrangement) or _beside(fixed))
-    if wishes.groups:
-        return wishes
-    present = {note.instrument for note in arrangement.kept}
+        constraints = _balanced(constraints, plan)
+    replaced = [note for note in others if plan.start_ticks <= note.onset < plan.end_ticks]
+    if constraints.density is None:
+        constraints = replace(constraints, density=_density(replaced, plan) or _beside(fixed))
+    if constraints.groups:
+        return constraints
+    present = {note.instrument for note in plan.kept}
     if replaced:
-        played = Counter(note.instrument for note in replaced).most_common(MOST_PARTS)
+        played = Counter(note.instrument for note in replaced).most_common(MAX_PARTS)
         groups = [frozenset({instrument}) for instrument, _ in played]
     else:
         melodic = {note.instrument for note in fixed} - {DRUMS}
         groups = [group - melodic for group in ENSEMBLE if not group <= melodic][:ENSEMBLE_SIZE]
-    groups = [left for group in groups if (left := group - wishes.excluded)]
+    groups = [left for group in groups if (left := group - constraints.excluded)]
     room = max(MAX_INSTRUMENTS - len(present), 0)
     known = [group for group in groups if group & present]
     groups = known + [group for group in groups if group not in known][:room]
-    return replace(wishes, groups=tuple(groups))
+    return replace(constraints, groups=tuple(groups))
 
 
-def to_fill_in(
-    wishes: Wishes, arrangement: Arrangement, notes: Collection[Note], *, balance_is_open: bool = True
-) -> Wishes:
-    """Wishes with instruments and density for a span where there are none.
+def infill_defaults(
+    constraints: Constraints, plan: EditPlan, notes: Collection[Note], *, balance_is_open: bool = True
+) -> Constraints:
+    """Constraints with instruments and density for a span where there are none.
 
     These are the instruments of the piece, and the density that the span had; of an empty one that of what is around.
 
     Args:
-        wishes: the caller's.
-        arrangement: as `infill` makes it.
+        constraints: the caller's.
+        plan: as `infill` makes it.
         notes: the piece.
         balance_is_open: whether the caller leaves that open too.
     """
     if balance_is_open:
-        wishes = _balanced(wishes, arrangement)
-    if not wishes.groups:
-        playing = frozenset(note.instrument for note in notes) - wishes.excluded
-        wishes = replace(wishes, groups=(playing,) if playing else ())
-    if wishes.density is None:
-        rewritten = frozenset().union(*wishes.groups)
+        constraints = _balanced(constraints, plan)
+    if not constraints.groups:
+        playing = frozenset(note.instrument for note in notes) - constraints.excluded
+        constraints = replace(constraints, groups=(playing,) if playing else ())
+    if constraints.density is None:
+        rewritten = frozenset().union(*constraints.groups)
         alike = [note for note in notes if note.instrument in rewritten]
-        densities = (_density(alike, arrangement, AROUND_TICKS * far) for far in (0, 1))
-        wishes = replace(wishes, density=next(filter(None, densities), LEAST_DENSITY))
-    return wishes
+        densities = (_density(alike, plan, AROUND_TICKS * far) for far in (0, 1))
+        constraints = replace(constraints, density=next(filter(None, densities), MIN_DENSITY))
+    return constraints
 
 
-def _balanced(wishes: Wishes, arrangement: Arrangement) -> Wishes:
-    seconds = (arrangement.end_ticks - arrangement.start_ticks) / TICKS_PER_SECOND
-    return replace(wishes, balance=max(BALANCE, BALANCE_BY_THE_END / seconds), overdue_seconds=OVERDUE_SECONDS)
+def _balanced(constraints: Constraints, plan: EditPlan) -> Constraints:
+    seconds = (plan.end_ticks - plan.start_ticks) / TICKS_PER_SECOND
+    return replace(constraints, balance=max(BALANCE, BALANCE_BY_THE_END / seconds), overdue_seconds=OVERDUE_SECONDS)
 
 
-def _density(notes: Iterable[Note], arrangement: Arrangement, around_ticks: int = 0) -> float:
+def _density(notes: Iterable[Note], plan: EditPlan, around_ticks: int = 0) -> float:
     """Notes a second where the new notes will be, and so far around it; 0 if there are none."""
-    start, end = arrangement.start_ticks - around_ticks, arrangement.end_ticks + around_ticks
+    start, end = plan.start_ticks - around_ticks, plan.end_ticks + around_ticks
     n_notes = sum(start <= note.onset < end for note in notes)
     least, most = OUTLIERS
     return min(max(TICKS_PER_SECOND * n_notes / (end - start), least), most) if n_notes else 0.0
@@ -129,4 +129,4 @@ def _beside(melody: Collection[Note]) -> float:
     """Notes a second that go with a melody."""
     onsets = [note.onset for note in melody]
     seconds = max(max(onsets) - min(onsets), TICKS_PER_SECOND) / TICKS_PER_SECOND
-    return min(max(DENSITY_TO_MELODY * len(onsets) / seconds, LEAST_DENSITY), MOST_DENSITY)
+    return min(max(DENSITY_TO_MELODY * len(onsets) / seconds, MIN_DENSITY), MAX_DENSITY)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from amt.errors import ArrangementError
-from amt.events import Note
-from amt.instruments import find_instruments, instrument_name
-from amt.tracks import Tracks
+from amt.midi.instruments import find_instruments, instrument_name
+from amt.midi.notes import Note
+from amt.midi.tracks import Tracks
 
 
 class Part(NamedTuple):
@@ -16,7 +16,7 @@ class Part(NamedTuple):
     others: list[Note]
 
 
-def take_part(
+def split_melody(
     notes: Sequence[Note], tracks: Tracks, instruments: Sequence[int | str], track_names: Sequence[int | str]
 ) -> Part:
     """The notes of any of the instruments or tracks named; all notes if none is.

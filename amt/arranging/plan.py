@@ -8,11 +8,11 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
-from amt import events as ev
+from amt.decoding.request import DecodeRequest
 from amt.errors import ArrangementError, NoNotesError
-from amt.events import Note
-from amt.sequence import Request
-from amt.vocab import ANTICIPATION_TICKS, MAX_ONSET_TICKS, MAX_WINDOW_EVENTS, TICKS_PER_SECOND
+from amt.midi.notes import TICKS_PER_SECOND, Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATION_TICKS, MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
 
 MAX_NOTES: Final = 20_000
 MAX_NEW_TICKS: Final = 120 * TICKS_PER_SECOND
@@ -26,7 +26,7 @@ class _Kept(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Arrangement:
+class EditPlan:
     """Notes of the answer that are there already, and what the rest is decoded from.
 
     Attributes:
@@ -47,14 +47,14 @@ class Arrangement:
     controls: Sequence[Note] = ()
     origin_ticks: int = 0
 
-    def request(self, **choices: Any) -> Request:
-        """What to decode; `choices` are the fields of a `Request` that say how."""
-        return Request(
+    def request(self, **choices: Any) -> DecodeRequest:
+        """What to decode; `choices` are the fields of a `DecodeRequest` that say how."""
+        return DecodeRequest(
             end_ticks=self.end_ticks - self.origin_ticks,
             start_ticks=self.start_ticks - self.origin_ticks,
             prompt=ev.translate(ev.from_notes(self.prompt), -self.origin_ticks),
             controls=ev.as_controls(ev.translate(ev.from_notes(self.controls), -self.origin_ticks)),
-            heard=frozenset(note.instrument for note in self.kept),
+            existing_instruments=frozenset(note.instrument for note in self.kept),
             **choices,
         )
 
@@ -96,12 +96,12 @@ class Arrangement:
         }
 
 
-def from_nothing(length_ticks: int) -> Arrangement:
+def from_nothing(length_ticks: int) -> EditPlan:
     """New notes alone."""
-    return Arrangement(0, length_ticks, length_ticks)
+    return EditPlan(0, length_ticks, length_ticks)
 
 
-def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> Arrangement:
+def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> EditPlan:
     """The notes that begin within the prime, and new ones.
 
     These begin where the prime ends, or where the last note of all does if that is earlier.
@@ -120,10 +120,10 @@ def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: i
         )
     _check_count(kept, "prime")
     start = min(prime_ticks, _end(notes))
-    return Arrangement(start, start + length_ticks, start + length_ticks, kept, kept)
+    return EditPlan(start, start + length_ticks, start + length_ticks, kept, kept)
 
 
-def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> Arrangement:
+def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> EditPlan:
     """All notes, and new ones from the end of the last on; the model knows those that sound within the prime.
 
     Raises:
@@ -135,12 +135,12 @@ def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int
     start = _end(notes)
     prompt = _sorted(note for note in notes if note.onset + note.duration > start - prime_ticks)[-MAX_WINDOW_EVENTS:]
     end = start + length_ticks
-    return Arrangement(start, end, end, _sorted(notes), prompt, origin_ticks=prompt[0].onset)
+    return EditPlan(start, end, end, _sorted(notes), prompt, origin_ticks=prompt[0].onset)
 
 
 def accompany(
     fixed: Sequence[Note], others: Sequence[Note], prime_ticks: int, length_ticks: int | None = None
-) -> Arrangement:
+) -> EditPlan:
     """A fixed part, the others' notes that begin within the prime, and new ones from there on.
 
     Args:
@@ -167,12 +167,12 @@ def accompany(
     _check_count(kept, "answer")
     end = prime_ticks + length_ticks
     controls = _sorted(note for note in fixed if note.onset < end + ANTICIPATION_TICKS)
-    return Arrangement(prime_ticks, end, max(end, _end(kept)), kept, prime, controls)
+    return EditPlan(prime_ticks, end, max(end, _end(kept)), kept, prime, controls)
 
 
 def infill(
     notes: Sequence[Note], start_ticks: int, end_ticks: int, rewritten: Collection[int] | None = None
-) -> Arrangement:
+) -> EditPlan:
     """All notes but those that begin within a span, and new ones in their place.
 
     The model knows what was before and what begins in the 5 s after; of what it does not rewrite in the span it is
@@ -212,7 +212,7 @@ def infill(
     is_past = [note.onset < start_ticks and (rewritten is None or note.instrument in rewritten) for note in known]
     prompt = [note for note, past in zip(known, is_past, strict=True) if past]
     controls = [note for note, past in zip(known, is_past, strict=True) if not past]
-    return Arrangement(start_ticks, end_ticks, length, kept, prompt, controls, origin)
+    return EditPlan(start_ticks, end_ticks, length, kept, prompt, controls, origin)
 
 
 def _context_start(ordered: Sequence[Note], start_ticks: int) -> int:

@@ -1,13 +1,13 @@
 """How loud new notes are; the model has no velocities.
 
-A level is the sum of a centre and a light shape, at most `MOST_SHAPE` up or down:
+A level is the sum of a centre and a light shape, at most `MAX_SHAPE` up or down:
 
 - The centre is the average of the kept notes of the same instrument that are nearest in time, the nearer the more; of
   drums those of the same drum, if there are any. The shape is then as deep as those notes differ: next to notes of one
   velocity it is flat.
 - Without kept notes of the instrument the centre is that of the nearest kept notes of all, or `DEFAULT_VELOCITY`
   without any; backgrounds are a little softer.
-- The shape adds what the beat gives (see `amt.pulse`), what the pitch gives (notes above the instrument's latest ones
+- The shape adds what the beat gives (see `amt.beats`), what the pitch gives (notes above the instrument's latest ones
   are louder, those below softer, and so the top of a chord stands out), and a breath of chance, the same for a chord.
 
 A level depends on nothing that comes after the note, so that it can be told as soon as the note is decided; nor on the
@@ -21,10 +21,9 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from amt.events import DEFAULT_VELOCITY, Note
-from amt.pulse import MEMORY_TICKS as PULSE_MEMORY_TICKS
-from amt.pulse import Pulse
-from amt.vocab import DRUMS
+from amt.arranging.beat import MEMORY_TICKS as PULSE_MEMORY_TICKS
+from amt.arranging.beat import BeatTracker
+from amt.midi.notes import DEFAULT_VELOCITY, DRUMS, Note
 
 MIN_VELOCITY: Final = 1
 MAX_VELOCITY: Final = 127
@@ -38,12 +37,12 @@ MEMORY_TICKS: Final = 100
 HEARD_TICKS: Final = 4 * PULSE_MEMORY_TICKS
 """From so long before the first new note on kept notes give the beat."""
 
-MOST_SHAPE: Final = 12.0
+MAX_SHAPE: Final = 12.0
 BEAT_DEPTH: Final = 20.0
-MOST_BEAT: Final = 6.0
+MAX_BEAT: Final = 6.0
 PITCH_DEPTH: Final = 1 / 3
 """Velocity a semitone."""
-MOST_PITCH: Final = 4.0
+MAX_PITCH: Final = 4.0
 CHANCE: Final = 1.5
 """Its standard deviation."""
 
@@ -52,7 +51,7 @@ REGISTER_SHARE: Final = 0.25
 
 TYPICAL_SPREAD: Final = 6.0
 """The standard deviation of kept velocities beside which the shape has its plain depth."""
-MOST_SPREAD: Final = 1.5
+MAX_SPREAD: Final = 1.5
 
 BACKGROUND: Final = {**dict.fromkeys(range(48, 56), -4), **dict.fromkeys(range(88, 96), -8)}
 """Ensembles and pads: program -> how much softer."""
@@ -82,7 +81,7 @@ class _Near(NamedTuple):
     pitch: float
 
 
-class Surroundings:
+class VelocityContext:
     """Kept notes, by what they can tell about others. One does for all variations."""
 
     def __init__(self, kept: Iterable[Note] = ()) -> None:
@@ -117,14 +116,14 @@ class Surroundings:
         return onsets[bisect_left(onsets, start_ticks) : bisect_left(onsets, end_ticks)]
 
 
-class Dynamics:
+class VelocityShaper:
     """The levels of one variation's new notes, told one after the other by onset."""
 
-    def __init__(self, surroundings: Surroundings, velocity: int | None, seed: int) -> None:
+    def __init__(self, context: VelocityContext, velocity: int | None, seed: int) -> None:
         """`velocity`: what every note gets; None: a level of its own."""
-        self._surroundings, self._velocity = surroundings, velocity
+        self._context, self._velocity = context, velocity
         self._chances = np.random.default_rng([seed, _SEED_OF_DYNAMICS]).normal(0.0, CHANCE, _N_CHANCES).tolist()
-        self._pulse = Pulse()
+        self._beats = BeatTracker()
         self._now: int | None = None
         self._beat = 0.0
         self._simultaneous: list[Note] = []
@@ -140,7 +139,7 @@ class Dynamics:
         centre, depth = self._centre(note)
         chance = self._chances[(note.onset * (DRUMS + 1) + note.instrument) % _N_CHANCES]
         shape = depth * (self._beat + self._lift(note) + chance)
-        level = round(centre + _within(MOST_SHAPE, shape))
+        level = round(centre + _within(MAX_SHAPE, shape))
         return note._replace(velocity=min(max(level, MIN_VELOCITY), MAX_VELOCITY))
 
     def _advance(self, onset: int) -> None:
@@ -153,10 +152,10 @@ class Dynamics:
             register = self._registers.get(instrument, mean)
             self._registers[instrument] = register + REGISTER_SHARE * (mean - register)
         since = onset - HEARD_TICKS if self._now is None else self._now
-        heard = self._surroundings.onsets(since, onset) + [note.onset for note in self._simultaneous]
+        heard = self._context.onsets(since, onset) + [note.onset for note in self._simultaneous]
         for time, n_notes in sorted(Counter(heard).items()):
-            self._pulse.hear(time, n_notes)
-        self._beat = _within(MOST_BEAT, BEAT_DEPTH * self._pulse.accent(onset))
+            self._beats.observe(time, n_notes)
+        self._beat = _within(MAX_BEAT, BEAT_DEPTH * self._beats.accent(onset))
         self._simultaneous = []
         self._now = onset
 
@@ -164,12 +163,12 @@ class Dynamics:
         """(the level about which a note lies, how deep its shape is)."""
         own, *general = _voices(note)
         role = DRUM_ROLES.get(note.pitch, 0) if note.instrument == DRUMS else BACKGROUND.get(note.instrument, 0)
-        if near := self._surroundings.near(own, note.onset):
+        if near := self._context.near(own, note.onset):
             return near.velocity, _depth(near)
         for voice in general:
-            if near := self._surroundings.near(voice, note.onset):
+            if near := self._context.near(voice, note.onset):
                 return near.velocity + role, _depth(near)
-        everything = self._surroundings.near(_EVERYTHING, note.onset)
+        everything = self._context.near(_EVERYTHING, note.onset)
         return (everything.velocity if everything else DEFAULT_VELOCITY) + role, 1.0
 
     def _lift(self, note: Note) -> float:
@@ -178,11 +177,11 @@ class Dynamics:
             return 0.0
         register = self._registers.get(note.instrument)
         if register is None:
-            near = self._surroundings.near((note.instrument,), note.onset)
+            near = self._context.near((note.instrument,), note.onset)
             if near is None:
                 return 0.0
             register = self._registers[note.instrument] = near.pitch
-        return _within(MOST_PITCH, PITCH_DEPTH * (note.pitch - register))
+        return _within(MAX_PITCH, PITCH_DEPTH * (note.pitch - register))
 
 
 def _voices(note: Note) -> tuple[_Voice, ...]:
@@ -191,7 +190,7 @@ def _voices(note: Note) -> tuple[_Voice, ...]:
 
 
 def _depth(near: _Near) -> float:
-    return min(near.spread / TYPICAL_SPREAD, MOST_SPREAD)
+    return min(near.spread / TYPICAL_SPREAD, MAX_SPREAD)
 
 
 def _within(most: float, value: float) -> float:

@@ -1,41 +1,49 @@
-"""The batched decoding loop: add sequences, step all of them by one event, take what has finished."""
+"""Decode many sequences as one batch: add them, step all by one event, take those that have finished."""
 
 from contextlib import nullcontext
+from typing import Final
 
 import numpy as np
 import torch
 
-from amt import passes
-from amt.gpt2 import GPT2, Cache, rounded_up
-from amt.graphs import Graphs
-from amt.sequence import HOP_EVENTS, Request, Sequence, Triple
-from amt.threads import Threads
-from amt.vocab import EVENT_TOKENS
+from amt.decoding import step
+from amt.decoding.graphs import Graphs
+from amt.decoding.request import DecodeRequest
+from amt.decoding.sequence import Sequence
+from amt.decoding.step import StepInputs
+from amt.decoding.window import HOP_EVENTS
+from amt.gpt2.network import GPT2, rounded_length
+from amt.gpt2.threads import ThreadTuner
+from amt.tokens.events import Triple
+from amt.tokens.vocab import EVENT_TOKENS
 
-PREFILL_TOKENS = 2_048
+PREFILL_TOKENS: Final = 2_048
 """At once, and in one step; more would be no faster, and its activations would take hundreds of megabytes."""
 
 
 class Engine:
-    """Decodes any number of sequences together. Between steps they may join and leave.
+    """Decode any number of sequences together; between steps they may join and leave.
 
     A step is one event for every sequence, which need not take it: three passes, all rows in the same slot. A row that
     must take a given event (a control) is forced instead of sampled in that step.
     """
 
     def __init__(self, model: GPT2, hop_events: int = HOP_EVENTS, *, as_graphs: bool | None = None) -> None:
-        """`hop_events`: how many events a full window drops at once; 1 is exact, and slow past 339 events.
+        """Begin without sequences.
 
-        `as_graphs`: whether steps are arranged as CUDA graphs need them; by default where there is CUDA.
+        Args:
+            model: see `amt.decoding.model`.
+            hop_events: how many events a full window drops at once; 1 is exact, and slow past 339 events.
+            as_graphs: whether steps are arranged as CUDA graphs need them; by default where there is CUDA.
         """
         self.model = model
         self._hop_events = hop_events
-        self._cache = Cache(model)
+        self._cache = model.new_cache()
         self._sequences: list[Sequence] = []  # in the order of the cache's rows
         as_graphs = model.device.type == "cuda" if as_graphs is None else as_graphs
         self._graphs = Graphs(model, self._cache) if as_graphs else None
-        # Elsewhere the music might depend on the number.
-        self._threads = Threads(torch.get_num_threads()) if model.is_reproducible else None
+        # Elsewhere the music might depend on the number of threads.
+        self._threads = ThreadTuner(torch.get_num_threads()) if model.is_reproducible else None
 
     @property
     def is_idle(self) -> bool:
@@ -44,10 +52,10 @@ class Engine:
 
     @property
     def cache_bytes(self) -> int:
-        """What keys and values take; it never shrinks."""
+        """Bytes of keys and values; they never become fewer."""
         return self._cache.data.nbytes
 
-    def add(self, request: Request) -> Sequence:
+    def add(self, request: DecodeRequest) -> Sequence:
         """Let a sequence join; it is decoded from the next step on.
 
         Raises:
@@ -66,8 +74,8 @@ class Engine:
         last = self._sequences.pop()
         if last is not sequence:
             self._sequences[row] = last
-            if not last.needs_refill:
-                self._cache.move(len(self._sequences), row, last.length)
+            if not last.window.needs_refill:
+                self._cache.move(len(self._sequences), row, last.window.cache_length)
 
     @torch.inference_mode()
     def step(self) -> list[Sequence]:
@@ -88,48 +96,50 @@ class Engine:
         return finished
 
     def _decode(self) -> list[Triple]:
-        """The next event of each sequence."""
-        given, lengths = passes.inputs(self._sequences), [sequence.length for sequence in self._sequences]
+        """Return the next event of each sequence."""
+        inputs = StepInputs.of(self._sequences)
+        lengths = [sequence.window.cache_length for sequence in self._sequences]
         if self._graphs:
-            decoded = self._graphs.decode(given, max(lengths))
+            decoded = self._graphs.decode(inputs, max(lengths))
         else:
-            given = given.to(self.model.device)
-            ends = lengths[0] if len(set(lengths)) == 1 else passes.ends(given)  # one number is less work for a CPU
-            reach = rounded_up(max(lengths) + EVENT_TOKENS)
-            decoded = passes.decode(self.model, self._cache, given, ends, reach)
+            inputs = inputs.to(self.model.device)
+            # One number is less work for a CPU.
+            cache_lengths = lengths[0] if len(set(lengths)) == 1 else inputs.cache_lengths
+            attention_length = rounded_length(max(lengths) + EVENT_TOKENS)
+            decoded = step.decode(self.model, self._cache, inputs, cache_lengths, attention_length)
         events: list[Triple] = decoded.tolist()
         return events
 
     def _refill(self) -> bool:
-        """Compute the cache of rows whose window has moved, as many as a step may; whether that was all of them."""
+        """Fill the cache of rows whose window has moved, as many as a step may; return whether that was all."""
         left = PREFILL_TOKENS
-        while moved := [row for row, sequence in enumerate(self._sequences) if sequence.needs_refill]:
+        while moved := [row for row, sequence in enumerate(self._sequences) if sequence.window.needs_refill]:
             if left <= 0:
                 return False
             left -= self._refill_alike(moved)
         return True
 
     def _refill_alike(self, moved: list[int]) -> int:
-        """Compute the windows as long as that of the first row, equal ones once; how many tokens that was."""
-        reach = rounded_up(self._sequences[moved[0]].window_tokens)
+        """Fill the windows as long as that of the first row, equal ones once; return how many tokens that was."""
+        length = rounded_length(self._sequences[moved[0]].window.n_tokens)
         rows: dict[tuple[int, ...], list[int]] = {}
         for row in moved:
-            sequence = self._sequences[row]
-            if rounded_up(sequence.window_tokens) == reach:
-                window = tuple(sequence.window())
-                if window in rows or not rows or (len(rows) + 1) * reach <= PREFILL_TOKENS:
-                    rows.setdefault(window, []).append(row)
-        if reach:
-            self._prefill(reach, rows)
+            window = self._sequences[row].window
+            if rounded_length(window.n_tokens) == length:
+                tokens = tuple(window.tokens())
+                if tokens in rows or not rows or (len(rows) + 1) * length <= PREFILL_TOKENS:
+                    rows.setdefault(tokens, []).append(row)
+        if length:
+            self._prefill(length, rows)
         for each in rows.values():
             for row in each:
-                self._sequences[row].refilled()
-        return reach * len(rows)
+                self._sequences[row].window.refilled()
+        return length * len(rows)
 
-    def _prefill(self, reach: int, rows: dict[tuple[int, ...], list[int]]) -> None:
-        """Each window, padded to `reach` tokens, into its rows."""
+    def _prefill(self, length: int, rows: dict[tuple[int, ...], list[int]]) -> None:
+        """Compute each window, padded to `length` tokens, into its rows."""
         device = self.model.device
-        tokens = np.zeros((len(rows), reach), dtype=np.int64)
+        tokens = np.zeros((len(rows), length), dtype=np.int64)
         for index, window in enumerate(rows):
             tokens[index, : len(window)] = window
         targets = torch.tensor([row for each in rows.values() for row in each], device=device)

@@ -1,4 +1,4 @@
-"""Steps recorded as CUDA graphs: one launch in place of a thousand."""
+"""Record steps as CUDA graphs: one launch in place of a thousand."""
 
 import logging
 from collections.abc import Callable
@@ -8,29 +8,31 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from amt import passes
-from amt.gpt2 import GPT2, Cache
-from amt.vocab import CONTEXT_TOKENS, EVENT_TOKENS
+from amt.decoding import step
+from amt.decoding.step import StepInputs
+from amt.gpt2.cache import Cache
+from amt.gpt2.network import GPT2
+from amt.tokens.vocab import CONTEXT_TOKENS, EVENT_TOKENS
 
 logger = logging.getLogger("anticipatory")
 
 FEW_ROWS: Final = 8
-"""So many rows are rounded up to a power of two, more to a multiple of this."""
+"""Up to so many, rows are rounded up to a power of two; beyond, to a multiple of this."""
 
-REACH_TOKENS: Final = 256
-"""Lengths are rounded up to this: every one that is met is recorded."""
+LENGTH_MULTIPLE: Final = 256
+"""Lengths are rounded up to this: every length that is met is recorded."""
 
 
 @dataclass(frozen=True)
 class _Graph:
-    """A recorded step, and where it reads and writes."""
+    """Hold a recorded step, and where it reads and writes."""
 
-    inputs: passes.Inputs
+    inputs: StepInputs
     replay: Callable[[], Tensor]
 
 
 class Graphs:
-    """Runs steps, each from the recording of one of its kind: as many rows, as far a reach, wishes or none.
+    """Run steps, each from the recording of its kind: number of rows, attention length, constraints or none.
 
     A kind is recorded when it is first met, which takes some steps' time. On other devices than CUDA nothing is
     recorded, but everything else is the same.
@@ -42,35 +44,35 @@ class Graphs:
         self._recorded: dict[tuple[int, int, bool], _Graph] = {}
         self._pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
 
-    def decode(self, given: passes.Inputs, longest: int) -> Tensor:
-        """The next event of each of the first rows of the cache; shape = (n_rows, 3).
+    def decode(self, inputs: StepInputs, max_cache_length: int) -> Tensor:
+        """Decode the next event of each of the first rows of the cache; shape = (n_rows, 3).
 
         Args:
-            given: on the host.
-            longest: the most tokens that the cache holds of a row.
+            inputs: on the host.
+            max_cache_length: the most tokens that the cache holds of a row.
         """
-        n_rows = len(given.numbers)
-        n_padded, reach = padded_rows(n_rows), padded_reach(longest + EVENT_TOKENS)
+        n_rows = len(inputs.numbers)
+        n_padded, length = padded_rows(n_rows), padded_length(max_cache_length + EVENT_TOKENS)
         self._cache.reserve(n_padded)
         if self._memory is not self._cache.data:  # it has grown: what was recorded reads and writes the old one
             self._recorded.clear()
             self._memory = self._cache.data
-        kind = n_padded, reach, given.legal is not None or given.biases is not None
+        kind = n_padded, length, inputs.legal is not None or inputs.biases is not None
         if kind not in self._recorded:
-            self._recorded[kind] = self._record(*kind, given)
+            self._recorded[kind] = self._record(*kind, inputs)
         graph = self._recorded[kind]
-        graph.inputs.fill(given)
+        graph.inputs.fill(inputs)
         return graph.replay()[:n_rows]
 
-    def _record(self, n_rows: int, reach: int, has_wishes: bool, given: passes.Inputs) -> _Graph:
-        inputs = passes.Inputs.neutral(n_rows, has_wishes).to(self._model.device)
+    def _record(self, n_rows: int, length: int, has_constraints: bool, first: StepInputs) -> _Graph:
+        inputs = StepInputs.neutral(n_rows, has_constraints).to(self._model.device)
 
         def run() -> Tensor:
-            return passes.decode(self._model, self._cache, inputs, passes.ends(inputs), reach)
+            return step.decode(self._model, self._cache, inputs, inputs.cache_lengths, length)
 
         if self._pool is None:
             return _Graph(inputs, run)
-        inputs.fill(given)
+        inputs.fill(first)
         try:
             # Twice: a step writes nothing that it would not write again, and the first one sets up the libraries.
             stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
@@ -97,10 +99,10 @@ class Graphs:
 
 
 def padded_rows(n_rows: int) -> int:
-    """How many rows are decoded in place of so many."""
+    """Return how many rows are decoded when there are `n_rows`."""
     return 1 << (n_rows - 1).bit_length() if n_rows <= FEW_ROWS else -(-n_rows // FEW_ROWS) * FEW_ROWS
 
 
-def padded_reach(n_tokens: int) -> int:
-    """How far a step looks in place of so far."""
-    return min(-(-n_tokens // REACH_TOKENS) * REACH_TOKENS, CONTEXT_TOKENS)
+def padded_length(n_tokens: int) -> int:
+    """Return how far attention looks when rows hold up to `n_tokens`."""
+    return min(-(-n_tokens // LENGTH_MULTIPLE) * LENGTH_MULTIPLE, CONTEXT_TOKENS)

@@ -1,4 +1,4 @@
-"""Attention of one query in each row, over all keys and values that the longest row has, by PyTorch."""
+"""Attend with one query a row to all keys and values that the longest row has, by PyTorch."""
 
 import torch
 from torch import Tensor
@@ -6,16 +6,16 @@ from torch.nn import functional as F  # noqa: N812
 
 
 def exact(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """What a row gets depends neither on how many rows there are nor on how far they reach.
+    """Attend by plain matrix products, so that a row depends neither on the other rows nor on their lengths.
 
-    Plain matrix products over whole blocks give each row the same sums in the same order, which PyTorch's fused
-    attention does not; behind a row's end the sums only get zeros.
+    Products over whole blocks give each row the same sums in the same order, which PyTorch's fused attention does not;
+    behind a row's end the sums only get zeros.
 
     Args:
         query: shape = (n_rows, n_heads, head_width).
-        key: shape = (n_rows, n_heads, reach, head_width).
+        key: shape = (n_rows, n_heads, attention_length, head_width).
         value: likewise.
-        mask: -inf behind the end, shape = (n_rows * n_heads, 1, reach) or (1, 1, reach).
+        mask: -inf behind the end, shape = (n_rows * n_heads, 1, attention_length) or (1, 1, attention_length).
         scale: of the products.
 
     Returns:
@@ -26,7 +26,11 @@ def exact(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float)
 
 
 def fused(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scale: float) -> Tensor:
-    """The same in one kernel; last digits may differ. Returns shape = (n_rows, n_heads, 1, head_width)."""
+    """Attend in one kernel, with the arguments of `exact`; last digits may differ.
+
+    Returns:
+        shape = (n_rows, n_heads, 1, head_width).
+    """
     n_rows, n_heads, _ = query.shape
     by_head = mask.view(-1, n_heads, 1, mask.shape[2]) if len(mask) > 1 else mask[None]
     return F.scaled_dot_product_attention(

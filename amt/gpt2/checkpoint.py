@@ -1,4 +1,4 @@
-"""Hugging Face GPT-2 checkpoints on disk -> configuration and weights.
+"""Read GPT-2 checkpoints in Hugging Face format: a folder -> configuration and weights.
 
 `GPT2LMHeadModel.from_pretrained` reads the same files, at the price of importing all of transformers' modelling code:
 more than half of the service's time to start, and 300 MB. Tests hold the two against each other.
@@ -13,22 +13,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from amt.configuration import Configuration
 from amt.errors import CheckpointError
-from amt.vocab import CONTEXT_TOKENS, VOCAB_SIZE
+from amt.gpt2.config import Config
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """In order of preference. Models of this kind are too small to be split over several files."""
 
 
-def read_config(folder: Path) -> Configuration:
-    """The configuration, if it is one of an Anticipatory Music Transformer.
+def read_config(folder: Path, vocab_size: int, context_tokens: int) -> Config:
+    """Return the configuration of a GPT-2 with that vocabulary and at least that context.
 
     Raises:
-        CheckpointError: it is not, or cannot be read.
+        CheckpointError: config.json cannot be read, or describes another model.
     """
     try:
-        config = Configuration.model_validate_json((folder / "config.json").read_bytes())
+        config = Config.model_validate_json((folder / "config.json").read_bytes())
     except OSError as error:
         raise CheckpointError(f"config.json cannot be read: {error}") from error
     except ValidationError as error:
@@ -36,15 +35,15 @@ def read_config(folder: Path) -> Configuration:
         raise CheckpointError(f"config.json cannot be read: {problems}") from error
     if config.model_type != "gpt2":
         raise CheckpointError(f"it is a {config.model_type} and not a gpt2")
-    if config.vocab_size != VOCAB_SIZE:
-        raise CheckpointError(f"its vocabulary has {config.vocab_size} tokens and not {VOCAB_SIZE}")
-    if config.n_positions < CONTEXT_TOKENS:
-        raise CheckpointError(f"its context has {config.n_positions} tokens and not {CONTEXT_TOKENS}")
+    if config.vocab_size != vocab_size:
+        raise CheckpointError(f"its vocabulary has {config.vocab_size} tokens and not {vocab_size}")
+    if config.n_positions < context_tokens:
+        raise CheckpointError(f"its context has {config.n_positions} tokens and not {context_tokens}")
     return config
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:
-    """Every tensor by its name in `GPT2Model`, with `lm_head.weight` beside them where the file has one.
+    """Return every tensor by its name in `GPT2Model`, and `lm_head.weight` if the file has one.
 
     Raises:
         CheckpointError: there are no weights, or they cannot be read.

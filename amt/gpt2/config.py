@@ -1,12 +1,12 @@
-"""What a Hugging Face GPT-2 checkpoint says of itself in config.json."""
+"""Describe a GPT-2 checkpoint as its config.json does."""
 
 from pydantic import BaseModel
 
 
-class Configuration(BaseModel, frozen=True):
-    """The fields that decoding depends on, with the names and defaults of transformers' `GPT2Config`.
+class Config(BaseModel, frozen=True):
+    """Hold the fields that decoding depends on, with the names and defaults of transformers' `GPT2Config`.
 
-    That class would do, but to import it takes a quarter of the service's time to start. Tests hold the two together.
+    That class would do, but importing it takes a quarter of the service's start. Tests hold the two together.
     """
 
     model_type: str = "gpt2"

@@ -1,10 +1,10 @@
-"""GPT-2's blocks, one token a row, on a CPU: PyTorch multiplies matrices, and what lies between is compiled.
+"""Decode one token a row on a CPU: PyTorch multiplies matrices, and what lies between is compiled.
 
 A row of a few hundred numbers takes PyTorch less time to compute than to call: the twenty operations between the four
 matrices of a block are four here.
 
-What is to be multiplied is divided by the largest of its row before, its size, for int8 takes one scale for all rows.
-So a layer's result is a product times the size plus a bias, and what comes next puts that together as it reads it.
+What is to be multiplied is first divided by its row's absolute maximum (`absmax`), for int8 takes one scale for all
+rows. So a layer's result is product * absmax + bias, and what comes next puts that together as it reads it.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,70 +14,71 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt import compiled
-from amt.layer import Layer, Norm
+from amt.gpt2 import kernels
+from amt.gpt2.weights import BlockWeights, Norm
 
 Floats = NDArray[np.float32]
 
 
-class Blocks:
-    """All of a model's, and the norm behind them.
+class CpuDecoder:
+    """Run all blocks of a model, and the norm behind them.
 
-    What a row gets is the same to the bit beside any others, if that is so of the layers' products.
+    A row's result is the same to the bit beside any others, if that is so of the layers' products.
     """
 
     def __init__(
         self,
-        layers: Sequence[Layer],
+        blocks: Sequence[BlockWeights],
         final_norm: Norm,
         scales: Sequence[float],
         epsilon: float,
         activation: Callable[[Tensor], Tensor] | None,
     ) -> None:
         """`scales`: of each block's attention; `activation`: None for the approximate GELU."""
-        self._layers, self._scales, self._activation = layers, scales, activation
+        self._blocks, self._scales, self._activation = blocks, scales, activation
         self._biases = [
-            [_numbers(part.bias) for part in (layer.qkv, layer.attention_out, layer.mlp_in, layer.mlp_out)]
-            for layer in layers
+            [_numbers(part.bias) for part in (block.qkv, block.attention_out, block.mlp_in, block.mlp_out)]
+            for block in blocks
         ]
-        norms = [norm for layer in layers for norm in (layer.norm1, layer.norm2)]
+        norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
         self._norms = [(_numbers(scale), _numbers(shift)) for scale, shift in (*norms, final_norm)]
         self._epsilon = np.float32(epsilon)
 
-    def decode(self, embedded: Tensor, ends: NDArray[np.int64], cached: NDArray[np.uint16]) -> Tensor:
+    def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]) -> Tensor:
         """Feed one token to each of the first rows of a cache.
 
         Args:
             embedded: the tokens, shape = (n_rows, width).
-            ends: where each belongs, shape = (n_rows,).
-            cached: bits of bfloat16, shape = (n_layers, 2, at least n_rows, n_heads, 1,024, head_width); written.
+            cache_lengths: where each belongs, shape = (n_rows,).
+            cached: bits of bfloat16, shape = (n_layers, 2, at least n_rows, n_heads, context_tokens,
+                head_width); written.
 
         Returns:
             final hidden states, shape = (n_rows, width).
         """
         x = torch.empty_like(embedded)
-        numbers, hidden, sizes = x.numpy(), np.zeros(x.shape, np.float32), np.ones(len(x), np.float32)
+        numbers, hidden, absmax = x.numpy(), np.zeros(x.shape, np.float32), np.ones(len(x), np.float32)
         norms = iter(self._norms)
 
         def add(product: Tensor, bias: Floats) -> None:
-            compiled.add(hidden, product.numpy(), sizes, bias, next(norms), self._epsilon, numbers)
+            kernels.add(hidden, product.numpy(), absmax, bias, next(norms), self._epsilon, numbers)
 
         add(embedded, np.zeros(x.shape[1], np.float32))
-        for index, (layer, biases) in enumerate(zip(self._layers, self._biases, strict=True)):
-            product = layer.qkv.multiply(x).numpy()
-            compiled.attend(product, sizes, biases[0], cached[index], ends, self._scales[index], numbers)
-            add(layer.attention_out.multiply(x), biases[1])
-            inner = layer.mlp_in.multiply(x)
-            self._activate(inner, sizes, biases[2])
-            add(layer.mlp_out.multiply(inner), biases[3])
-        return x.mul_(torch.from_numpy(sizes)[:, None])
+        for index, (block, biases) in enumerate(zip(self._blocks, self._biases, strict=True)):
+            product = block.qkv.multiply(x).numpy()
+            kernels.attend(product, absmax, biases[0], cached[index], cache_lengths, self._scales[index], numbers)
+            add(block.attention_out.multiply(x), biases[1])
+            inner = block.mlp_in.multiply(x)
+            self._activate(inner, absmax, biases[2])
+            add(block.mlp_out.multiply(inner), biases[3])
+        return x.mul_(torch.from_numpy(absmax)[:, None])
 
-    def _activate(self, inner: Tensor, sizes: Floats, bias: Floats) -> None:
-        """In place."""
+    def _activate(self, inner: Tensor, absmax: Floats, bias: Floats) -> None:
+        """Apply the activation function in place."""
         if self._activation is None:
-            compiled.activate(inner.numpy(), sizes, bias)
+            kernels.activate(inner.numpy(), absmax, bias)
             return
-        factors = torch.from_numpy(sizes)[:, None]
+        factors = torch.from_numpy(absmax)[:, None]
         activated = self._activation(torch.addcmul(torch.from_numpy(bias), inner, factors))
         torch.amax(activated.abs(), dim=1, keepdim=True, out=factors)
         factors.clamp_(min=torch.finfo(torch.float32).tiny)

@@ -1,6 +1,6 @@
-"""What CPUs do and PyTorch has only slowly, compiled by numba: what lies between matrices, and which tokens are likely.
+"""Compute on CPUs, compiled by numba, what PyTorch does slowly: what lies between matrices, and truncation.
 
-What is compiled is kept for the next start, until this file changes; numba looks at no other, so all of it is here.
+Compiled code is kept for the next start until this file changes; numba looks at no other, so all of it is here.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ _TWO_TO: Final = tuple(
 _REORDERED: Final = frozenset({"reassoc", "contract"})
 """Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
 
-_MOST_THREADS: Final[int] = numba.get_num_threads()
+_MAX_THREADS: Final[int] = numba.get_num_threads()
 
 _alone: Final = Lock()
 """Where there is no libgomp, numba's threads serve one caller at a time, and end the process if there are two."""
@@ -39,8 +39,8 @@ _used = local()
 
 
 def _share(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call what shares a loop among threads, as many as PyTorch uses."""
-    number = min(torch.get_num_threads(), _MOST_THREADS)
+    """Call a function that shares a loop among threads, as many as PyTorch uses."""
+    number = min(torch.get_num_threads(), _MAX_THREADS)
     with _alone:
         if getattr(_used, "number", None) != number:
             numba.set_num_threads(number)
@@ -63,7 +63,7 @@ def _compiled(fastmath: frozenset[str] = frozenset(), **options: bool) -> Callab
 
 @_compiled()
 def exponential(x: np.float32) -> np.float32:
-    """Of a number that is not positive, to 4e-6 of the result; unlike NumPy's, for several numbers at once.
+    """Return e**x of a number that is not positive, to 4e-6 of the result; unlike NumPy's it can be vectorised.
 
     It is 2**(x * log2 e): two to the whole part, by its bits, times two to the rest, by a polynomial; at least 2**-126.
     """
@@ -78,10 +78,10 @@ def exponential(x: np.float32) -> np.float32:
 
 def attend(
     product: NDArray[np.float32],
-    sizes: NDArray[np.float32],
+    absmax: NDArray[np.float32],
     bias: NDArray[np.float32],
     cached: NDArray[np.uint16],
-    ends: NDArray[np.int64],
+    cache_lengths: NDArray[np.int64],
     scale: float,
     attended: NDArray[np.float32],
 ) -> None:
@@ -91,24 +91,24 @@ def attend(
     as far as it goes, and what a row gets depends on nothing but itself, to the bit.
 
     Args:
-        product: with sizes and bias, see `amt.blocks`, queries, keys and values; shape = (n_rows, 3 * width).
-        sizes: shape = (n_rows,); get those of the result.
+        product: with absmax and bias, see `amt.gpt2.cpu`, queries, keys and values; shape = (n_rows, 3 * width).
+        absmax: shape = (n_rows,); gets those of the result.
         bias: shape = (3 * width,).
-        cached: bits of keys and values; shape = (2, at least n_rows, n_heads, 1,024, head_width).
-        ends: where each row's token belongs, shape = (n_rows,).
+        cached: bits of keys and values; shape = (2, at least n_rows, n_heads, context_tokens, head_width).
+        cache_lengths: where each row's token belongs, shape = (n_rows,).
         scale: of the products of queries and keys.
-        attended: gets the result over its sizes; shape = (n_rows, width).
+        attended: gets the result over its absmax; shape = (n_rows, width).
     """
-    _share(_attend, product, sizes, bias, cached, ends, np.float32(scale), attended)
+    _share(_attend, product, absmax, bias, cached, cache_lengths, np.float32(scale), attended)
 
 
 @_compiled(_REORDERED, parallel=True)
 def _attend(
     product: NDArray[np.float32],
-    sizes: NDArray[np.float32],
+    absmax: NDArray[np.float32],
     bias: NDArray[np.float32],
     cached: NDArray[np.uint16],
-    ends: NDArray[np.int64],
+    cache_lengths: NDArray[np.int64],
     scale: np.float32,
     attended: NDArray[np.float32],
 ) -> None:
@@ -116,19 +116,19 @@ def _attend(
     n_heads, head_width = cached.shape[2], cached.shape[4]
     for index in prange(n_rows * n_heads):
         head, row = index // n_rows, index % n_rows  # so that each thread gets some heads of all rows, long or short
-        keys, values, end = cached[0, row, head], cached[1, row, head], ends[row]
+        keys, values, end = cached[0, row, head], cached[1, row, head], cache_lengths[row]
         query = np.empty(head_width, dtype=np.float32)
         first = head * head_width
         for i in range(head_width):
             at = first + i
-            query[i] = (product[row, at] * sizes[row] + bias[at]) * scale
-            keys[end, i] = _narrowed(product[row, width + at] * sizes[row] + bias[width + at])
-            values[end, i] = _narrowed(product[row, 2 * width + at] * sizes[row] + bias[2 * width + at])
+            query[i] = (product[row, at] * absmax[row] + bias[at]) * scale
+            keys[end, i] = _to_bfloat16(product[row, width + at] * absmax[row] + bias[width + at])
+            values[end, i] = _to_bfloat16(product[row, 2 * width + at] * absmax[row] + bias[2 * width + at])
         scores = np.empty(end + 1, dtype=np.float32)
         for token in range(end + 1):
             score = np.float32(0)
             for i in range(head_width):
-                score += query[i] * _widened(keys[token, i])
+                score += query[i] * _from_bfloat16(keys[token, i])
             scores[token] = score
         largest = scores.max()
         for token in range(end + 1):
@@ -139,28 +139,28 @@ def _attend(
         for token in range(end + 1):
             weight = scores[token] / total
             for i in range(head_width):
-                seen[i] += weight * _widened(values[token, i])
+                seen[i] += weight * _from_bfloat16(values[token, i])
     for row in range(n_rows):
-        sizes[row] = _divided(attended[row])
+        absmax[row] = _divide_by_absmax(attended[row])
 
 
 @_compiled()
-def _divided(numbers: NDArray[np.float32]) -> np.float32:
-    """Divide a row by its size, the largest of its magnitudes (but not zero), and return that; NaN if any is."""
+def _divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
+    """Divide a row by its absolute maximum (but not by zero), and return that; NaN if any number is."""
     bits, largest = numbers.view(np.uint32), _SMALLEST
     for i in range(len(bits)):  # those of magnitudes have the same order, with NaN behind all
         largest = max(largest, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
-    size: np.float32 = _number(largest)
+    absmax: np.float32 = _from_bits(largest)
     for i in range(len(numbers)):
-        numbers[i] /= size
-    return size
+        numbers[i] /= absmax
+    return absmax
 
 
 @_compiled(_REORDERED)
 def add(
     hidden: NDArray[np.float32],
     product: NDArray[np.float32],
-    sizes: NDArray[np.float32],
+    absmax: NDArray[np.float32],
     bias: NDArray[np.float32],
     norm: tuple[NDArray[np.float32], NDArray[np.float32]],
     epsilon: np.float32,
@@ -171,18 +171,18 @@ def add(
     Args:
         hidden: shape = (n_rows, width).
         product: shape = (n_rows, width).
-        sizes: shape = (n_rows,); get those of the result.
+        absmax: shape = (n_rows,); gets those of the result.
         bias: shape = (width,).
         norm: scale and shift, shape = (width,) each.
         epsilon: as layer normalisation has it.
-        normalised: gets the result over its sizes; shape = (n_rows, width).
+        normalised: gets the result over its absmax; shape = (n_rows, width).
     """
     scale, shift = norm
     width = np.float32(hidden.shape[1])
     for row in range(len(hidden)):
         states, total = hidden[row], np.float32(0)
         for i in range(len(states)):
-            states[i] += product[row, i] * sizes[row] + bias[i]
+            states[i] += product[row, i] * absmax[row] + bias[i]
             total += states[i]
         mean, squares = total / width, np.float32(0)
         for i in range(len(states)):
@@ -190,43 +190,43 @@ def add(
         factor = np.float32(1) / np.sqrt(squares / width + epsilon)
         for i in range(len(states)):
             normalised[row, i] = (states[i] - mean) * factor * scale[i] + shift[i]
-        sizes[row] = _divided(normalised[row])
+        absmax[row] = _divide_by_absmax(normalised[row])
 
 
-def activate(inner: NDArray[np.float32], sizes: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-    """GELU of what a layer gives, in place and over its sizes; shapes = (n_rows, width), (n_rows,) and (width,)."""
-    _share(_activate, inner, sizes, bias)
+def activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """Apply GELU to a layer's result, in place and over its absmax; shape = (n_rows, width), (n_rows,), (width,)."""
+    _share(_activate, inner, absmax, bias)
 
 
 @_compiled(parallel=True)
-def _activate(inner: NDArray[np.float32], sizes: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+def _activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
     for row in prange(len(inner)):
         for i in range(inner.shape[1]):
-            inner[row, i] = _gelu_of(inner[row, i] * sizes[row] + bias[i])
-        sizes[row] = _divided(inner[row])
+            inner[row, i] = _gelu_of(inner[row, i] * absmax[row] + bias[i])
+        absmax[row] = _divide_by_absmax(inner[row])
 
 
 @_compiled()
-def _narrowed(number: np.float32) -> np.uint16:
-    """The bits of the nearest bfloat16."""
+def _to_bfloat16(number: np.float32) -> np.uint16:
+    """Return the bits of the nearest bfloat16."""
     bits = np.float32(number).view(np.uint32)
     return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
 
 
 @_compiled()
-def _widened(bits: np.uint16) -> np.float32:
-    """The bfloat16 of these bits."""
-    number: np.float32 = _number(np.uint32(bits) << np.uint32(16))
+def _from_bfloat16(bits: np.uint16) -> np.float32:
+    """Return the bfloat16 of these bits."""
+    number: np.float32 = _from_bits(np.uint32(bits) << np.uint32(16))
     return number
 
 
 @_compiled()
-def _number(bits: np.uint32) -> np.float32:
+def _from_bits(bits: np.uint32) -> np.float32:
     return np.uint32(bits).view(np.float32)
 
 
 def gelu(x: Tensor) -> Tensor:
-    """The Gaussian error linear unit by its approximation with tanh, in place; PyTorch's takes three times as long.
+    """Apply the Gaussian error linear unit, by its approximation with tanh, in place; PyTorch takes thrice as long.
 
     Source: Hendrycks and Gimpel 2016 (arXiv:1606.08415).
     """
@@ -249,25 +249,25 @@ def _gelu_of(x: np.float32) -> np.float32:
     return x * (np.float32(1) if y >= 0 else power) / (np.float32(1) + power)
 
 
-def kept(logits: Tensor, choices: Tensor) -> Tensor:
-    """Probabilities, zero where a token is not kept, see `amt.sampling.kept`; NaN in a row that holds NaN, or no token.
+def truncated_probabilities(logits: Tensor, params: Tensor) -> Tensor:
+    """Return what `amt.gpt2.sampling.truncated_probabilities` does; NaN in a row that holds NaN, or no token.
 
     To find the last one kept, thousands of probabilities need not be sorted: a radix selection looks at their bits, the
     leading ones first, and sums up how probable all are together that share them.
 
     Args:
         logits: shape = (n_rows, n_tokens), float32; -inf where illegal.
-        choices: temperature, top_p, top_k and min_p of each row; shape = (n_rows, 4), float32.
+        params: temperature, top_p, top_k and min_p of each row; shape = (n_rows, 4), float32.
     """
     probabilities = torch.empty(logits.shape, dtype=torch.float32)
-    _share(_keep, logits.contiguous().numpy(), choices.numpy(), probabilities.numpy())
+    _share(_keep, logits.contiguous().numpy(), params.numpy(), probabilities.numpy())
     return probabilities
 
 
 @_compiled(parallel=True)
-def _keep(logits: NDArray[np.float32], choices: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
+def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
     for row in prange(len(logits)):
-        temperature, top_p, top_k, min_p = choices[row]
+        temperature, top_p, top_k, min_p = params[row]
         weights = probabilities[row]
         total = _weigh(logits[row], temperature, weights)
         limit = top_p * total if top_p < 1 else np.inf
@@ -282,7 +282,7 @@ def _keep(logits: NDArray[np.float32], choices: NDArray[np.float32], probabiliti
 
 @_compiled(_REORDERED)
 def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArray[np.float32]) -> np.float32:
-    """The exponentials of logits, the largest 1; returns their sum."""
+    """Write the exponentials of logits, the largest 1, and return their sum."""
     largest = logits.max()
     if not largest > -np.inf:
         weights[:] = np.nan
@@ -294,8 +294,8 @@ def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArra
 
 
 @_compiled()
-def _last_kept(weights: NDArray[np.float32], limit: float, most: int) -> np.float32:
-    """The smallest weight among the largest: so many that they sum to more than a limit, and no more than `most`."""
+def _last_kept(weights: NDArray[np.float32], limit: float, max_kept: int) -> np.float32:
+    """Return the smallest weight that is kept: the largest ones until their sum exceeds a limit, at most `max_kept`."""
     bits = weights.view(np.uint32)  # of positive numbers these have the same order
     sums, counts = np.empty(1 << _DIGIT), np.empty(1 << _DIGIT, dtype=np.int64)
     total, count, found = 0.0, 0, 0
@@ -308,7 +308,7 @@ def _last_kept(weights: NDArray[np.float32], limit: float, most: int) -> np.floa
                 sums[digit] += weights[token]
                 counts[digit] += 1
         last = (1 << _DIGIT) - 1
-        while last > 0 and total + sums[last] <= limit and count + counts[last] < most:
+        while last > 0 and total + sums[last] <= limit and count + counts[last] < max_kept:
             total, count, last = total + sums[last], count + counts[last], last - 1
         found = (found << _DIGIT) | last
     return np.uint32(found).view(np.float32)

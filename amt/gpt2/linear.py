@@ -1,4 +1,4 @@
-"""Linear layers whose weights lie as the device multiplies them fastest."""
+"""Multiply by matrices whose weights lie as the device multiplies them fastest."""
 
 import warnings
 from abc import ABC, abstractmethod
@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
 HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
-"""Whether this CPU can multiply float32 by float16; any x86 with AVX2 can."""
+"""Whether this CPU can multiply float32 by float16 weights; any x86 with AVX2 can."""
 
 HAS_INT8_KERNEL: Final = HAS_HALF_KERNEL and hasattr(torch, "quantize_per_channel")
 """Whether it can multiply int8 by int8: PyTorch means to drop the type in which it takes the weights."""
 
-FEWEST_ROWS: Final = 3
-"""With fewer the float16 kernel adds up in another order: a row's last digits would depend on how many there are."""
+MIN_ROWS: Final = 3
+"""With fewer rows the float16 kernel adds up in another order, and last digits would depend on their number."""
 
-INT8_LARGEST: Final = 127
+INT8_MAX: Final = 127
 
 # The operators themselves: what Python would check before, for tracing, takes as long as a small multiplication.
 _multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
@@ -27,23 +27,23 @@ _SMALLEST: Final = torch.finfo(torch.float32).tiny
 
 
 class Linear(ABC):
-    """X times a matrix, plus a bias."""
+    """Multiply rows by a matrix and add a bias."""
 
     bias: Tensor | None
     """Shape = (out,)."""
 
     def __call__(self, x: Tensor) -> Tensor:
-        """X has shape = (n_rows, in), the result (n_rows, out)."""
+        """Return shape = (n_rows, out) for x of shape = (n_rows, in)."""
         product = self.multiply(x)
         return product if self.bias is None else product.add_(self.bias)
 
     @abstractmethod
     def multiply(self, x: Tensor) -> Tensor:
-        """Without the bias. The largest of each row of x must be 1, or -1, if the weights are int8."""
+        """Multiply without the bias. If the weights are int8, the absolute maximum of each row of x must be 1."""
 
 
 def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
-    """A layer that keeps its weights in a precision.
+    """Return a layer that keeps its weights in a precision.
 
     On a CPU a lower precision is that of the weights alone, except that int8 multiplies rounded activations;
     all other arithmetic stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
@@ -66,29 +66,29 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
 
 
 def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """What is computed in, activations included: float32 on a CPU, else as the weights."""
+    """Return the precision of activations and sums: float32 on a CPU, else that of the weights."""
     return torch.float32 if device.type == "cpu" else dtype
 
 
 def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
-    """Whether a row's result is the same, to the bit, whatever the number of rows and threads."""
+    """Tell whether a row's result is the same, to the bit, whatever the number of rows and threads."""
     return device.type == "cpu" and dtype is not torch.float32 and HAS_HALF_KERNEL
 
 
 @cache
 def activation_steps() -> int:
-    """To either side of zero, of what int8 weights are multiplied by.
+    """Return to how many steps, to either side of zero, activations are rounded before int8 multiplies them.
 
-    CPUs without VNNI add up pairs of products in 16 bits, which more than 63 steps overflow. Where everything is as
-    large as it can be, that shows.
+    CPUs without VNNI add up pairs of products in 16 bits, which more than 63 steps overflow; a product of the largest
+    possible values shows it.
     """
     ones = torch.ones(64, 64)
-    product = _Int8(ones, None, INT8_LARGEST).multiply(ones)
-    return INT8_LARGEST if torch.allclose(product, ones @ ones) else INT8_LARGEST // 2
+    product = _Int8(ones, None, INT8_MAX).multiply(ones)
+    return INT8_MAX if torch.allclose(product, ones @ ones) else INT8_MAX // 2
 
 
 class _Plain(Linear):
-    """As PyTorch multiplies."""
+    """Multiply as PyTorch does."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         self._matrix, self.bias = matrix, bias
@@ -101,7 +101,7 @@ class _Plain(Linear):
 
 
 class _Half(Linear):
-    """Float16 weights, float32 activations."""
+    """Multiply float32 activations by float16 weights."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         # One temporary matrix at a time: more of them leave holes in the heap that stay.
@@ -111,22 +111,22 @@ class _Half(Linear):
 
     def multiply(self, x: Tensor) -> Tensor:
         n_rows = x.shape[0]
-        if n_rows < FEWEST_ROWS:
-            x = x.expand(FEWEST_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, FEWEST_ROWS - n_rows))
+        if n_rows < MIN_ROWS:
+            x = x.expand(MIN_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, MIN_ROWS - n_rows))
         return _multiply_half(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
 
 
 class _Int8(Linear):
-    """Weights rounded to 255 steps an output, activations to as many a row, or half where that is too much.
+    """Multiply activations rounded to `activation_steps` a row by weights rounded to 255 steps an output.
 
     The sums are of whole numbers, so their order does not matter. The kernel takes one scale for all rows: each is
-    divided by its largest before, and multiplied after.
+    divided by its absolute maximum before, and multiplied by it after.
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor | None, steps: int) -> None:
         """`steps`: of activations, to either side of zero."""
         weights = matrix.T.contiguous()
-        scales = weights.abs().amax(dim=1).clamp_(min=_SMALLEST).double() / INT8_LARGEST
+        scales = weights.abs().amax(dim=1).clamp_(min=_SMALLEST).double() / INT8_MAX
         zeros = torch.zeros(len(scales), dtype=torch.int64)
         with warnings.catch_warnings(action="ignore"):  # see HAS_INT8_KERNEL
             quantized = torch.quantize_per_channel(weights, scales, zeros, axis=0, dtype=torch.qint8)
@@ -135,9 +135,9 @@ class _Int8(Linear):
         self.bias, self._steps = bias, steps
 
     def __call__(self, x: Tensor) -> Tensor:
-        largest = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
-        product = self.multiply(x / largest)
-        return product.mul_(largest) if self.bias is None else torch.addcmul(self.bias, product, largest)
+        absmax = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
+        product = self.multiply(x / absmax)
+        return product.mul_(absmax) if self.bias is None else torch.addcmul(self.bias, product, absmax)
 
     def multiply(self, x: Tensor) -> Tensor:
         return _multiply_int8(x, 1 / self._steps, self._steps + 1, self._packed)  # type: ignore[no-any-return]

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from amt.events import Note
-from amt.vocab import DRUMS
+from amt.midi.notes import DRUMS, Note
 
 DRUM_CHANNEL: Final = 9
 """Channel 10 to musicians."""

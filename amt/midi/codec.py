@@ -11,13 +11,12 @@ import mido
 import numpy as np
 from numpy.typing import NDArray
 
-from amt import smf
-from amt.channels import DRUM_CHANNEL, assign_channels
 from amt.errors import MidiError
-from amt.events import Note
-from amt.instruments import instrument_name
-from amt.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
-from amt.vocab import DRUMS, TICKS_PER_SECOND
+from amt.midi import smf
+from amt.midi.channels import DRUM_CHANNEL, assign_channels
+from amt.midi.instruments import instrument_name
+from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
+from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
 
 Fields = dict[str, str | int]
 """A message as mido takes it, without its time."""

@@ -4,7 +4,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from amt.errors import InstrumentError
-from amt.vocab import DRUMS
+from amt.midi.notes import DRUMS
 
 _FAMILIES: Final = {
     "Piano": "Acoustic Grand Piano, Bright Acoustic Piano, Electric Grand Piano, Honky-tonk Piano, "

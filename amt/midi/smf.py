@@ -35,8 +35,8 @@ _END_OF_TRACK: Final = 0x2F
 _DROPPED: Final = -1
 """A message that is not kept, though its time counts."""
 
-_MOST_DELTA_BYTES: Final = 4
-_LONGEST_STEP: Final = _MOST_DELTA_BYTES + 3
+_MAX_DELTA_BYTES: Final = 4
+_LONGEST_STEP: Final = _MAX_DELTA_BYTES + 3
 _UNKNOWN_STEP: Final = 0x80
 _STEP_AFTER_DELTA: Final = bytes(
     2 if byte < 0x80 else 3 if byte in _TWO_DATA_BYTES else _UNKNOWN_STEP for byte in range(256)
@@ -152,10 +152,10 @@ def _steps(data: bytes) -> bytearray:
 
     Messages under a status that takes two data bytes: notes, pedals, bends; that is nearly all.
     """
-    padded = np.frombuffer(data.translate(_STEP_AFTER_DELTA) + bytes(_MOST_DELTA_BYTES), np.uint8)
-    ends_delta = np.frombuffer(data + bytes(_MOST_DELTA_BYTES), np.uint8) < 0x80
-    steps = padded[_MOST_DELTA_BYTES:] + np.uint8(_MOST_DELTA_BYTES)
-    for length in range(_MOST_DELTA_BYTES - 1, 0, -1):
+    padded = np.frombuffer(data.translate(_STEP_AFTER_DELTA) + bytes(_MAX_DELTA_BYTES), np.uint8)
+    ends_delta = np.frombuffer(data + bytes(_MAX_DELTA_BYTES), np.uint8) < 0x80
+    steps = padded[_MAX_DELTA_BYTES:] + np.uint8(_MAX_DELTA_BYTES)
+    for length in range(_MAX_DELTA_BYTES - 1, 0, -1):
         ends_here = ends_delta[length - 1 : length - 1 + len(data)]
         steps = np.where(ends_here, padded[length : length + len(data)] + np.uint8(length), steps)
     steps[steps >= _UNKNOWN_STEP] = 0
@@ -234,7 +234,7 @@ def _decode(data: bytes, found: _Found) -> tuple[Messages, list[int]]:
     position = np.array(found.positions, np.int64)
     delta = np.zeros(len(position), np.int64)
     unfinished = np.arange(len(position))
-    for _ in range(_MOST_DELTA_BYTES):
+    for _ in range(_MAX_DELTA_BYTES):
         byte = buffer[position[unfinished]]
         delta[unfinished] = delta[unfinished] << 7 | byte & 0x7F
         position[unfinished] += 1
@@ -269,7 +269,7 @@ def _since_track_began(delta: NDArray[np.int64], tracks: list[int]) -> NDArray[n
 def _variable_length(data: bytes, position: int) -> tuple[int, int]:
     """(a variable-length quantity of at most 4 bytes, where it ended)."""
     value = 0
-    for _ in range(_MOST_DELTA_BYTES):
+    for _ in range(_MAX_DELTA_BYTES):
         byte = data[position]
         position += 1
         value = value << 7 | byte & 0x7F

@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
 
-from amt.smf import DEFAULT_TEMPO, TEMPO, TIME_SIGNATURE, File, Message
-from amt.vocab import TICKS_PER_SECOND
+from amt.midi.notes import TICKS_PER_SECOND
+from amt.midi.smf import DEFAULT_TEMPO, TEMPO, TIME_SIGNATURE, File, Message
 
 MILLISECONDS_PER_TICK: Final = 1_000 // TICKS_PER_SECOND
 """Times here are whole milliseconds from the start of the file; the model's tick of 10 ms is ten of them."""

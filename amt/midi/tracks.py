@@ -6,8 +6,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from amt import smf
 from amt.errors import ArrangementError
+from amt.midi import smf
 
 N_CHANNELS: Final = 16
 
@@ -23,7 +23,7 @@ class Tracks(NamedTuple):
 
     Attributes:
         names: of the tracks that hold notes, in file order; musicians number these from 1.
-        of_notes: for each note in the order of `amt.midi.read_notes`, an index into the names.
+        of_notes: for each note in the order of `amt.codec.read_notes`, an index into the names.
     """
 
     names: list[str]

@@ -7,18 +7,17 @@ note token is `CONTROL_OFFSET` or higher are controls. Semantics follow `anticip
 
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amt.vocab import (
+from amt.midi.notes import DEFAULT_VELOCITY, N_PITCHES, Note
+from amt.tokens.vocab import (
     ANTICIPATION_TICKS,
     CONTROL_OFFSET,
     DURATION,
     EVENT_TOKENS,
     MAX_DURATION_TICKS,
-    N_PITCHES,
     NOTE,
     ONSET,
     REST,
@@ -27,18 +26,8 @@ from amt.vocab import (
 
 Events = NDArray[np.int64]
 
-DEFAULT_VELOCITY = 72
-"""The model has no velocities; the reference writes this one."""
-
-
-class Note(NamedTuple):
-    """One sounding note. Onset and duration are in ticks of 10 ms; instrument 128 is drums."""
-
-    onset: int
-    duration: int
-    pitch: int
-    instrument: int
-    velocity: int = DEFAULT_VELOCITY
+Triple = tuple[int, int, int]
+"""One event as its three tokens."""
 
 
 def empty() -> Events:

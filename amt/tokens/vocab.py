@@ -7,8 +7,7 @@ An event is three tokens: onset, duration, note. Each slot has its own range, on
 
 from typing import Final, NamedTuple
 
-TICKS_PER_SECOND: Final = 100
-"""A tick is 10 ms."""
+from amt.midi.notes import N_INSTRUMENTS, N_PITCHES
 
 MAX_ONSET_TICKS: Final = 10_000
 """Onsets, relative to the window's earliest, reach from 0 to 99.99 s."""
@@ -16,11 +15,6 @@ MAX_ONSET_TICKS: Final = 10_000
 MAX_DURATION_TICKS: Final = 1_000
 """Durations reach from 0 to 9.99 s."""
 
-N_PITCHES: Final = 128
-DRUMS: Final = 128
-"""The instrument after the 128 programs of General MIDI."""
-
-N_INSTRUMENTS: Final = 129
 
 CONTEXT_TOKENS: Final = 1_024
 EVENT_TOKENS: Final = 3
@@ -32,9 +26,6 @@ ANTICIPATION_TICKS: Final = 500
 
 REST_INTERVAL_TICKS: Final = 100
 """The model was trained with a rest after every second without an onset."""
-
-MAX_INSTRUMENTS: Final = 15
-"""From this many on (a rest counts as one) no further instrument may enter, so a piece never exceeds 16."""
 
 
 class Slot(NamedTuple):

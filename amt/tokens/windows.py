@@ -1,21 +1,15 @@
 """Pieces cut to windows: as much of the music as a model can see at once, or all of it."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from amt import events as ev
 from amt.errors import NoNotesError
-from amt.events import Events, Note
-from amt.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
-
-Pooling = Literal["mean", "last", "max", "none"]
-"""How the hidden states of several tokens become one vector; none: they stay as many as there are."""
-
-Vectors = NDArray[np.float32]
-"""Shape = (n_vectors, width)."""
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.events import Events
+from amt.tokens.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
 
 
 class Window(NamedTuple):
@@ -71,25 +65,3 @@ def take_excerpt(notes: Sequence[Note], *, whole: bool = False) -> Excerpt:
         windows.append(Window(ev.translate(events[begin:end], -first), start_ticks + first, until))
         begin = end
     return Excerpt(windows, events.size)
-
-
-def combine(vectors: Vectors, windows: Sequence[Window], pooling: Pooling) -> Vectors:
-    """The vectors of a piece's windows as if its tokens had been pooled together; shape = (1, width).
-
-    Args:
-        vectors: one for each window.
-        windows: means are weighted by their tokens.
-        pooling: what made the vectors.
-    """
-    if pooling == "mean":
-        weights = np.array([window.num_tokens for window in windows])
-        mean: Vectors = np.average(vectors, axis=0, weights=weights).astype(np.float32)
-        return mean[None]
-    return vectors.max(axis=0, keepdims=True) if pooling == "max" else vectors[-1:]
-
-
-def normalized(vectors: Vectors) -> Vectors:
-    """Each with the length 1 (L2)."""
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-    unit: Vectors = (vectors / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
-    return unit

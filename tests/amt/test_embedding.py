@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from amt import midi
 from amt.embedding import embed
 from amt.errors import LayerError
-from amt.events import Note
-from amt.excerpt import Pooling, take_excerpt
-from amt.gpt2 import GPT2
-from amt.vocab import AUTOREGRESS
+from amt.gpt2.network import GPT2
+from amt.midi import codec
+from amt.midi.notes import Note
+from amt.pooling import Pooling
+from amt.tokens.vocab import AUTOREGRESS
+from amt.tokens.windows import take_excerpt
 from tests.conftest import GOLDEN
 
 PIECES = [
@@ -24,7 +25,7 @@ WINDOWS = [take_excerpt(piece).windows[0] for piece in PIECES]
 @pytest.mark.parametrize("layer", [-1, -3, 0])
 def test_embeddings_are_those_of_the_reference(layer: int, gpt2: GPT2, golden: Any) -> None:
     for case in golden("embed.json"):
-        excerpt = take_excerpt(midi.read_notes((GOLDEN / case["file"]).read_bytes()))
+        excerpt = take_excerpt(codec.read_notes((GOLDEN / case["file"]).read_bytes()))
         assert excerpt.num_tokens == case["num_tokens"]
         ((vector,),) = embed(gpt2, excerpt.windows, layer)
         np.testing.assert_allclose(vector, case["mean"][str(layer)], atol=1e-5, rtol=2e-5)

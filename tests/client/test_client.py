@@ -20,7 +20,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from amt import midi
+from amt.midi import codec
 from client import (
     LONGEST_WAIT_SECONDS,
     AnticipatoryClient,
@@ -42,9 +42,8 @@ from client import (
     UnexpectedAnswer,
     retry_wait_seconds,
 )
-from schemas import PredictRequest
-from tests.conftest import GOLDEN, PROJECT, Service
-from tests.scripted import (
+from tasks.schemas import PredictRequest
+from tests.client.scripted import (
     BREAK,
     DROP,
     EMBEDDING,
@@ -60,6 +59,7 @@ from tests.scripted import (
     music,
     streamed,
 )
+from tests.conftest import GOLDEN, PROJECT, Service
 
 Ask = Callable[..., Any]
 
@@ -117,7 +117,7 @@ def hear_async(
 
 
 @pytest.fixture(params=[hear_sync, hear_async], ids=["sync", "async"])
-def hear(request: pytest.FixtureRequest) -> Ask:
+def observe(request: pytest.FixtureRequest) -> Ask:
     """All events of a stream of one of the two clients; also in `heard`, should it end in an error."""
     chosen: Ask = request.param
     return chosen
@@ -232,11 +232,11 @@ def test_the_key_is_the_given_one_or_the_environments(
     assert scripted.received[0].headers.get("X-API-Key") == sent
 
 
-def test_the_key_is_sent_with_every_request(scripted: Scripted, ask: Ask, hear: Ask) -> None:
+def test_the_key_is_sent_with_every_request(scripted: Scripted, ask: Ask, observe: Ask) -> None:
     scripted.script = [EMBEDDING, streamed(EMBEDDING), Answer("ok")]
     options = {"api_key": "mine"}
     ask(scripted.url, "embed", MIDI, options=options)
-    hear(scripted.url, "embed", MIDI, options=options)
+    observe(scripted.url, "embed", MIDI, options=options)
     ask(scripted.url, "health", options=options)
     assert [each.headers["X-API-Key"] for each in scripted.received] == ["mine"] * 3
 
@@ -473,27 +473,27 @@ def test_a_path_that_is_refused_is_named(scripted: Scripted, tmp_path: Path) -> 
     ],
 )
 def test_a_stream_asks_for_any_task(
-    scripted: Scripted, hear: Ask, arguments: Any, fields: Mapping[str, Any], body: Any
+    scripted: Scripted, observe: Ask, arguments: Any, fields: Mapping[str, Any], body: Any
 ) -> None:
     scripted.script = [streamed(EMBEDDING)]
-    hear(scripted.url, *arguments, headers={"traceparent": "00-1-2-01"}, **fields)
+    observe(scripted.url, *arguments, headers={"traceparent": "00-1-2-01"}, **fields)
     [sent] = scripted.received
     assert (sent.path, sent.body, sent.headers["traceparent"]) == ("/predict/stream", body, "00-1-2-01")
 
 
-def test_the_last_event_is_what_generate_returns(scripted: Scripted, ask: Ask, hear: Ask) -> None:
+def test_the_last_event_is_what_generate_returns(scripted: Scripted, ask: Ask, observe: Ask) -> None:
     scripted.script = [streamed(NOTE, PROGRESS, music(3, 4)), music(3, 4)]
-    events = hear(scripted.url)
+    events = observe(scripted.url)
     assert events == [NOTE, PROGRESS, Event("result", ask(scripted.url, "generate"))]
     assert events[-1].data["variations"][0]["midi_bytes"] == MIDI
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_comments_line_ends_and_unknown_events_do_not_matter(scripted: Scripted, hear: Ask, newline: str) -> None:
+def test_comments_line_ends_and_unknown_events_do_not_matter(scripted: Scripted, observe: Ask, newline: str) -> None:
     text = ': hello\n\nid: 1\nevent:note\n: still here\ndata:{"pitch": 1}\n\n\nevent: news\ndata: {}\n\n'
     scripted.script = [streamed(text.replace("\n", newline), EMBEDDING)]
     expected = [Event("note", {"pitch": 1}), Event("news", {}), Event("result", EMBEDDING.body)]
-    assert hear(scripted.url) == expected
+    assert observe(scripted.url) == expected
 
 
 def test_events_come_as_they_happen(scripted: Scripted) -> None:
@@ -555,12 +555,12 @@ def test_a_stream_that_is_not_read_sends_nothing(scripted: Scripted) -> None:
     [(422, InvalidRequest), (429, Busy), (500, ServerFault), (503, Unavailable), (504, ServerFault)],
 )
 def test_an_error_event_is_raised_and_never_asked_again(
-    scripted: Scripted, hear: Ask, status: int, kind: type[ServiceError]
+    scripted: Scripted, observe: Ask, status: int, kind: type[ServiceError]
 ) -> None:
     scripted.script = [streamed(NOTE, Event("error", {"status": status, "detail": "because"})), streamed(EMBEDDING)]
     heard: list[Event] = []
     with pytest.raises(kind) as caught:
-        hear(scripted.url, heard=heard)
+        observe(scripted.url, heard=heard)
     assert type(caught.value) is kind
     assert str(caught.value) == f"because (HTTP {status})"
     assert (heard, len(scripted.received)) == ([NOTE], 1)
@@ -568,19 +568,19 @@ def test_an_error_event_is_raised_and_never_asked_again(
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}], ids=["at an end", "anywhere"])
 def test_a_stream_without_its_result_is_a_lost_connection(
-    scripted: Scripted, hear: Ask, headers: Mapping[str, str]
+    scripted: Scripted, observe: Ask, headers: Mapping[str, str]
 ) -> None:
     scripted.script = [streamed(NOTE, "event: no", **headers), streamed(EMBEDDING)]
     heard: list[Event] = []
     with pytest.raises(ConnectionLost, match=f"^the connection to {scripted.url} broke: "):
-        hear(scripted.url, heard=heard)
+        observe(scripted.url, heard=heard)
     assert (heard, len(scripted.received)) == ([NOTE], 1)
 
 
-def test_an_event_that_does_not_come_is_a_timeout(scripted: Scripted, hear: Ask) -> None:
+def test_an_event_that_does_not_come_is_a_timeout(scripted: Scripted, observe: Ask) -> None:
     scripted.script = [streamed(NOTE, Handler.listen), streamed(EMBEDDING)]
     with pytest.raises(RequestTimeout, match=f"^no answer from {scripted.url} within 0.5 s$"):
-        hear(scripted.url, options={"timeout": 0.5})
+        observe(scripted.url, options={"timeout": 0.5})
     assert scripted.hung_up.wait(20)
     assert len(scripted.received) == 1
 
@@ -603,28 +603,28 @@ def test_another_services_stream_is_recognised(scripted: Scripted, answer: Answe
         hear_sync(scripted.url)
 
 
-def test_a_stream_that_is_refused_is_asked_for_again(scripted: Scripted, hear: Ask) -> None:
+def test_a_stream_that_is_refused_is_asked_for_again(scripted: Scripted, observe: Ask) -> None:
     scripted.script = [Answer("later", 429, NOW), Answer("later", 503, NOW), streamed(NOTE, EMBEDDING)]
-    assert hear(scripted.url) == [NOTE, Event("result", EMBEDDING.body)]
+    assert observe(scripted.url) == [NOTE, Event("result", EMBEDDING.body)]
     assert len(scripted.received) == 3
 
 
-def test_a_stream_that_is_refused_for_good_raises_why(scripted: Scripted, hear: Ask) -> None:
+def test_a_stream_that_is_refused_for_good_raises_why(scripted: Scripted, observe: Ask) -> None:
     scripted.script = [Answer({"detail": "later"}, 429, NOW)] * 2
     with pytest.raises(Busy, match=r"^later "):
-        hear(scripted.url, options={"max_retries": 1})
+        observe(scripted.url, options={"max_retries": 1})
 
 
-def test_a_stream_from_nowhere_is_a_failed_connection(hear: Ask) -> None:
+def test_a_stream_from_nowhere_is_a_failed_connection(observe: Ask) -> None:
     with pytest.raises(ConnectionFailed):
-        hear(nobody())
+        observe(nobody())
 
 
 # Streams of the real service
 
 
-def test_the_service_streams_every_note_of_its_result(service: Service, hear: Ask) -> None:
-    events = hear(service.url, length_seconds=3, num_variations=2)
+def test_the_service_streams_every_note_of_its_result(service: Service, observe: Ask) -> None:
+    events = observe(service.url, length_seconds=3, num_variations=2)
     *others, (last, result) = events
     notes = Counter(event.data["variation"] for event in others if event.name == "note")
     assert [notes[number] for number in (0, 1)] == [each["num_events"] for each in result["variations"]]
@@ -634,24 +634,24 @@ def test_the_service_streams_every_note_of_its_result(service: Service, hear: As
     assert seconds[-1] == 3
 
 
-def test_the_service_streams_what_comes_after_the_prime(service: Service, hear: Ask) -> None:
+def test_the_service_streams_what_comes_after_the_prime(service: Service, observe: Ask) -> None:
     path = GOLDEN / "midi/freedoom_e1m2.mid"
-    *others, (_, result) = hear(service.url, "continue", path, prime_seconds=2, length_seconds=2)
+    *others, (_, result) = observe(service.url, "continue", path, prime_seconds=2, length_seconds=2)
     new = [event.data["onset"] for event in others if event.name == "note"]
-    all_notes = sorted(note.onset / 100 for note in midi.read_notes(result["variations"][0]["midi_bytes"]))
+    all_notes = sorted(note.onset / 100 for note in codec.read_notes(result["variations"][0]["midi_bytes"]))
     assert all_notes[len(all_notes) - len(new) :] == new
 
 
-def test_the_service_streams_an_embedding_as_its_result(service: Service, ask: Ask, hear: Ask) -> None:
+def test_the_service_streams_an_embedding_as_its_result(service: Service, ask: Ask, observe: Ask) -> None:
     path = GOLDEN / "midi/chorale_001.mid"
-    [(name, result)] = hear(service.url, "embed", path)
+    [(name, result)] = observe(service.url, "embed", path)
     assert name == "result"
     assert result["embedding"] == pytest.approx(ask(service.url, "embed", path)["embedding"], rel=1e-4, abs=1e-5)
 
 
-def test_the_service_refuses_a_stream_with_a_status(service: Service, hear: Ask) -> None:
+def test_the_service_refuses_a_stream_with_a_status(service: Service, observe: Ask) -> None:
     with pytest.raises(InvalidRequest, match=r"^length_seconds must be in range 1.0..120.0, got 3000 \(HTTP 422\)$"):
-        hear(service.url, length_seconds=3000)
+        observe(service.url, length_seconds=3000)
 
 
 def test_leaving_the_loop_frees_the_services_place(service: Service) -> None:
@@ -667,7 +667,7 @@ DOOM = GOLDEN / "midi/freedoom_e1m2.mid"
 
 
 def notes_in(result: Mapping[str, Any]) -> Counter[Any]:
-    return Counter(midi.read_notes(result["variations"][0]["midi_bytes"]))
+    return Counter(codec.read_notes(result["variations"][0]["midi_bytes"]))
 
 
 def test_the_service_makes_what_the_options_ask_for(service: Service, ask: Ask) -> None:
@@ -701,7 +701,7 @@ def test_the_service_makes_what_the_options_ask_for(service: Service, ask: Ask) 
 
 def test_the_service_goes_on_from_the_end(service: Service, ask: Ask) -> None:
     result = ask(service.url, "continue_midi", DOOM, 3, 2, prime_from="end", seed=1)
-    assert notes_in(result) > Counter(midi.read_notes(DOOM.read_bytes()))
+    assert notes_in(result) > Counter(codec.read_notes(DOOM.read_bytes()))
 
 
 def test_the_service_accompanies(service: Service, ask: Ask) -> None:
@@ -712,16 +712,16 @@ def test_the_service_accompanies(service: Service, ask: Ask) -> None:
 
 def test_the_service_fills_in(service: Service, ask: Ask) -> None:
     result = ask(service.url, "infill", DOOM, 5, 7, velocity=1, seed=1)
-    fixed = Counter(note for note in midi.read_notes(DOOM.read_bytes()) if not 500 <= note.onset < 700)
+    fixed = Counter(note for note in codec.read_notes(DOOM.read_bytes()) if not 500 <= note.onset < 700)
     new = notes_in(result) - fixed
     assert notes_in(result) >= fixed
     assert {(500 <= note.onset < 700, note.velocity) for note in new} == {(True, 1)}
 
 
-def test_the_service_tells_what_is_void(service: Service, hear: Ask) -> None:
+def test_the_service_tells_what_is_void(service: Service, observe: Ask) -> None:
     """In a second random weights are silent, however often they are asked."""
     fields: Fields = {"length_seconds": 1, "seed": 5, "model_size": "small"}
-    *others, (_, result) = hear(service.url, **fields)
+    *others, (_, result) = observe(service.url, **fields)
     assert result["variations"][0]["draws"] == 3
     void = [event.data for event in others if event.name == "discard"]
     assert void == [{"variation": 0, "reason": "silent"}] * 3  # after the last draw the first one stays
@@ -784,9 +784,9 @@ def test_every_status_has_its_error(scripted: Scripted, status: int, kind: type[
     assert str(caught.value) == f"because (HTTP {status})"
 
 
-def test_a_wrong_key_has_an_error_of_its_own(scripted: Scripted, ask: Ask, hear: Ask) -> None:
+def test_a_wrong_key_has_an_error_of_its_own(scripted: Scripted, ask: Ask, observe: Ask) -> None:
     scripted.script = [Answer({"detail": "no key"}, 401)] * 2
-    for call in (partial(ask, scripted.url, "generate"), partial(hear, scripted.url)):
+    for call in (partial(ask, scripted.url, "generate"), partial(observe, scripted.url)):
         with pytest.raises(Unauthorized) as caught:
             call(options={"api_key": "wrong"})
         assert isinstance(caught.value, InvalidRequest)

@@ -15,10 +15,10 @@ from typing import Any, get_type_hints
 import pytest
 
 import commands
-from amt import midi
+from amt.midi import codec
 from client import Event, Fields
+from tests.client.scripted import EMBEDDING, METADATA, MIDI, NOTE, PROGRESS, Answer, Handler, Scripted, music, streamed
 from tests.conftest import PROJECT, Service
-from tests.scripted import EMBEDDING, METADATA, MIDI, NOTE, PROGRESS, Answer, Handler, Scripted, music, streamed
 
 
 def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -246,7 +246,7 @@ def test_the_service_is_asked_with_flags(service: Service, tmp_path: Path, capsy
     )
     call = ["generate", *shlex.split(flags), "--base-url", service.url, "--out", str(out)]
     assert in_process(capsys, *call)[::2] == (0, "")
-    notes = midi.read_notes(out.read_bytes())
+    notes = codec.read_notes(out.read_bytes())
     assert all(note.instrument == 128 or (note.instrument == 32 and 28 <= note.pitch <= 55) for note in notes)
     silent = ["generate", "--seed", "5", "--length-seconds", "1", "--model-size", "small"]
     _, stdout, _ = in_process(capsys, *silent, "--base-url", service.url, "--out", str(out))

@@ -73,7 +73,7 @@ def test_commands_that_start_the_service_have_valid_settings(line: str) -> None:
     words = shlex.split(line.split("#")[0].rpartition("&&")[2])
     variables = dict(word.split("=", 1) for word in words[: words.index("uv")])
     flags = words[words.index("server.py") + 1 :]
-    code = "from serving.settings import Settings; print(Settings(_cli_parse_args=True))"
+    code = "from server import Settings; print(Settings(_cli_parse_args=True))"
     done = subprocess.run(
         [sys.executable, "-c", code, *flags], cwd=PROJECT, env=os.environ | variables, capture_output=True, text=True
     )
@@ -81,7 +81,7 @@ def test_commands_that_start_the_service_have_valid_settings(line: str) -> None:
 
 
 def test_every_setting_is_in_the_table() -> None:
-    from serving.settings import Settings
+    from server import Settings
 
     for name, field in Settings.model_fields.items():
         assert f"| `--{name.replace('_', '-')}` | `ANTICIPATORY_{name.upper()}` | `{field.default}` |" in README

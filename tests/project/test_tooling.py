@@ -2,11 +2,10 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).parent.parent
+from tests.conftest import PROJECT
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from fastapi import HTTPException
 
 from serving.messages import Done, Ready, Start, ToWorker
-from serving.scheduler import Job, Scheduler
+from serving.scheduler import Scheduler, Ticket
 from serving.telemetry import Metrics
 
 
@@ -26,10 +26,10 @@ class Desk:
         self.scheduler.received([Ready({"capacity": {"big": 2, "little": 100}})])
         self._places = ExitStack()
 
-    def ask(self, group: str, rows: int) -> Job:
-        job = self._places.enter_context(self.scheduler.place(rows))
-        self.scheduler.submit(job, SomeWork(group, {}))
-        return job
+    def ask(self, group: str, rows: int) -> Ticket:
+        ticket = self._places.enter_context(self.scheduler.place(rows))
+        self.scheduler.submit(ticket, SomeWork(group, {}))
+        return ticket
 
     @property
     def started(self) -> list[int]:

@@ -4,7 +4,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from serving.settings import Settings
+from server import Settings
 from tests.conftest import PROJECT
 
 

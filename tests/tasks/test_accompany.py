@@ -7,17 +7,17 @@ from typing import Any
 import httpx
 import pytest
 
-from amt import midi
-from amt.events import Note
+from amt.midi import codec
+from amt.midi.notes import Note
 from tests.conftest import GOLDEN, Service
+from tests.tasks.test_stream import events, named
 from tests.test_api import encoded, notes_of, predict, refusal
-from tests.test_stream import events, named
 
 CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
 SCALE = [Note(60 * step, 60, pitch, 73, 90) for step, pitch in enumerate([60, 62, 64, 65, 67, 69, 71, 72, 67, 64, 60])]
 """A bare melody: nothing but a flute."""
 
-DUET = midi.write_notes([*SCALE, *(Note(60 * step, 50, 48, 32) for step in range(11))])
+DUET = codec.write_notes([*SCALE, *(Note(60 * step, 50, 48, 32) for step in range(11))])
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def new_notes(variation: dict[str, Any], fixed: list[Note]) -> list[Note]:
 
 
 def test_accompany_answers_as_documented(http: httpx.Client) -> None:
-    result = accompany(http, midi.write_notes(SCALE), num_variations=2)
+    result = accompany(http, codec.write_notes(SCALE), num_variations=2)
     assert set(result) == {"task", "variations", "prime_seconds", "metadata"}
     assert (result["task"], result["prime_seconds"]) == ("accompany", 0.0)
     assert [each["duration_seconds"] for each in result["variations"]] == [6.6, 6.6]
@@ -51,14 +51,14 @@ def test_a_bare_melody_gets_two_instruments_or_more_and_neither_silence_nor_nois
 ) -> None:
     melody = [note._replace(instrument=program) for note in SCALE * 2]
     melody = [note._replace(onset=60 * step) for step, note in enumerate(melody)]
-    for variation in accompany(http, midi.write_notes(melody), num_variations=3, seed=1)["variations"]:
+    for variation in accompany(http, codec.write_notes(melody), num_variations=3, seed=1)["variations"]:
         new = new_notes(variation, melody)
         assert len({note.instrument for note in new} - {program}) >= 2
         assert 2 <= len(new) / 13.2 <= 8
 
 
 def test_the_fixed_part_comes_back_whole_though_only_some_seconds_are_accompanied(http: httpx.Client) -> None:
-    (variation,) = accompany(http, midi.write_notes(SCALE), length_seconds=2, seed=1)["variations"]
+    (variation,) = accompany(http, codec.write_notes(SCALE), length_seconds=2, seed=1)["variations"]
     new = new_notes(variation, SCALE)
     assert new
     assert all(note.onset + note.duration <= 200 for note in new)
@@ -67,7 +67,7 @@ def test_the_fixed_part_comes_back_whole_though_only_some_seconds_are_accompanie
 @pytest.mark.parametrize("melody", [{"melody_instruments": ["flute"]}, {"melody_tracks": [1]}])
 def test_what_the_others_played_is_replaced_but_for_the_prime(melody: dict[str, Any], http: httpx.Client) -> None:
     (variation,) = accompany(http, DUET, **melody, prime_seconds=2, seed=1)["variations"]
-    prime = [note for note in midi.read_notes(DUET) if note.instrument == 32 and note.onset < 200]
+    prime = [note for note in codec.read_notes(DUET) if note.instrument == 32 and note.onset < 200]
     new = new_notes(variation, SCALE + prime)
     assert new
     assert {note.instrument for note in new} == {32}
@@ -76,9 +76,9 @@ def test_what_the_others_played_is_replaced_but_for_the_prime(melody: dict[str, 
 
 @pytest.mark.parametrize("model_size", ["tiny", "small"])  # the latter with random weights
 def test_the_parts_of_an_orchestra_come_back_note_for_note(model_size: str, http: httpx.Client) -> None:
-    playing = Counter(note.instrument for note in midi.read_notes(CASTLE))
+    playing = Counter(note.instrument for note in codec.read_notes(CASTLE))
     chosen = [instrument for instrument, _ in playing.most_common(2)]
-    fixed = [note for note in midi.read_notes(CASTLE) if note.instrument in chosen]
+    fixed = [note for note in codec.read_notes(CASTLE) if note.instrument in chosen]
     body = {"melody_instruments": chosen, "length_seconds": 3, "model_size": model_size}
     (variation,) = accompany(http, CASTLE, **body)["variations"]
     assert all(note.onset + note.duration <= 300 for note in new_notes(variation, fixed))
@@ -86,19 +86,19 @@ def test_the_parts_of_an_orchestra_come_back_note_for_note(model_size: str, http
 
 def test_the_instruments_named_are_those_that_play(http: httpx.Client) -> None:
     body = {"instruments": ["Church Organ", "Drums"], "seed": 2}
-    (variation,) = accompany(http, midi.write_notes(SCALE), **body)["variations"]
+    (variation,) = accompany(http, codec.write_notes(SCALE), **body)["variations"]
     assert {note.instrument for note in new_notes(variation, SCALE)} == {19, 128}
 
 
 def test_the_streamed_notes_are_those_of_the_result(service: Service) -> None:
-    found = list(events(service, task="accompany", midi_input=encoded(midi.write_notes(SCALE)), seed=1))
+    found = list(events(service, task="accompany", midi_input=encoded(codec.write_notes(SCALE)), seed=1))
     new = new_notes(named(found, "result")[0]["variations"][0], SCALE)
     streamed = [(round(100 * note["onset"]), note["pitch"], note["instrument"]) for note in named(found, "note")]
     assert sorted(streamed) == sorted((note.onset, note.pitch, note.instrument) for note in new)
 
 
 def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None:
-    data = midi.write_notes(SCALE)
+    data = codec.write_notes(SCALE)
     for variation in accompany(http, data, num_variations=2)["variations"]:
         assert accompany(http, data, seed=variation["seed"])["variations"] == [variation]
 
@@ -112,7 +112,7 @@ def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None
         (DUET, {"melody_tracks": [3]}, "there is no track 3: those that hold notes are 1 'Flute', 2 'Acoustic Bass'"),
         (DUET, {"prime_seconds": 7}, "the part to accompany ends at 6.6 s"),
         (DUET, {"prime_seconds": 61}, "prime_seconds must be in range 0.0..60.0"),
-        (midi.write_notes([]), {}, "holds no notes"),
+        (codec.write_notes([]), {}, "holds no notes"),
     ],
 )
 def test_what_cannot_be_accompanied_is_refused_with_the_reason(

@@ -9,8 +9,8 @@ import httpx
 import numpy as np
 import pytest
 
-from amt import midi
-from amt.events import Note
+from amt.midi import codec
+from amt.midi.notes import Note
 from tests.conftest import GOLDEN, Service
 
 NAMES = ["easyrpg_castle1", "chorale_001", "freedoom_map32", "drums_and_bass"]
@@ -39,7 +39,7 @@ def refusal(http: httpx.Client, **fields: Any) -> str:
 
 
 def notes_as_file(notes: list[Note]) -> str:
-    return base64.b64encode(midi.write_notes(notes)).decode()
+    return base64.b64encode(codec.write_notes(notes)).decode()
 
 
 def test_what_is_asked_for_by_name_is_the_default(http: httpx.Client) -> None:

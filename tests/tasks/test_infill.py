@@ -8,16 +8,16 @@ from typing import Any
 import httpx
 import pytest
 
-from amt import midi
-from amt.events import Note
-from amt.tracks import read_tracks
+from amt.midi import codec
+from amt.midi.notes import Note
+from amt.midi.tracks import read_tracks
 from tests.conftest import GOLDEN, Service
+from tests.tasks.test_stream import events, named
 from tests.test_api import encoded, notes_of, predict, refusal
-from tests.test_stream import events, named
 
 CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
 CHORALE = (GOLDEN / "midi/chorale_001.mid").read_bytes()
-GAP = midi.write_notes([Note(0, 50, 60, 0), Note(20_000, 50, 60, 0)])
+GAP = codec.write_notes([Note(0, 50, 60, 0), Note(20_000, 50, 60, 0)])
 SPAN = {"start_seconds": 4, "end_seconds": 6}
 
 
@@ -35,7 +35,7 @@ def test_infill_answers_as_documented(http: httpx.Client) -> None:
     result = infill(http, CHORALE, **SPAN, num_variations=2)
     assert set(result) == {"task", "variations", "start_seconds", "end_seconds", "metadata"}
     assert (result["task"], result["start_seconds"], result["end_seconds"]) == ("infill", 4.0, 6.0)
-    length = max(note.onset + note.duration for note in midi.read_notes(CHORALE))
+    length = max(note.onset + note.duration for note in codec.read_notes(CHORALE))
     assert [each["duration_seconds"] for each in result["variations"]] == [length / 100] * 2
     assert len({each["midi_base64"] for each in result["variations"]}) == 2
 
@@ -47,7 +47,7 @@ def test_what_lies_outside_the_span_comes_back_note_for_note(
 ) -> None:
     data = (GOLDEN / f"midi/{name}.mid").read_bytes()
     first, last = round(start * 100), round(start * 100) + 250
-    outside = Counter(note for note in midi.read_notes(data) if not first <= note.onset < last)
+    outside = Counter(note for note in codec.read_notes(data) if not first <= note.onset < last)
     body = {"start_seconds": start, "end_seconds": start + 2.5, "seed": 1, "model_size": model_size}
     (variation,) = infill(http, data, **body)["variations"]
     notes = Counter(notes_of(variation))
@@ -58,7 +58,7 @@ def test_what_lies_outside_the_span_comes_back_note_for_note(
 
 
 def test_of_the_span_only_what_the_instruments_named_play_is_rewritten(http: httpx.Client) -> None:
-    notes = midi.read_notes(CASTLE)
+    notes = codec.read_notes(CASTLE)
     playing = Counter(note.instrument for note in notes if 400 <= note.onset < 600)
     rewritten = playing.most_common(1)[0][0]
     others = Counter(each for each in notes if not (400 <= each.onset < 600 and each.instrument == rewritten))
@@ -69,14 +69,14 @@ def test_of_the_span_only_what_the_instruments_named_play_is_rewritten(http: htt
 
 
 def test_a_part_can_be_added_where_there_was_none(http: httpx.Client) -> None:
-    notes = Counter(midi.read_notes(CHORALE))
+    notes = Counter(codec.read_notes(CHORALE))
     (variation,) = infill(http, CHORALE, **SPAN, instruments=["Acoustic Bass"], seed=3)["variations"]
     assert {note.instrument for note in Counter(notes_of(variation)) - notes} == {32}
 
 
 def test_the_streamed_notes_are_those_of_the_result(service: Service) -> None:
     found = list(events(service, task="infill", midi_input=encoded(CASTLE), **SPAN, seed=1))
-    outside = Counter(note for note in midi.read_notes(CASTLE) if not 400 <= note.onset < 600)
+    outside = Counter(note for note in codec.read_notes(CASTLE) if not 400 <= note.onset < 600)
     new = Counter(notes_of(named(found, "result")[0]["variations"][0])) - outside
     streamed = [(round(100 * note["onset"]), note["pitch"], note["instrument"]) for note in named(found, "note")]
     assert sorted(streamed) == sorted((note.onset, note.pitch, note.instrument) for note in new.elements())
@@ -98,7 +98,7 @@ def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None
         (CHORALE, {**SPAN, "instruments": ["violine"]}, "'violin'"),
         (CHORALE, {**SPAN, "instruments": [129]}, "0..128"),
         (GAP, {"start_seconds": 150, "end_seconds": 160}, "there is nothing that it could fit"),
-        (midi.write_notes([]), SPAN, "holds no notes"),
+        (codec.write_notes([]), SPAN, "holds no notes"),
     ],
 )
 def test_what_cannot_be_filled_in_is_refused_with_the_reason(
@@ -116,12 +116,14 @@ def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
     own = start("--default-model", "small", "--model-small", str(random_small(tmp_path)))
     own.wait_until_ready()
     with httpx.Client(base_url=own.url, timeout=300) as http:
-        outside = Counter(note for note in midi.read_notes(CASTLE) if not 400 <= note.onset < 600)
+        outside = Counter(note for note in codec.read_notes(CASTLE) if not 400 <= note.onset < 600)
         for variation in infill(http, CASTLE, **SPAN, num_variations=2)["variations"]:
             assert Counter(notes_of(variation)) >= outside
         body = {"task": "accompany", "midi_input": encoded(CASTLE), "melody_tracks": [1], "length_seconds": 3}
         fixed = Counter(
-            note for note, track in zip(midi.read_notes(CASTLE), read_tracks(CASTLE).of_notes, strict=True) if not track
+            note
+            for note, track in zip(codec.read_notes(CASTLE), read_tracks(CASTLE).of_notes, strict=True)
+            if not track
         )
         for variation in predict(http, **body, num_variations=2)["variations"]:
             assert Counter(notes_of(variation)) >= fixed
@@ -129,7 +131,7 @@ def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
 
 
 def test_a_span_that_is_left_without_new_notes_says_so(http: httpx.Client) -> None:
-    held = midi.write_notes([Note(0, 3_000, 60, 0)])
+    held = codec.write_notes([Note(0, 3_000, 60, 0)])
     wish = {"instruments": [0], "pitch_range": [60, 60], "start_seconds": 5, "end_seconds": 8}
     (variation,) = infill(http, held, **wish)["variations"]
     assert (variation["num_events"], variation["flaw"]) == (1, "silent")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.conftest import Service
-from tests.test_stream import events, named
+from tests.tasks.test_stream import events, named
 
 # The golden model's random weights leap through time: half a minute is often silent.
 SPARSE = {"length_seconds": 30, "model_size": "small"}

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from amt.midi import read_notes
-from schemas import (
+from amt.midi.codec import read_notes
+from tasks.schemas import (
     EXAMPLE_MIDI,
     EXAMPLE_SCALE,
     AccompanyResponse,
@@ -391,7 +391,7 @@ def test_an_answer_has_its_fields_in_the_contracts_order_and_is_told_apart_by_it
 
 
 def test_the_wire_needs_neither_the_model_nor_the_server() -> None:
-    code = "import schemas, sys; print({'torch', 'litserve', 'amt', 'transformers'} & set(sys.modules))"
+    code = "import tasks.schemas, sys; print({'torch', 'litserve', 'transformers'} & set(sys.modules))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "set()\n"
 

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from amt import midi
+from amt.midi import codec
 from tests.conftest import GOLDEN, Service
 
 CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
@@ -45,7 +45,7 @@ def test_the_result_comes_last_and_is_what_predict_answers(two_variations: list[
 
 @pytest.mark.parametrize("variation", [0, 1])
 def test_the_notes_are_those_of_the_result(variation: int, two_variations: list[tuple[str, Any]]) -> None:
-    file = midi.read_notes(base64.b64decode(two_variations[-1][1]["variations"][variation]["midi_base64"]))
+    file = codec.read_notes(base64.b64decode(two_variations[-1][1]["variations"][variation]["midi_base64"]))
     new = sorted((note.onset / 100, note.pitch, note.instrument) for note in file if note.onset >= 200)
     notes = [note for note in named(two_variations, "note") if note["variation"] == variation]
     assert sorted((note["onset"], note["pitch"], note["instrument"]) for note in notes) == new

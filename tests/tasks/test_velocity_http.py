@@ -9,9 +9,9 @@ import httpx
 import mido
 import pytest
 
-from amt import midi
-from amt.events import Note
-from amt.timing import TempoChange, TimeSignature, Timing
+from amt.midi import codec
+from amt.midi.notes import Note
+from amt.midi.timing import TempoChange, TimeSignature, Timing
 from tests.conftest import GOLDEN, Service
 
 CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
@@ -29,7 +29,7 @@ def encoded(data: bytes) -> str:
 
 def waltz() -> bytes:
     notes = [Note(50 * beat, 45, 60 + beat % 12, 0, 40 + 5 * (beat % 3)) for beat in range(20)]
-    return midi.write_notes(notes, timing=WALTZ)
+    return codec.write_notes(notes, timing=WALTZ)
 
 
 def variations(service: Service, **body: Any) -> list[bytes]:
@@ -56,9 +56,9 @@ def test_the_prime_keeps_velocities_tempo_map_and_time_signatures(service: Servi
     data = waltz()
     body = {"task": "continue", "midi_input": encoded(data), "prime_seconds": 5, "length_seconds": 5, "seed": 3}
     [continued] = variations(service, **body)
-    prime = [note for note in midi.read_notes(data) if note.onset < 500]
-    assert [note for note in sorted(midi.read_notes(continued)) if note.onset < 500][: len(prime)] == prime
-    timing = midi.read_piece(continued).timing
+    prime = [note for note in codec.read_notes(data) if note.onset < 500]
+    assert [note for note in sorted(codec.read_notes(continued)) if note.onset < 500][: len(prime)] == prime
+    timing = codec.read_piece(continued).timing
     finer = timing.ticks_per_beat // 480
     assert [(tick / finer, tempo) for tick, tempo in timing.tempos] == list(WALTZ.tempos[:2])
     assert [(tick / finer, *bar) for tick, *bar in timing.signatures] == list(WALTZ.signatures[:2])
@@ -72,7 +72,7 @@ def test_streamed_velocities_are_those_of_the_result(task: str, service: Service
     )
     for told, data in zip(notes, files, strict=True):
         start = 300 if task == "continue" else 0
-        new = [note for note in midi.read_notes(data) if note.onset >= start]
+        new = [note for note in codec.read_notes(data) if note.onset >= start]
         assert sorted(note[:1] + note[2:] for note in told) == sorted(note[:1] + note[2:] for note in new)
         assert len({note.velocity for note in told}) > 3
 
@@ -84,7 +84,7 @@ def test_a_seed_gives_the_same_velocities_alone_and_beside_others(service: Servi
 
 def test_a_velocity_asked_for_is_that_of_all_new_notes_and_only_of_them(service: Service) -> None:
     body = {"task": "continue", "midi_input": encoded(waltz()), "prime_seconds": 5, "length_seconds": 5, "seed": 3}
-    shaped, flat = (midi.read_notes(variations(service, **body, **more)[0]) for more in ({}, {"velocity": 80}))
+    shaped, flat = (codec.read_notes(variations(service, **body, **more)[0]) for more in ({}, {"velocity": 80}))
     assert [note[:-1] for note in shaped] == [note[:-1] for note in flat]
     assert {note.velocity for note in flat if note.onset >= 500} == {80}
     assert {note.velocity for note in flat if note.onset < 500} == {40, 45, 50}
@@ -94,8 +94,8 @@ def test_a_velocity_asked_for_is_that_of_all_new_notes_and_only_of_them(service:
 def test_a_tempo_moves_no_note(task: str, service: Service) -> None:
     body = {"task": task, "midi_input": encoded(waltz()), "length_seconds": 5, "seed": 3}
     plain, paced = (variations(service, **body, **more)[0] for more in ({}, {"bpm": 87.5}))
-    assert sorted(midi.read_notes(paced)) == sorted(midi.read_notes(plain))
-    timing = midi.read_piece(paced).timing
+    assert sorted(codec.read_notes(paced)) == sorted(codec.read_notes(plain))
+    timing = codec.read_piece(paced).timing
     assert timing.tempos == (TempoChange(0, 685_714),)
     assert [bar[1:3] for bar in timing.signatures] == ([(3, 4)] if task == "continue" else [])
 

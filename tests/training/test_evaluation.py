@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from amt import events as ev
-from amt.vocab import SLOTS
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import SLOTS
 from tests.conftest import GOLDEN
-from tests.test_training import pieces
+from tests.training.test_training import pieces
 from training import memorisation, perplexity, statistics
 from training.excerpts import SECONDS, generated_excerpts, held_out_excerpts
 
@@ -18,7 +19,7 @@ VIOLIN, DRUMS = 40, 128
 
 
 def melody(pitches: list[int], apart_ticks: int = 50, instrument: int = VIOLIN) -> ev.Events:
-    return ev.from_notes(ev.Note(apart_ticks * index, 40, pitch, instrument) for index, pitch in enumerate(pitches))
+    return ev.from_notes(Note(apart_ticks * index, 40, pitch, instrument) for index, pitch in enumerate(pitches))
 
 
 def scale(n_notes: int) -> ev.Events:
@@ -69,7 +70,7 @@ def test_excerpts_are_what_the_service_generates() -> None:
         (statistics.notes_per_second, scale(60), 2.0),
         (statistics.instruments, np.concatenate([scale(9), melody([36], instrument=DRUMS)]), 2),
         (statistics.onset_entropy, scale(20), 0.0),
-        (statistics.onset_entropy, ev.from_notes(ev.Note(t, 9, 60, 0) for t in (0, 10, 30, 40, 60)), 1.0),
+        (statistics.onset_entropy, ev.from_notes(Note(t, 9, 60, 0) for t in (0, 10, 30, 40, 60)), 1.0),
         (statistics.note_length, np.concatenate([scale(9), melody([36] * 30, instrument=DRUMS)]), 0.4),
         (statistics.repeated_notes, melody([60, 60, 60, 62]), 0.5),
         (statistics.repeated_phrases, scale(48), 0.0),

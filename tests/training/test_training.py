@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from amt import events as ev
-from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS, VOCAB_SIZE
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, DURATION, MAX_ONSET_TICKS, NOTE, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN, PROJECT
 from training import guidance
 from training.augmentation import Augmentation
@@ -22,10 +23,10 @@ from training.windows import OPENING_EVENTS, OPENINGS, Sampler, Window
 
 
 def pieces(golden_midi: Path = GOLDEN / "midi") -> list[Piece]:
-    from amt import midi
+    from amt.midi import codec
 
     return [
-        Piece(f"collection{index % 3}", path.name, ev.sort(ev.from_notes(midi.read_notes(path.read_bytes()))))
+        Piece(f"collection{index % 3}", path.name, ev.sort(ev.from_notes(codec.read_notes(path.read_bytes()))))
         for index, path in enumerate(sorted(golden_midi.glob("[cdef]*.mid")))
     ]
 
@@ -101,7 +102,7 @@ def test_a_network_of_another_kind_is_not_begun_with() -> None:
 
 
 def test_whole_instruments_are_given_to_accompany() -> None:
-    notes = [ev.Note(25 * index, 20, 60 + index % 7, (0, 40, 128)[index % 3]) for index in range(240)]
+    notes = [Note(25 * index, 20, 60 + index % 7, (0, 40, 128)[index % 3]) for index in range(240)]
     sampler = Sampler([Piece("any", "any", ev.from_notes(notes))], seed=0, repeating=0.0)
     parts = []
     for window in sampler.batch(12_000, 85):
@@ -240,7 +241,7 @@ def test_a_head_misses_by_what_it_does_not_look_at_where_it_should() -> None:
 
 
 def test_substitutes_are_of_the_family_and_leave_drums_alone() -> None:
-    notes = [ev.Note(50 * index, 40, 60, (40, 41, 42, 0, 128)[index % 5]) for index in range(50)]
+    notes = [Note(50 * index, 40, 60, (40, 41, 42, 0, 128)[index % 5]) for index in range(50)]
     piece = Piece("any", "any", ev.from_notes(notes))
     augmentation = Augmentation([piece], np.random.default_rng(0))
     seen = set()

@@ -5,17 +5,19 @@ import psutil
 import pytest
 from opentelemetry.trace import NoOpTracer
 
-from amt.arrangement import from_nothing
-from amt.checkpoint import read_config
-from amt.events import Note
-from amt.excerpt import Excerpt, Pooling, take_excerpt
-from amt.sequence import Request
-from amt.vocab import CONTEXT_TOKENS
-from jobs import Embed, Generation, Progress
+from amt.arranging.plan import from_nothing
+from amt.decoding.model import load_config
+from amt.decoding.request import DecodeRequest
+from amt.midi.notes import Note
+from amt.pooling import Pooling
+from amt.tokens.vocab import CONTEXT_TOKENS
+from amt.tokens.windows import Excerpt, take_excerpt
 from models import ModelStore
-from runner import EMBED_TOKENS, Runner
 from serving.messages import Done, Failed, FromWorker, Ready, Update
 from tests.conftest import GOLDEN
+from worker.embedding import MAX_CPU_BATCH_TOKENS
+from worker.jobs import EmbedJob, GenerateJob, Progress
+from worker.runner import Runner
 
 LONG = take_excerpt([Note(10 * index, 5, 60, 0) for index in range(1_500)], whole=True)
 SHORT = take_excerpt([Note(0, 50, 60, 0)])
@@ -41,8 +43,8 @@ def runner(begun: tuple[Runner, Ready]) -> Runner:
     return begun[0]
 
 
-def wish(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> Embed:
-    return Embed("tiny", {}, False, excerpts, layer, pooling)
+def wish(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> EmbedJob:
+    return EmbedJob("tiny", {}, False, excerpts, layer, pooling)
 
 
 def until_done(runner: Runner, uid: int) -> list[FromWorker]:
@@ -55,7 +57,7 @@ def until_done(runner: Runner, uid: int) -> list[FromWorker]:
 
 def test_as_many_may_be_decoded_as_the_free_memory_holds(begun: tuple[Runner, Ready]) -> None:
     _, ready = begun
-    config = read_config(GOLDEN / "model")
+    config = load_config(GOLDEN / "model")
     row_bytes = 2 * 4 * config.n_layer * CONTEXT_TOKENS * config.n_embd
     assert list(ready.info["capacity"]) == ["tiny"]
     assert 0 < ready.info["capacity"]["tiny"] * row_bytes < psutil.virtual_memory().total
@@ -92,19 +94,21 @@ def test_a_step_computes_no_more_windows_than_a_batch_holds(runner: Runner) -> N
     n_steps = 0
     while not any(isinstance(each, Done) for each in runner.step()):
         n_steps += 1
-    assert n_steps + 1 >= LONG.num_tokens / EMBED_TOKENS["cpu"]
+    assert n_steps + 1 >= LONG.num_tokens / MAX_CPU_BATCH_TOKENS
 
 
 def test_an_embed_that_nobody_waits_for_leaves_between_its_windows(runner: Runner) -> None:
     runner.add(1, wish(LONG))
     assert not list(runner.step())
     runner.cancel(1)
-    assert runner.patience_seconds > 0
+    assert runner.poll_timeout > 0
     assert not list(runner.step())
 
 
 def test_music_gets_its_events_between_the_windows_of_an_embed(runner: Runner) -> None:
-    runner.add(1, Generation("tiny", {}, True, False, from_nothing(10_000_000), (Request(end_ticks=10_000_000),)))
+    runner.add(
+        1, GenerateJob("tiny", {}, True, False, from_nothing(10_000_000), (DecodeRequest(end_ticks=10_000_000),))
+    )
     runner.add(2, wish(LONG))
     updates = [each.data for each in until_done(runner, 2) if isinstance(each, Update)]
     assert isinstance(updates[-1], Progress)

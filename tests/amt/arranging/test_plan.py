@@ -8,44 +8,44 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt import events as ev
-from amt import midi
-from amt.arrangement import (
+from amt.arranging.plan import (
     MAX_NOTES,
-    Arrangement,
+    EditPlan,
     accompany,
     continue_from_end,
     continue_from_start,
     from_nothing,
     infill,
 )
+from amt.decoding.sequence import Sequence
 from amt.errors import ArrangementError, NoNotesError
-from amt.events import Note
-from amt.sequence import Sequence
-from amt.vocab import DRUMS, MAX_WINDOW_EVENTS
-from jobs import Generation
+from amt.midi import codec
+from amt.midi.notes import DRUMS, Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import MAX_WINDOW_EVENTS
 from tests.conftest import GOLDEN
+from worker.jobs import GenerateJob
 
 NOTES = [Note(300, 50, 64, 1, 99), Note(0, 1_500, 60, 0, 5), Note(499, 200, 62, 0), Note(500, 50, 65, 0)]
-CASTLE = midi.read_notes((GOLDEN / "midi/easyrpg_castle1.mid").read_bytes())
+CASTLE = codec.read_notes((GOLDEN / "midi/easyrpg_castle1.mid").read_bytes())
 
 
 def there_and_back(notes: list[Note]) -> Counter[Note]:
-    return Counter(midi.read_notes(midi.write_notes(notes)))
+    return Counter(codec.read_notes(codec.write_notes(notes)))
 
 
 def test_from_nothing_all_notes_are_new() -> None:
-    assert from_nothing(500) == Arrangement(start_ticks=0, end_ticks=500, length_ticks=500)
+    assert from_nothing(500) == EditPlan(start_ticks=0, end_ticks=500, length_ticks=500)
 
 
 def test_notes_that_begin_within_the_prime_are_kept_and_shown_as_they_are() -> None:
-    arrangement = continue_from_start(NOTES, 500, 100)
-    assert arrangement.kept == arrangement.prompt == [NOTES[1], NOTES[0], NOTES[2]]
+    plan = continue_from_start(NOTES, 500, 100)
+    assert plan.kept == plan.prompt == [NOTES[1], NOTES[0], NOTES[2]]
 
 
 def test_new_music_begins_where_the_prime_ends() -> None:
-    arrangement = continue_from_start(NOTES, 500, 100)
-    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (500, 600, 600)
+    plan = continue_from_start(NOTES, 500, 100)
+    assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (500, 600, 600)
 
 
 def test_new_music_begins_with_the_end_of_a_shorter_piece() -> None:
@@ -54,9 +54,9 @@ def test_new_music_begins_with_the_end_of_a_shorter_piece() -> None:
 
 def test_from_the_end_all_is_kept_and_what_begins_in_the_last_seconds_is_shown() -> None:
     notes = [Note(0, 50, 60, 0), Note(900, 50, 62, 0), Note(980, 20, 64, 0)]
-    arrangement = continue_from_end(notes, 100, 300)
-    assert (arrangement.kept, arrangement.prompt) == (notes, notes[1:])
-    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (1_000, 1_300, 1_300)
+    plan = continue_from_end(notes, 100, 300)
+    assert (plan.kept, plan.prompt) == (notes, notes[1:])
+    assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (1_000, 1_300, 1_300)
 
 
 def test_from_the_end_the_model_sees_no_silence_before_the_first_note() -> None:
@@ -66,22 +66,22 @@ def test_from_the_end_the_model_sees_no_silence_before_the_first_note() -> None:
 
 
 def test_decoded_events_return_to_the_answers_time() -> None:
-    arrangement = continue_from_end([Note(0, 50, 60, 0), Note(9_000, 70, 62, 3)], 100, 300)
+    plan = continue_from_end([Note(0, 50, 60, 0), Note(9_000, 70, 62, 3)], 100, 300)
     decoded = ev.from_notes([Note(80, 10, 65, 3), Note(360, 50, 67, 3)])
-    assert arrangement.new_notes(decoded) == [Note(9_080, 10, 65, 3), Note(9_360, 10, 67, 3)]
+    assert plan.new_notes(decoded) == [Note(9_080, 10, 65, 3), Note(9_360, 10, 67, 3)]
 
 
 def test_all_instruments_of_the_answer_count_though_the_model_hears_only_the_last() -> None:
     notes = [Note(100 * instrument, 100, 60, instrument) for instrument in range(20)]
     request = continue_from_end(notes, 100, 300).request()
-    assert request.heard == set(range(20))
+    assert request.existing_instruments == set(range(20))
     assert len(ev.instrument_codes(request.prompt)) == 1
 
 
 def test_a_last_note_held_for_longer_than_the_prime_is_gone_on_from() -> None:
     notes = [Note(0, 10, 60, 0), Note(100, 800, 62, 0)]
-    arrangement = continue_from_end(notes, 100, 500)
-    assert (arrangement.prompt, arrangement.start_ticks) == ([notes[1]], 900)
+    plan = continue_from_end(notes, 100, 500)
+    assert (plan.prompt, plan.start_ticks) == ([notes[1]], 900)
 
 
 def test_no_notes_at_all_is_an_error() -> None:
@@ -114,22 +114,22 @@ def test_more_notes_than_music_has_are_refused() -> None:
 
 def test_the_fixed_part_is_kept_whole_and_given_as_controls() -> None:
     fixed = [Note(0, 50, 70, 73), Note(600, 100, 72, 73), Note(2_000, 100, 72, 73)]
-    arrangement = accompany(fixed, [], 0, 500)
-    assert (arrangement.kept, arrangement.controls, list(arrangement.prompt)) == (fixed, fixed[:2], [])
-    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (0, 500, 2_100)
+    plan = accompany(fixed, [], 0, 500)
+    assert (plan.kept, plan.controls, list(plan.prompt)) == (fixed, fixed[:2], [])
+    assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (0, 500, 2_100)
 
 
 def test_what_the_others_play_before_the_new_music_is_kept_and_shown() -> None:
     fixed, others = [Note(0, 900, 70, 73)], [Note(0, 50, 50, 32), Note(199, 50, 52, 32), Note(200, 50, 53, 32)]
-    arrangement = accompany(fixed, others, 200)
-    assert arrangement.prompt == others[:2]
-    assert arrangement.kept == [fixed[0], *others[:2]]
-    assert (arrangement.start_ticks, arrangement.end_ticks) == (200, 900)
+    plan = accompany(fixed, others, 200)
+    assert plan.prompt == others[:2]
+    assert plan.kept == [fixed[0], *others[:2]]
+    assert (plan.start_ticks, plan.end_ticks) == (200, 900)
 
 
 def test_an_accompaniment_lasts_no_longer_than_two_minutes() -> None:
-    arrangement = accompany([Note(0, 20_000, 60, 0)], [], 300)
-    assert (arrangement.end_ticks, arrangement.length_ticks) == (12_300, 20_000)
+    plan = accompany([Note(0, 20_000, 60, 0)], [], 300)
+    assert (plan.end_ticks, plan.length_ticks) == (12_300, 20_000)
 
 
 def test_a_part_that_ends_before_the_new_music_is_an_error_that_says_when() -> None:
@@ -139,17 +139,17 @@ def test_a_part_that_ends_before_the_new_music_is_an_error_that_says_when() -> N
 
 def test_all_but_the_span_is_kept() -> None:
     notes = [Note(0, 500, 60, 0), Note(200, 10, 62, 0), Note(299, 50, 64, 1), Note(300, 50, 65, 0)]
-    arrangement = infill(notes, 200, 300)
-    assert arrangement.kept == [notes[0], notes[3]]
-    assert (arrangement.prompt, arrangement.controls) == ([notes[0]], [notes[3]])
-    assert (arrangement.start_ticks, arrangement.end_ticks, arrangement.length_ticks) == (200, 300, 500)
+    plan = infill(notes, 200, 300)
+    assert plan.kept == [notes[0], notes[3]]
+    assert (plan.prompt, plan.controls) == ([notes[0]], [notes[3]])
+    assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (200, 300, 500)
 
 
 def test_of_the_span_only_the_instruments_named_are_replaced_and_the_others_are_controls() -> None:
     notes = [Note(0, 50, 60, 0), Note(10, 50, 60, 1), Note(210, 10, 62, 0), Note(220, 10, 64, 1), Note(310, 50, 65, 0)]
-    arrangement = infill(notes, 200, 300, {0})
-    assert arrangement.kept == [notes[0], notes[1], notes[3], notes[4]]
-    assert (arrangement.prompt, arrangement.controls) == ([notes[0]], [notes[1], notes[3], notes[4]])
+    plan = infill(notes, 200, 300, {0})
+    assert plan.kept == [notes[0], notes[1], notes[3], notes[4]]
+    assert (plan.prompt, plan.controls) == ([notes[0]], [notes[1], notes[3], notes[4]])
 
 
 def test_a_span_past_the_last_note_is_refused_with_the_range() -> None:
@@ -201,8 +201,8 @@ def ordered_drums(notes: list[Note]) -> list[Note]:
 @given(st.lists(note_among(5, 60, 40), max_size=14), st.lists(note_among(20, 60, 40), max_size=40), st.integers(0, 40))
 def test_kept_notes_come_back_whatever_is_laid_among_them(kept: list[Note], new: list[Note], start: int) -> None:
     kept = ordered_drums(kept)
-    arrangement = Arrangement(start, start + 20, 100, kept)
-    laid = arrangement.new_notes(ev.from_notes(new))
+    plan = EditPlan(start, start + 20, 100, kept)
+    laid = plan.new_notes(ev.from_notes(new))
     assert there_and_back([*kept, *laid]) >= there_and_back(kept)
     assert all(start <= note.onset and note.onset + note.duration <= start + 20 for note in laid)
 
@@ -210,53 +210,51 @@ def test_kept_notes_come_back_whatever_is_laid_among_them(kept: list[Note], new:
 def test_real_pieces_come_back_whatever_is_laid_among_them() -> None:
     rng = np.random.default_rng(0)
     for path in sorted((GOLDEN / "midi").glob("*.mid"))[:12]:
-        notes = sorted(midi.read_notes(path.read_bytes()))
-        arrangement = Arrangement(0, 3_000, 3_000, notes)
+        notes = sorted(codec.read_notes(path.read_bytes()))
+        plan = EditPlan(0, 3_000, 3_000, notes)
         copies = [notes[index] for index in rng.integers(0, len(notes), 400)]
         moved = [note._replace(onset=max(note.onset + int(rng.integers(-50, 50)), 0)) for note in copies]
-        laid = arrangement.new_notes(ev.from_notes(moved))
+        laid = plan.new_notes(ev.from_notes(moved))
         assert there_and_back([*notes, *laid]) >= there_and_back(notes), path.name
         assert laid
 
 
 def test_a_new_hit_within_a_kept_one_lasts_at_least_as_long() -> None:
-    arrangement = continue_from_start([Note(490, 100, 38, 128)], 500, 200)
-    laid = arrangement.new_notes(ev.from_notes([Note(510, 10, 38, 128), Note(520, 10, 36, 128)]))
+    plan = continue_from_start([Note(490, 100, 38, 128)], 500, 200)
+    laid = plan.new_notes(ev.from_notes([Note(510, 10, 38, 128), Note(520, 10, 36, 128)]))
     assert laid == [Note(510, 80, 38, 128), Note(520, 10, 36, 128)]
 
 
 def test_a_new_note_ends_where_a_kept_one_of_its_pitch_begins() -> None:
-    arrangement = Arrangement(100, 310, 310, [Note(300, 10, 60, 0)])
-    assert arrangement.new_notes(ev.from_notes([Note(250, 60, 60, 0)])) == [Note(250, 50, 60, 0)]
+    plan = EditPlan(100, 310, 310, [Note(300, 10, 60, 0)])
+    assert plan.new_notes(ev.from_notes([Note(250, 60, 60, 0)])) == [Note(250, 50, 60, 0)]
 
 
 @pytest.mark.parametrize("onset", [150, 200])
 def test_a_new_note_that_can_only_disturb_a_kept_one_is_left_out(onset: int) -> None:
     kept = [Note(100, 300, 60, 0), Note(200, 10, 60, 0)]  # sounds past the span; begins at the same time
-    assert Arrangement(140, 300, 400, kept).new_notes(ev.from_notes([Note(onset, 20, 60, 0)])) == []
+    assert EditPlan(140, 300, 400, kept).new_notes(ev.from_notes([Note(onset, 20, 60, 0)])) == []
 
 
 def test_a_random_walk_of_spans_touches_nothing_outside() -> None:
     rng = random.Random(0)
     for _ in range(20):
         start = rng.randrange(0, 4_000)
-        arrangement = infill(CASTLE, start, start + rng.randrange(10, 1_000), {rng.choice(CASTLE).instrument})
-        assert not Counter(arrangement.kept) - Counter(CASTLE)
-        assert all(first.onset <= second.onset for first, second in pairwise(arrangement.kept))
+        plan = infill(CASTLE, start, start + rng.randrange(10, 1_000), {rng.choice(CASTLE).instrument})
+        assert not Counter(plan.kept) - Counter(CASTLE)
+        assert all(first.onset <= second.onset for first, second in pairwise(plan.kept))
 
 
 def test_a_piece_is_not_sent_to_the_worker_beside_what_it_decodes() -> None:
-    arrangement = continue_from_end(CASTLE, 500, 100)
-    work = Generation(
-        "tiny", {}, streams=False, redraws=False, arrangement=arrangement, sequences=(arrangement.request(),)
-    )
+    plan = continue_from_end(CASTLE, 500, 100)
+    work = GenerateJob("tiny", {}, streams=False, redraws=False, plan=plan, sequences=(plan.request(),))
     received = pickle.loads(pickle.dumps(work))
-    assert not hasattr(received, "arrangement")
+    assert not hasattr(received, "plan")
     assert (received.sequences[0].prompt == work.sequences[0].prompt).all()
 
 
 def test_who_counts_voices_gets_no_longer_notes() -> None:
-    arrangement = Arrangement(0, 500, 500, [Note(0, 400, 60, 0)])
+    plan = EditPlan(0, 500, 500, [Note(0, 400, 60, 0)])
     inside = ev.from_notes([Note(100, 20, 60, 0), Note(100, 20, 64, 0)])
-    assert arrangement.new_notes(inside) == [Note(100, 300, 60, 0), Note(100, 20, 64, 0)]
-    assert arrangement.new_notes(inside, lengthens=False) == [Note(100, 20, 64, 0)]
+    assert plan.new_notes(inside) == [Note(100, 300, 60, 0), Note(100, 20, 64, 0)]
+    assert plan.new_notes(inside, lengthens=False) == [Note(100, 20, 64, 0)]

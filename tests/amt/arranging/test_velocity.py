@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt.dynamics import MOST_SHAPE, Dynamics, Surroundings
-from amt.events import DEFAULT_VELOCITY, Note
-from amt.midi import read_notes
-from amt.pulse import Pulse
-from amt.vocab import DRUMS
+from amt.arranging.beat import BeatTracker
+from amt.arranging.velocity import MAX_SHAPE, VelocityContext, VelocityShaper
+from amt.midi.codec import read_notes
+from amt.midi.notes import DEFAULT_VELOCITY, DRUMS, Note
 from tests.conftest import GOLDEN
 
 PIECE = sorted(read_notes((GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()))[:600]
@@ -28,8 +27,8 @@ notes = st.lists(
 
 
 def shaped(new, kept=(), velocity=None, seed=0):
-    dynamics = Dynamics(Surroundings(kept), velocity, seed)
-    return [dynamics.shape(note) for note in new]
+    velocity_shaper = VelocityShaper(VelocityContext(kept), velocity, seed)
+    return [velocity_shaper.shape(note) for note in new]
 
 
 def velocities(new, *args, **named):
@@ -77,7 +76,7 @@ def test_without_kept_notes_levels_lie_lightly_about_72():
     levels = np.array(velocities(PIECE))
     assert abs(levels.mean() - DEFAULT_VELOCITY) < 4
     assert 2 < levels.std() < 6
-    assert np.abs(levels - DEFAULT_VELOCITY).max() <= MOST_SHAPE + 8
+    assert np.abs(levels - DEFAULT_VELOCITY).max() <= MAX_SHAPE + 8
 
 
 def test_next_to_notes_of_one_velocity_new_ones_have_that():
@@ -131,20 +130,20 @@ def test_notes_on_the_beat_are_louder_than_those_between():
 
 @pytest.mark.parametrize("period", [40, 50, 60, 75])
 def test_the_pulse_is_strong_where_notes_have_been_and_weak_between(period):
-    pulse = Pulse()
+    beats = BeatTracker()
     for beat in range(16):
-        pulse.hear(beat * period, 2)
+        beats.observe(beat * period, 2)
         if beat % 2:
-            pulse.hear(beat * period + period // 2)
-    on, off = pulse.accent(16 * period), pulse.accent(16 * period + period // 2)
+            beats.observe(beat * period + period // 2)
+    on, off = beats.accent(16 * period), beats.accent(16 * period + period // 2)
     assert on > off + 0.05
 
 
 def test_the_pulse_of_noise_is_weak():
-    pulse, rng, accents, now = Pulse(), random.Random(0), [], 0
+    beats, rng, accents, now = BeatTracker(), random.Random(0), [], 0
     for _ in range(400):
         now += rng.randrange(1, 60)
-        accents.append(pulse.accent(now))
-        pulse.hear(now)
+        accents.append(beats.accent(now))
+        beats.observe(now)
     assert np.abs(accents).mean() < 0.25
     assert abs(np.mean(accents)) < 0.1

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from transformers import GPT2LMHeadModel
 
-from amt import events as ev
-from amt.sequence import Request
-from amt.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, NOTE, ONSET, SLOTS
+from amt.decoding.request import DecodeRequest
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, NOTE, ONSET, SLOTS
 
 
-def decode(model: GPT2LMHeadModel, request: Request, n_events: int, hop: int = 1) -> list[list[int]]:
+def decode(model: GPT2LMHeadModel, request: DecodeRequest, n_events: int, hop: int = 1) -> list[list[int]]:
     """The next events and controls after the prompt, at most so many."""
     tokens, controls = ev.anticipate(ev.pad(request.prompt, request.start_ticks), request.controls)
     mode = ANTICIPATE if len(request.controls) else AUTOREGRESS

@@ -3,20 +3,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from amt import events as ev
-from amt.engine import Engine
-from amt.errors import SequenceError, WishError
-from amt.gpt2 import GPT2
-from amt.sequence import Request, Sequence
-from amt.steering import Steering
-from amt.vocab import DRUMS, DURATION, NOTE, REST
-from amt.wishes import Sampling, Wishes, in_every_slot
+from amt.decoding.constraints import Constraints
+from amt.decoding.engine import Engine
+from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.decoding.sequence import Sequence
+from amt.decoding.steering import Steering
+from amt.errors import ConstraintError, SequenceError
+from amt.gpt2.network import GPT2
+from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.notes import DRUMS, Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import DURATION, NOTE, REST
 
 PIANO, BASS, VIOLIN, CELLO = 0, 32, 40, 42
 STRINGS = frozenset(range(40, 48))
 
 
-def decode(model: GPT2, requests: list[Request]) -> list[Sequence]:
+def decode(model: GPT2, requests: list[DecodeRequest]) -> list[Sequence]:
     engine = Engine(model)
     sequences = [engine.add(request) for request in requests]
     while not engine.is_idle:
@@ -24,76 +27,76 @@ def decode(model: GPT2, requests: list[Request]) -> list[Sequence]:
     return sequences
 
 
-def notes(model: GPT2, wishes: Wishes, seconds: int = 10, n_seeds: int = 2) -> list[list[ev.Note]]:
-    requests = [Request(end_ticks=100 * seconds, wishes=wishes, seed=seed) for seed in range(n_seeds)]
+def notes(model: GPT2, constraints: Constraints, seconds: int = 10, n_seeds: int = 2) -> list[list[Note]]:
+    requests = [DecodeRequest(end_ticks=100 * seconds, constraints=constraints, seed=seed) for seed in range(n_seeds)]
     return [ev.to_notes(sequence.generated) for sequence in decode(model, requests)]
 
 
-def most_at_once(notes: list[ev.Note]) -> int:
+def most_at_once(notes: list[Note]) -> int:
     return max(sum(other.onset <= note.onset < other.onset + other.duration for other in notes) for note in notes)
 
 
 def test_only_the_wished_instruments_play(tiny: GPT2) -> None:
-    wishes = Wishes(groups=(frozenset({PIANO}), STRINGS), excluded=frozenset({CELLO}))
-    for piece in notes(tiny, wishes):
+    constraints = Constraints(groups=(frozenset({PIANO}), STRINGS), excluded=frozenset({CELLO}))
+    for piece in notes(tiny, constraints):
         assert {note.instrument for note in piece} <= (STRINGS | {PIANO}) - {CELLO}
 
 
 def test_excluded_instruments_do_not_play(tiny: GPT2) -> None:
     excluded = frozenset(range(129)) - {VIOLIN, DRUMS}
-    for piece in notes(tiny, Wishes(excluded=excluded)):
+    for piece in notes(tiny, Constraints(excluded=excluded)):
         assert {note.instrument for note in piece} <= {VIOLIN, DRUMS}
 
 
 def test_every_wished_group_plays_when_balance_asks_for_it(tiny: GPT2) -> None:
     # Instruments that the bundled model hardly knows, and never together.
     groups = (frozenset({PIANO}), frozenset({113}), frozenset({DRUMS}), frozenset({105}))
-    for piece in notes(tiny, Wishes(groups=groups, balance=1.0), seconds=20):
+    for piece in notes(tiny, Constraints(groups=groups, balance=1.0), seconds=20):
         playing = {note.instrument for note in piece}
         assert all(playing & group for group in groups)
 
 
 def test_pitches_stay_in_their_ranges(tiny: GPT2) -> None:
-    wishes = Wishes(
+    constraints = Constraints(
         groups=(frozenset({PIANO}), frozenset({BASS}), frozenset({DRUMS})),
         balance=1.0,
         pitch_range=(60, 72),
         pitch_ranges={BASS: (36, 40)},
     )
     ranges = {PIANO: (60, 72), BASS: (36, 40), DRUMS: (0, 127)}
-    for piece in notes(tiny, wishes):
+    for piece in notes(tiny, constraints):
         assert all(low <= note.pitch <= high for note in piece for low, high in [ranges[note.instrument]])
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_no_more_notes_sound_together_than_may(most: int, tiny: GPT2) -> None:
-    for piece in notes(tiny, Wishes(max_polyphony=most)):
+    for piece in notes(tiny, Constraints(max_polyphony=most)):
         assert most_at_once(piece) <= most
 
 
 def test_while_no_voice_is_free_rests_come_each_second(tiny: GPT2) -> None:
-    sequence = Engine(tiny).add(Request(end_ticks=3_000, wishes=Wishes(max_polyphony=1)))
+    sequence = Engine(tiny).add(DecodeRequest(end_ticks=3_000, constraints=Constraints(max_polyphony=1)))
     sequence.append((0, DURATION.offset + 350, NOTE.offset + 60))
     for ticks in (100, 200, 300):
-        rest = sequence.given()
+        rest = sequence.forced_event
         assert rest == (ticks, DURATION.offset, REST)
         sequence.append(rest)
-    assert sequence.given() is None
-    assert sequence.earliest == 350
+    assert sequence.forced_event is None
+    assert sequence.earliest_onset == 350
 
 
 @pytest.mark.parametrize("density", [2, 8])
 def test_the_density_comes_near_what_is_wished(density: float, tiny: GPT2) -> None:
-    counts = [len(piece) / 30 for piece in notes(tiny, Wishes(density=density), seconds=30)]
+    counts = [len(piece) / 30 for piece in notes(tiny, Constraints(density=density), seconds=30)]
     assert np.mean(counts) == pytest.approx(density, rel=0.25)
 
 
 def test_wishes_reach_only_their_own_row(tiny: GPT2) -> None:
-    asked = Request(end_ticks=500, seed=3)
-    wishful = Request(
+    asked = DecodeRequest(end_ticks=500, seed=3)
+    wishful = DecodeRequest(
         end_ticks=500,
-        sampling=in_every_slot(Sampling(temperature=1.2, top_k=40, min_p=0.02)),
-        wishes=Wishes((STRINGS,), balance=1.0, pitch_range=(50, 70), max_polyphony=3, density=5),
+        sampling=in_every_slot(SamplingParams(temperature=1.2, top_k=40, min_p=0.02)),
+        constraints=Constraints((STRINGS,), balance=1.0, pitch_range=(50, 70), max_polyphony=3, density=5),
     )
     (alone,), (alone_wishful,) = decode(tiny, [asked]), decode(tiny, [wishful])
     together = decode(tiny, [wishful, asked, replace(wishful, seed=1)])
@@ -102,72 +105,74 @@ def test_wishes_reach_only_their_own_row(tiny: GPT2) -> None:
 
 
 def test_greedy_choices_need_no_random_numbers(tiny: GPT2) -> None:
-    greedy = in_every_slot(Sampling(temperature=0.0))
-    first, second = decode(tiny, [Request(end_ticks=300, sampling=greedy, seed=seed) for seed in (1, 2)])
+    greedy = in_every_slot(SamplingParams(temperature=0.0))
+    first, second = decode(tiny, [DecodeRequest(end_ticks=300, sampling=greedy, seed=seed) for seed in (1, 2)])
     assert first.decoded == second.decoded
 
 
 def test_each_slot_has_its_own_sampling(tiny: GPT2) -> None:
-    greedy, free = Sampling(temperature=0.0), Sampling()
-    requests = [Request(end_ticks=400, sampling=(greedy, greedy, free), seed=seed) for seed in range(6)]
+    greedy, free = SamplingParams(temperature=0.0), SamplingParams()
+    requests = [DecodeRequest(end_ticks=400, sampling=(greedy, greedy, free), seed=seed) for seed in range(6)]
     first = [sequence.decoded[0] for sequence in decode(tiny, requests)]
     assert len({onset for onset, _, _ in first}) == 1
     assert len({note for _, _, note in first}) > 1
 
 
 def test_wishes_that_leave_nothing_are_refused() -> None:
-    with pytest.raises(WishError, match="leaves no instrument of an entry"):
-        Wishes(groups=(frozenset({PIANO}), frozenset({BASS})), excluded=frozenset({PIANO}))
-    with pytest.raises(WishError, match="leaves no instrument: at least one"):
-        Wishes(excluded=frozenset(range(129)))
+    with pytest.raises(ConstraintError, match="leaves no instrument of an entry"):
+        Constraints(groups=(frozenset({PIANO}), frozenset({BASS})), excluded=frozenset({PIANO}))
+    with pytest.raises(ConstraintError, match="leaves no instrument: at least one"):
+        Constraints(excluded=frozenset(range(129)))
 
 
 def test_rests_are_legal_whatever_is_wished() -> None:
-    legal = Wishes(groups=(frozenset({DRUMS}),)).legal_notes
+    legal = Constraints(groups=(frozenset({DRUMS}),)).legal_notes
     assert legal is not None
     assert legal[REST - NOTE.offset]
 
 
 def test_more_instruments_than_fit_beside_the_prompt_are_refused(gpt2: GPT2) -> None:
-    prompt = ev.from_notes([ev.Note(0, 10, 60, instrument) for instrument in range(14)])
-    wishes = Wishes(groups=tuple(frozenset({instrument}) for instrument in range(60, 64)))
+    prompt = ev.from_notes([Note(0, 10, 60, instrument) for instrument in range(14)])
+    constraints = Constraints(groups=tuple(frozenset({instrument}) for instrument in range(60, 64)))
     with pytest.raises(SequenceError, match="no room for 4 more"):
-        Engine(gpt2).add(Request(end_ticks=500, prompt=prompt, wishes=wishes))
+        Engine(gpt2).add(DecodeRequest(end_ticks=500, prompt=prompt, constraints=constraints))
 
 
 def test_wished_instruments_enter_beside_many_others(gpt2: GPT2) -> None:
-    prompt = ev.from_notes([ev.Note(0, 10, 60, instrument) for instrument in range(14)])
-    wishes = Wishes(groups=(frozenset({60}), frozenset({61})), balance=1.0)
-    requests = [Request(end_ticks=20_000, prompt=prompt, wishes=wishes, seed=seed) for seed in range(3)]
+    prompt = ev.from_notes([Note(0, 10, 60, instrument) for instrument in range(14)])
+    constraints = Constraints(groups=(frozenset({60}), frozenset({61})), balance=1.0)
+    requests = [DecodeRequest(end_ticks=20_000, prompt=prompt, constraints=constraints, seed=seed) for seed in range(3)]
     for sequence in decode(gpt2, requests):
         assert {note.instrument for note in ev.to_notes(sequence.generated)} == {60, 61}
 
 
 def test_groups_that_are_overdue_are_brought_in_from_the_start() -> None:
-    wishes = Wishes(groups=(frozenset({4}),), balance=1.5, overdue_seconds=2.0)
-    biases = Steering(wishes, 700, is_accompanied=False).biases(700)
+    constraints = Constraints(groups=(frozenset({4}),), balance=1.5, overdue_seconds=2.0)
+    biases = Steering(constraints, 700, is_accompanied=False).biases(700)
     assert biases is not None
     assert biases[4] == 3.0
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-38, 5e-324])
 def test_the_coldest_temperatures_harm_nobody(temperature: float, tiny: GPT2) -> None:
-    cold = Request(end_ticks=100, sampling=in_every_slot(Sampling(temperature=temperature)))
-    greedy = Request(end_ticks=100, sampling=in_every_slot(Sampling(temperature=0)))
+    cold = DecodeRequest(end_ticks=100, sampling=in_every_slot(SamplingParams(temperature=temperature)))
+    greedy = DecodeRequest(end_ticks=100, sampling=in_every_slot(SamplingParams(temperature=0)))
     first, second = decode(tiny, [cold, greedy])
     assert first.decoded == second.decoded
 
 
 def test_a_dense_given_part_leaves_room_for_notes_beside_it(tiny: GPT2) -> None:
-    chords = [ev.Note(40 * beat, 30, 48 + 3 * voice, 0) for beat in range(50) for voice in range(8)]
+    chords = [Note(40 * beat, 30, 48 + 3 * voice, 0) for beat in range(50) for voice in range(8)]
     controls = ev.as_controls(ev.from_notes(chords))
-    request = Request(end_ticks=1_500, controls=controls, wishes=Wishes(density=5), seed=1)
+    request = DecodeRequest(end_ticks=1_500, controls=controls, constraints=Constraints(density=5), seed=1)
     (sequence,) = decode(tiny, [request])
     onsets = sequence.generated[:, 0]
     assert all(((onsets >= 100 * second) & (onsets < 100 * (second + 4))).any() for second in range(11))
 
 
 def test_an_input_whose_many_instruments_may_not_play_is_refused(gpt2: GPT2) -> None:
-    prompt = ev.from_notes([ev.Note(0, 10, 60, instrument) for instrument in range(16)])
+    prompt = ev.from_notes([Note(0, 10, 60, instrument) for instrument in range(16)])
     with pytest.raises(SequenceError, match="of the 16 of the input none may play new notes"):
-        Engine(gpt2).add(Request(end_ticks=500, prompt=prompt, wishes=Wishes(excluded=frozenset(range(16)))))
+        Engine(gpt2).add(
+            DecodeRequest(end_ticks=500, prompt=prompt, constraints=Constraints(excluded=frozenset(range(16))))
+        )

@@ -1,13 +1,13 @@
 import pytest
 
-from amt import events as ev
-from amt.degenerate import find_flaw
-from amt.vocab import DRUMS
-from amt.wishes import NO_WISHES, Wishes
+from amt.decoding.constraints import NO_CONSTRAINTS, Constraints
+from amt.decoding.degenerate import find_flaw
+from amt.midi.notes import DRUMS, Note
+from amt.tokens import events as ev
 
 
 def melody(pitches: list[int], step_ticks: int = 30, instrument: int = 0) -> ev.Events:
-    return ev.from_notes([ev.Note(step_ticks * i, 20, pitch, instrument) for i, pitch in enumerate(pitches)])
+    return ev.from_notes([Note(step_ticks * i, 20, pitch, instrument) for i, pitch in enumerate(pitches)])
 
 
 TUNE = [60, 62, 64, 65, 67, 69, 71, 72]
@@ -15,7 +15,7 @@ TUNE = [60, 62, 64, 65, 67, 69, 71, 72]
 
 @pytest.mark.parametrize("hang", [[60], [60, 67]])
 def test_one_or_two_notes_to_the_end_are_stuck(hang: list[int]) -> None:
-    assert find_flaw(melody(TUNE + hang * (40 // len(hang))), NO_WISHES) == "stuck"
+    assert find_flaw(melody(TUNE + hang * (40 // len(hang))), NO_CONSTRAINTS) == "stuck"
 
 
 @pytest.mark.parametrize(
@@ -24,22 +24,22 @@ def test_one_or_two_notes_to_the_end_are_stuck(hang: list[int]) -> None:
     ids=["a tune", "a hang that ends", "a few repeats", "three notes"],
 )
 def test_what_goes_on_is_not_stuck(pitches: list[int]) -> None:
-    assert find_flaw(melody(pitches), NO_WISHES) is None
+    assert find_flaw(melody(pitches), NO_CONSTRAINTS) is None
 
 
 def test_a_fast_trill_at_the_end_is_not_stuck() -> None:
-    assert find_flaw(melody([*TUNE, *[60, 62] * 20], step_ticks=10), NO_WISHES) is None
+    assert find_flaw(melody([*TUNE, *[60, 62] * 20], step_ticks=10), NO_CONSTRAINTS) is None
 
 
 def test_two_drums_are_a_beat_and_one_is_not() -> None:
-    assert find_flaw(melody([36, 42] * 20, instrument=DRUMS), NO_WISHES) is None
-    assert find_flaw(melody([42] * 40, instrument=DRUMS), NO_WISHES) == "stuck"
+    assert find_flaw(melody([36, 42] * 20, instrument=DRUMS), NO_CONSTRAINTS) is None
+    assert find_flaw(melody([42] * 40, instrument=DRUMS), NO_CONSTRAINTS) == "stuck"
 
 
 def test_no_notes_are_silent() -> None:
-    assert find_flaw(ev.empty(), NO_WISHES) == "silent"
+    assert find_flaw(ev.empty(), NO_CONSTRAINTS) == "silent"
 
 
 def test_who_allows_two_notes_gets_two_notes() -> None:
-    wishes = Wishes(groups=(frozenset({0}),), pitch_range=(60, 61))
-    assert find_flaw(melody([60, 61] * 20), wishes) is None
+    constraints = Constraints(groups=(frozenset({0}),), pitch_range=(60, 61))
+    assert find_flaw(melody([60, 61] * 20), constraints) is None

@@ -1,24 +1,25 @@
 """No note begins together with itself."""
 
-from pathlib import Path
-
 import numpy as np
 import torch
 
-from amt import events as ev
-from amt.checkpoint import read_config, read_weights
-from amt.engine import Engine
-from amt.gpt2 import GPT2
-from amt.sequence import EXACT_HOP_EVENTS, MOST_TWINS, Request, Sequence
-from amt.vocab import DURATION, NOTE
+from amt.decoding.engine import Engine
+from amt.decoding.model import load_model
+from amt.decoding.request import DecodeRequest
+from amt.decoding.sequence import MAX_DUPLICATE_NOTES, Sequence
+from amt.decoding.window import EXACT_HOP_EVENTS
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import DURATION, NOTE
+from tests.conftest import PROJECT
 
-TINY = Path(__file__).parent.parent / "weights/tiny"
+TINY = PROJECT / "weights/tiny"
 DURATION_TOKEN = DURATION.offset + 5
 A, B = NOTE.offset + 60, NOTE.offset + 64
 
 
 def test_a_note_that_begins_at_that_time_already_is_not_taken() -> None:
-    sequence = Sequence(Request(end_ticks=1_000))
+    sequence = Sequence(DecodeRequest(end_ticks=1_000))
     for note in (A, B, A, B):
         sequence.append((0, DURATION_TOKEN, note))
     assert [note for _, _, note in sequence.decoded] == [A, B]
@@ -27,33 +28,33 @@ def test_a_note_that_begins_at_that_time_already_is_not_taken() -> None:
 
 
 def test_the_prompts_last_notes_count() -> None:
-    prompt = ev.from_notes([ev.Note(30, 20, 60, 0)])
-    sequence = Sequence(Request(end_ticks=1_000, start_ticks=30, prompt=prompt))
+    prompt = ev.from_notes([Note(30, 20, 60, 0)])
+    sequence = Sequence(DecodeRequest(end_ticks=1_000, start_ticks=30, prompt=prompt))
     sequence.append((0, DURATION_TOKEN, A))
     assert sequence.n_decoded == 0
 
 
 def test_after_some_of_them_a_later_onset_is_due_and_there_all_notes_are_free() -> None:
-    sequence = Sequence(Request(end_ticks=1_000))
+    sequence = Sequence(DecodeRequest(end_ticks=1_000))
     sequence.append((0, DURATION_TOKEN, A))
-    for _ in range(MOST_TWINS):
-        assert sequence.earliest == 0
+    for _ in range(MAX_DUPLICATE_NOTES):
+        assert sequence.earliest_onset == 0
         sequence.append((0, DURATION_TOKEN, A))
-    assert sequence.earliest == 1
+    assert sequence.earliest_onset == 1
     sequence.append((40, DURATION_TOKEN, A))
-    assert (sequence.n_decoded, sequence.earliest) == (2, 40)
+    assert (sequence.n_decoded, sequence.earliest_onset) == (2, 40)
 
 
 def test_exact_decoding_takes_them() -> None:
-    sequence = Sequence(Request(end_ticks=1_000), EXACT_HOP_EVENTS)
+    sequence = Sequence(DecodeRequest(end_ticks=1_000), EXACT_HOP_EVENTS)
     for _ in range(4):
         sequence.append((0, DURATION_TOKEN, A))
-    assert (sequence.n_decoded, sequence.earliest) == (4, 0)
+    assert (sequence.n_decoded, sequence.earliest_onset) == (4, 0)
 
 
 def test_what_the_bundled_model_makes_has_none() -> None:
-    engine = Engine(GPT2(read_config(TINY), read_weights(TINY), torch.float32, torch.device("cpu")))
-    sequences = [engine.add(Request(end_ticks=600, seed=seed)) for seed in range(8)]
+    engine = Engine(load_model(TINY, torch.float32, torch.device("cpu")))
+    sequences = [engine.add(DecodeRequest(end_ticks=600, seed=seed)) for seed in range(8)]
     while not engine.is_idle:
         engine.step()
     for sequence in sequences:

@@ -5,18 +5,22 @@ import numpy as np
 import pytest
 import torch
 
-from amt import events as ev
-from amt import sampling
-from amt.checkpoint import read_config, read_weights
-from amt.engine import Engine
+from amt.decoding import legality
+from amt.decoding.engine import Engine
+from amt.decoding.model import load_model
+from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.decoding.sequence import MAX_EVENTS_PER_SECOND, Sequence
+from amt.decoding.window import EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS
 from amt.errors import SequenceError
-from amt.gpt2 import GPT2, Cache, rounded_up
-from amt.sequence import DENSEST_EVENTS_PER_SECOND, EXACT_HOP_EVENTS, HOP_EVENTS, MAX_HISTORY_EVENTS, Request, Sequence
-from amt.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
-from amt.wishes import Sampling, in_every_slot
-from tests import plain
+from amt.gpt2 import sampling
+from amt.gpt2.network import GPT2, rounded_length
+from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATE, AUTOREGRESS, NOTE, ONSET, SLOTS
+from tests.amt.decoding import plain
+from tests.amt.gpt2.test_sampling import choice
 from tests.conftest import GOLDEN
-from tests.test_sampling import choice
 
 FAR = 10**9
 
@@ -24,19 +28,19 @@ FAR = 10**9
 def prompt(n_events: int, step_ticks: int = 3, instruments: int = 4, seed: int = 0) -> ev.Events:
     rng = np.random.default_rng(seed)
     notes = [
-        ev.Note(index * step_ticks, int(rng.integers(1, 90)), int(rng.integers(30, 90)), index % instruments)
+        Note(index * step_ticks, int(rng.integers(1, 90)), int(rng.integers(30, 90)), index % instruments)
         for index in range(n_events)
     ]
     return ev.from_notes(notes)
 
 
-def request(n_prompt: int = 0, **fields: Any) -> Request:
+def request(n_prompt: int = 0, **fields: Any) -> DecodeRequest:
     events = prompt(n_prompt)
     start = int(events[-1, 0]) if n_prompt else 0
-    return Request(**{"end_ticks": FAR, "start_ticks": start, "prompt": events, **fields})
+    return DecodeRequest(**{"end_ticks": FAR, "start_ticks": start, "prompt": events, **fields})
 
 
-def decode(engine: Engine, requests: list[Request], n_steps: int) -> list[Sequence]:
+def decode(engine: Engine, requests: list[DecodeRequest], n_steps: int) -> list[Sequence]:
     sequences = [engine.add(each) for each in requests]
     for _ in range(n_steps):
         if engine.is_idle:
@@ -53,7 +57,7 @@ def made(sequence: Sequence) -> list[list[int]]:
 @pytest.mark.parametrize("top_p", [0.0, 0.95, 1.0])
 @pytest.mark.parametrize("n_prompt", [0, 1, 40, 336, 2_000])
 def test_exact_mode_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
-    asked = request(n_prompt, sampling=in_every_slot(Sampling(top_p=top_p)), seed=n_prompt)
+    asked = request(n_prompt, sampling=in_every_slot(SamplingParams(top_p=top_p)), seed=n_prompt)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 6)
     assert made(sequence) == plain.decode(hf_model, asked, 6)
 
@@ -71,7 +75,7 @@ def test_controls_are_interleaved_as_in_the_plain_loop(hop: int, gpt2: GPT2, hf_
     (sequence,) = decode(Engine(gpt2, hop), [asked], 10)
     events = made(sequence)
     assert events == plain.decode(hf_model, asked, 10, hop=hop)
-    assert sequence.mode == ANTICIPATE
+    assert sequence.window.mode == ANTICIPATE
 
 
 def test_sampling_distributions_are_those_of_the_reference(gpt2: GPT2, golden: Any) -> None:
@@ -88,12 +92,12 @@ def test_sampling_distributions_are_those_of_the_reference(gpt2: GPT2, golden: A
         tokens += [case["next_event"][0] - offset, *case["next_event"][1:]]
         for slot, expected, logits in zip(SLOTS, case["slots"], last_three(gpt2, tokens), strict=True):
             if slot is ONSET:
-                sampling.forbid_past(logits, torch.tensor([case["current_time"] - offset]))
+                legality.forbid_past(logits, torch.tensor([case["current_time"] - offset]))
             codes = ev.instrument_codes(history)
             if slot is NOTE and len(codes) >= 15:
                 allowed = torch.isin(torch.arange(130), torch.tensor([*codes, 129]))
-                sampling.bias_notes(logits, torch.where(allowed, 0, -torch.inf)[None])
-            kept = sampling.kept(logits, choice(top_p=case["top_p"]))[0]
+                legality.bias_notes(logits, torch.where(allowed, 0, -torch.inf)[None])
+            kept = sampling.truncated_probabilities(logits, choice(top_p=case["top_p"]))[0]
             assert int((logits > -torch.inf).sum()) == expected["legal_tokens"]
             # The reference sums in another order: one token at the edge may fall on the other side.
             assert abs(int((kept > 0).sum()) - expected["kept_by_nucleus"]) <= 1
@@ -103,12 +107,12 @@ def test_sampling_distributions_are_those_of_the_reference(gpt2: GPT2, golden: A
 
 def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
     """The logits that the event at the end of the tokens is drawn from, slot by slot."""
-    cache, n_before = Cache(model), len(tokens) - 4
+    cache, n_before = model.new_cache(), len(tokens) - 4
     cache.reserve(1)
     if n_before:
         model.prefill(torch.tensor([tokens[:n_before]]), cache, torch.tensor([0]), torch.tensor([0]))
     return [
-        model.logits(model.decode(torch.tensor([tokens[end]]), end, rounded_up(end + 1), cache), slot)
+        model.logits(model.decode(torch.tensor([tokens[end]]), end, rounded_length(end + 1), cache), SLOTS.index(slot))
         for end, slot in enumerate(SLOTS, start=n_before)
     ]
 
@@ -116,7 +120,7 @@ def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_a_sequence_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
     folder = GOLDEN / "model"
-    model = GPT2(read_config(folder), read_weights(folder), dtype, torch.device("cpu"))
+    model = load_model(folder, dtype, torch.device("cpu"))
     asked = request(20, seed=11)
     (alone,) = decode(Engine(model), [asked], 12)
     others = [request(n, seed=n) for n in (0, 335, 60)]
@@ -156,7 +160,7 @@ def test_nothing_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
 def test_music_sparser_than_the_range_of_onsets_goes_on(gpt2: GPT2) -> None:
     # Random weights leap through time, so that windows span 100 s over and over.
     engine = Engine(gpt2)
-    sequences = [engine.add(Request(end_ticks=60_000, seed=seed)) for seed in range(4)]
+    sequences = [engine.add(DecodeRequest(end_ticks=60_000, seed=seed)) for seed in range(4)]
     while not engine.is_idle:
         engine.step()
     for sequence in sequences:
@@ -166,14 +170,16 @@ def test_music_sparser_than_the_range_of_onsets_goes_on(gpt2: GPT2) -> None:
 
 
 def test_a_prompt_with_a_long_silence_can_be_continued(gpt2: GPT2) -> None:
-    notes = ev.from_notes([ev.Note(0, 50, 60, 0), ev.Note(17_000, 50, 62, 0)])
-    (sequence,) = decode(Engine(gpt2), [Request(FAR, start_ticks=17_050, prompt=notes)], 3)
+    notes = ev.from_notes([Note(0, 50, 60, 0), Note(17_000, 50, 62, 0)])
+    (sequence,) = decode(Engine(gpt2), [DecodeRequest(FAR, start_ticks=17_050, prompt=notes)], 3)
     assert all(event[0] >= 17_050 for event in made(sequence))
 
 
 def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
     sequences = decode(
-        Engine(gpt2), [request(0, sampling=in_every_slot(Sampling(top_p=1.0)), seed=seed) for seed in range(3)], 60
+        Engine(gpt2),
+        [request(0, sampling=in_every_slot(SamplingParams(top_p=1.0)), seed=seed) for seed in range(3)],
+        60,
     )
     counts = [len({note.instrument for note in ev.to_notes(each.generated)}) for each in sequences]
     assert max(counts) <= 16
@@ -182,22 +188,26 @@ def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
 
 def test_a_prompt_with_many_instruments_gets_no_new_ones(gpt2: GPT2) -> None:
     events = prompt(40, instruments=20)
-    asked = Request(FAR, start_ticks=int(events[-1, 0]), prompt=events, sampling=in_every_slot(Sampling(top_p=1.0)))
+    asked = DecodeRequest(
+        FAR, start_ticks=int(events[-1, 0]), prompt=events, sampling=in_every_slot(SamplingParams(top_p=1.0))
+    )
     (sequence,) = decode(Engine(gpt2), [asked], 40)
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
 
 
 def test_there_is_an_onset_for_what_comes_before_the_first_control() -> None:
-    sequence = Sequence(Request(end_ticks=900, controls=ev.as_controls(ev.from_notes([ev.Note(300, 9, 60, 0)]))))
-    control = sequence.given()
+    sequence = Sequence(DecodeRequest(end_ticks=900, controls=ev.as_controls(ev.from_notes([Note(300, 9, 60, 0)]))))
+    control = sequence.forced_event
     assert control
     sequence.append(control)
-    assert sequence.given() is None
-    assert sequence.earliest == 0
+    assert sequence.forced_event is None
+    assert sequence.earliest_onset == 0
 
 
 def test_instruments_that_the_piece_has_anyway_count(gpt2: GPT2) -> None:
-    asked = Request(FAR, heard=frozenset(range(20)), sampling=in_every_slot(Sampling(top_p=1.0)))
+    asked = DecodeRequest(
+        FAR, existing_instruments=frozenset(range(20)), sampling=in_every_slot(SamplingParams(top_p=1.0))
+    )
     (sequence,) = decode(Engine(gpt2), [asked], 40)
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
 
@@ -209,7 +219,9 @@ def test_a_prompt_past_the_start_is_refused(gpt2: GPT2) -> None:
 
 def test_generated_events_hold_neither_rests_nor_controls(gpt2: GPT2) -> None:
     controls = ev.as_controls(prompt(20, step_ticks=10, instruments=1))
-    (sequence,) = decode(Engine(gpt2), [request(0, controls=controls, sampling=in_every_slot(Sampling(top_p=1.0)))], 40)
+    (sequence,) = decode(
+        Engine(gpt2), [request(0, controls=controls, sampling=in_every_slot(SamplingParams(top_p=1.0)))], 40
+    )
     assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(made(sequence))
 
 
@@ -217,15 +229,15 @@ def test_controls_that_the_music_has_leapt_past_do_not_stop_it(gpt2: GPT2) -> No
     # Random weights leap by tens of seconds, so that controls fall behind, some by more than a window.
     controls = ev.as_controls(prompt(40, step_ticks=1_000, instruments=1))
     engine = Engine(gpt2)
-    sequences = [engine.add(Request(end_ticks=60_000, controls=controls, seed=seed)) for seed in range(3)]
+    sequences = [engine.add(DecodeRequest(end_ticks=60_000, controls=controls, seed=seed)) for seed in range(3)]
     while not engine.is_idle:
         engine.step()
     assert all(len(sequence.generated) for sequence in sequences)
 
 
 def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None:
-    notes = ev.from_notes([ev.Note(onset, 5, 60, 0) for onset in range(0, 10_050, 60)])
-    asked = Request(FAR, start_ticks=10_050, prompt=notes)
+    notes = ev.from_notes([Note(onset, 5, 60, 0) for onset in range(0, 10_050, 60)])
+    asked = DecodeRequest(FAR, start_ticks=10_050, prompt=notes)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 4)
     onsets = [event[0] for event in made(sequence)]
     assert onsets == sorted(onsets)
@@ -234,9 +246,9 @@ def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None
 
 def test_events_that_pile_up_are_spread_over_time(gpt2: GPT2) -> None:
     # Random weights, greedy: the likeliest onset is the same again and again.
-    (sequence,) = decode(Engine(gpt2), [request(0, sampling=in_every_slot(Sampling(top_p=0.0)))], 200)
+    (sequence,) = decode(Engine(gpt2), [request(0, sampling=in_every_slot(SamplingParams(top_p=0.0)))], 200)
     onsets = np.array([event[0] for event in made(sequence)])
-    assert (onsets[DENSEST_EVENTS_PER_SECOND:] - onsets[:-DENSEST_EVENTS_PER_SECOND]).min() >= 100
+    assert (onsets[MAX_EVENTS_PER_SECOND:] - onsets[:-MAX_EVENTS_PER_SECOND]).min() >= 100
 
 
 def test_a_sequence_may_leave_before_its_first_step(gpt2: GPT2) -> None:

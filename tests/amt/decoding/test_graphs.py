@@ -3,24 +3,28 @@
 import pytest
 import torch
 
-from amt import events as ev
-from amt.checkpoint import read_config, read_weights
-from amt.engine import Engine
-from amt.gpt2 import GPT2
-from amt.graphs import padded_reach, padded_rows
-from amt.sequence import Request
-from amt.vocab import CONTROL_OFFSET
-from amt.wishes import Sampling, Wishes, in_every_slot
+from amt.decoding.constraints import Constraints
+from amt.decoding.engine import Engine
+from amt.decoding.graphs import padded_length, padded_rows
+from amt.decoding.model import load_model
+from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.gpt2.network import GPT2
+from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.notes import Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import CONTROL_OFFSET
 from tests.conftest import PROJECT
 
-NOTES = ev.from_notes(ev.Note(20 * index, 15, 40 + index % 30, index % 3) for index in range(200))
+NOTES = ev.from_notes(Note(20 * index, 15, 40 + index % 30, index % 3) for index in range(200))
 
 REQUESTS = [
-    Request(end_ticks=400, seed=1),
-    Request(end_ticks=4_500, start_ticks=4_000, prompt=NOTES, seed=2),
-    Request(end_ticks=600, controls=NOTES[:20] + CONTROL_OFFSET, seed=3),
-    Request(end_ticks=400, seed=4, wishes=Wishes(groups=(frozenset({0}), frozenset({32})), density=5.0)),
-    Request(end_ticks=400, seed=5, sampling=in_every_slot(Sampling(temperature=0.0))),
+    DecodeRequest(end_ticks=400, seed=1),
+    DecodeRequest(end_ticks=4_500, start_ticks=4_000, prompt=NOTES, seed=2),
+    DecodeRequest(end_ticks=600, controls=NOTES[:20] + CONTROL_OFFSET, seed=3),
+    DecodeRequest(
+        end_ticks=400, seed=4, constraints=Constraints(groups=(frozenset({0}), frozenset({32})), density=5.0)
+    ),
+    DecodeRequest(end_ticks=400, seed=5, sampling=in_every_slot(SamplingParams(temperature=0.0))),
 ]
 
 
@@ -45,10 +49,10 @@ def test_the_arrangement_changes_nothing(tiny: GPT2) -> None:
 @pytest.mark.gpu
 def test_a_recorded_step_decodes_what_a_plain_one_does() -> None:
     folder = PROJECT / "weights/tiny"
-    model = GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cuda"))
+    model = load_model(folder, torch.float32, torch.device("cuda"))
     assert music(Engine(model, as_graphs=True)) == music(Engine(model, as_graphs=False))
 
 
 def test_few_kinds_of_steps_are_recorded() -> None:
     assert [padded_rows(n) for n in (1, 2, 3, 5, 8, 9, 16, 33, 64)] == [1, 2, 4, 8, 8, 16, 16, 40, 64]
-    assert [padded_reach(n) for n in (3, 256, 257, 1_023, 1_024)] == [256, 256, 512, 1_024, 1_024]
+    assert [padded_length(n) for n in (3, 256, 257, 1_023, 1_024)] == [256, 256, 512, 1_024, 1_024]

@@ -3,23 +3,27 @@
 import numpy as np
 import pytest
 
-from amt import events as ev
-from amt.sequence import Request, Sequence
-from amt.steering import HANGING_NOTES
-from amt.vocab import DRUMS, DURATION, N_PITCHES, NOTE
-from amt.wishes import Wishes
+from amt.decoding.constraints import Constraints
+from amt.decoding.request import DecodeRequest
+from amt.decoding.sequence import Sequence
+from amt.decoding.steering import REPETITION_NOTES
+from amt.midi.notes import DRUMS, N_PITCHES, Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import DURATION, NOTE
 
-LED, NOTHING = Wishes(may_hang=False), ev.empty()
+LED, NOTHING = Constraints(allow_repetition=False), ev.empty()
 A, B, C = 60, 64, N_PITCHES + 60
 KICK, SNARE, HAT = (DRUMS * N_PITCHES + pitch for pitch in (36, 38, 42))
 
 
-def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30, controls: ev.Events = NOTHING) -> list[int]:
+def forbidden(
+    keys: list[int], constraints: Constraints = LED, step_ticks: int = 30, controls: ev.Events = NOTHING
+) -> list[int]:
     """What may not come after these notes, of what may come at all."""
-    sequence = Sequence(Request(end_ticks=10**6, wishes=wishes, controls=controls))
+    sequence = Sequence(DecodeRequest(end_ticks=10**6, constraints=constraints, controls=controls))
     for index, key in enumerate(keys):
         sequence.append((step_ticks * index, DURATION.offset + 5, NOTE.offset + key))
-    legal, wished = sequence.legal_notes, wishes.legal_notes
+    legal, wished = sequence.legal_notes, constraints.legal_notes
     if legal is None:
         return []
     return np.flatnonzero((np.ones(NOTE.size, dtype=bool) if wished is None else wished) & ~legal).tolist()
@@ -32,7 +36,7 @@ def forbidden(keys: list[int], wishes: Wishes = LED, step_ticks: int = 30, contr
         ([A, B] * 20, [A, B]),
         ([*[A] * 40, B], [A, B]),
         ([*[A] * 40, B, C], []),
-        ([A] * (HANGING_NOTES - 1), []),
+        ([A] * (REPETITION_NOTES - 1), []),
         ([KICK] * 40, [KICK]),
         ([KICK, SNARE] * 20, [KICK, SNARE]),
         ([*[KICK, KICK, SNARE] * 8, KICK], []),
@@ -48,7 +52,7 @@ def test_one_or_two_notes_that_last_are_forbidden_until_others_are_heard(keys: l
 
 
 def test_two_drums_may_go_on_beside_given_parts() -> None:
-    controls = ev.as_controls(ev.from_notes([ev.Note(9_000, 50, 60, 0)]))
+    controls = ev.as_controls(ev.from_notes([Note(9_000, 50, 60, 0)]))
     assert forbidden([KICK, SNARE] * 20, controls=controls) == []
     assert forbidden([KICK] * 40, controls=controls) == [KICK]
 
@@ -58,8 +62,8 @@ def test_a_fast_run_of_one_note_is_no_hang() -> None:
 
 
 def test_who_does_not_mind_is_not_led() -> None:
-    assert forbidden([A] * 40, Wishes()) == []
+    assert forbidden([A] * 40, Constraints()) == []
 
 
 def test_what_nothing_else_may_replace_stays() -> None:
-    assert forbidden([A] * 40, Wishes(may_hang=False, groups=(frozenset({0}),), pitch_range=(A, A))) == []
+    assert forbidden([A] * 40, Constraints(allow_repetition=False, groups=(frozenset({0}),), pitch_range=(A, A))) == []

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amt import attention
+from amt.gpt2 import attention
 
 
 @pytest.mark.parametrize("alike", [False, True])

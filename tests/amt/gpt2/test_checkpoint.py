@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from amt.checkpoint import read_config, read_weights
-from amt.configuration import Configuration
+from amt.decoding.model import build_model, load_config, load_model
 from amt.errors import CheckpointError
-from amt.gpt2 import GPT2
+from amt.gpt2.checkpoint import read_weights
+from amt.gpt2.config import Config
 from tests.conftest import GOLDEN
 
 
@@ -29,14 +29,14 @@ def change(folder: Path, **fields: Any) -> None:
 )
 def test_the_configuration_is_that_which_hugging_face_reads(config: GPT2Config, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
-    expected = {name: getattr(config, name) for name in Configuration.model_fields}
-    read = Configuration.model_validate_json((tmp_path / "config.json").read_bytes())
-    assert read.model_dump() == Configuration.model_validate(expected).model_dump() == expected
+    expected = {name: getattr(config, name) for name in Config.model_fields}
+    read = Config.model_validate_json((tmp_path / "config.json").read_bytes())
+    assert read.model_dump() == Config.model_validate(expected).model_dump() == expected
 
 
 def test_what_a_configuration_leaves_out_is_as_hugging_face_has_it() -> None:
     expected = GPT2Config()
-    assert Configuration().model_dump() == {name: getattr(expected, name) for name in Configuration.model_fields}
+    assert Config().model_dump() == {name: getattr(expected, name) for name in Config.model_fields}
 
 
 def test_weights_are_those_that_hugging_face_reads(folder: Path, hf_model: GPT2LMHeadModel) -> None:
@@ -64,13 +64,13 @@ def test_the_older_pytorch_format_is_read_too(folder: Path, tmp_path: Path) -> N
 def test_a_model_that_does_not_fit_is_refused(folder: Path, fields: dict[str, Any], complaint: str) -> None:
     change(folder, **fields)
     with pytest.raises(CheckpointError, match=complaint):
-        read_config(folder)
+        load_config(folder)
 
 
 def test_an_unknown_activation_is_refused(folder: Path) -> None:
     change(folder, activation_function="maxout")
     with pytest.raises(CheckpointError, match="unknown activation_function maxout"):
-        GPT2(read_config(folder), read_weights(folder), torch.float32, torch.device("cpu"))
+        load_model(folder, torch.float32, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint at all", b"\xff" * 100])
@@ -91,14 +91,14 @@ def test_missing_weights_are_named(folder: Path) -> None:
     weights = read_weights(folder)
     del weights["h.1.mlp.c_fc.bias"]
     with pytest.raises(CheckpointError, match=r"the weights lack h\.1\.mlp\.c_fc\.bias"):
-        GPT2(read_config(folder), weights, torch.float32, torch.device("cpu"))
+        build_model(load_config(folder), weights, torch.float32, torch.device("cpu"))
 
 
 def test_embeddings_of_another_vocabulary_are_refused(folder: Path) -> None:
     weights = read_weights(folder)
     weights["wte.weight"] = weights["wte.weight"][:50_257]
     with pytest.raises(CheckpointError, match="its embeddings are of 50257 tokens"):
-        GPT2(read_config(folder), weights, torch.float32, torch.device("cpu"))
+        build_model(load_config(folder), weights, torch.float32, torch.device("cpu"))
 
 
 def test_a_folder_without_weights_is_refused(folder: Path) -> None:
@@ -111,4 +111,4 @@ def test_a_folder_without_weights_is_refused(folder: Path) -> None:
 def test_a_broken_configuration_is_refused(folder: Path, content: str) -> None:
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"config.json cannot be read"):
-        read_config(folder)
+        load_config(folder)

@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from amt import compiled
+from amt.gpt2 import kernels
 
 N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 20, 64
 WIDTH = N_HEADS * HEAD_WIDTH
@@ -36,7 +36,7 @@ def put_together(numbers: np.ndarray, sizes: np.ndarray) -> torch.Tensor:
 def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
     product, sizes, bias = taken_apart(qkv.flatten(1))
     attended = np.empty((N_ROWS, WIDTH), dtype=np.float32)
-    compiled.attend(product, sizes, bias, cached.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
+    kernels.attend(product, sizes, bias, cached.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
     return put_together(attended, sizes).view(N_ROWS, N_HEADS, HEAD_WIDTH)
 
 
@@ -75,7 +75,7 @@ def test_what_a_layer_gives_is_added_to_the_hidden_states_and_normalised() -> No
     )
     product, sizes, bias = taken_apart(given)
     hidden, normalised = before.clone().numpy(), np.empty((5, 70), dtype=np.float32)
-    compiled.add(hidden, product, sizes, bias, (scale.numpy(), shift.numpy()), np.float32(1e-3), normalised)
+    kernels.add(hidden, product, sizes, bias, (scale.numpy(), shift.numpy()), np.float32(1e-3), normalised)
     torch.testing.assert_close(torch.from_numpy(hidden), before + given, rtol=1e-5, atol=1e-5)
     expected = F.layer_norm(before + given, (70,), scale, shift, 1e-3)
     torch.testing.assert_close(put_together(normalised, sizes), expected, rtol=1e-5, atol=1e-5)
@@ -84,7 +84,7 @@ def test_what_a_layer_gives_is_added_to_the_hidden_states_and_normalised() -> No
 def test_zeros_are_divided_by_a_size_and_nan_stays_nan() -> None:
     inner, sizes = np.zeros((3, 8), dtype=np.float32), np.ones(3, dtype=np.float32)
     inner[1, 3], inner[2, 3] = np.nan, -5
-    compiled.activate(inner, sizes, np.zeros(8, dtype=np.float32))
+    kernels.activate(inner, sizes, np.zeros(8, dtype=np.float32))
     assert (inner[0] == 0).all()
     assert sizes[0] > 0
     assert np.isnan(sizes[1])
@@ -93,20 +93,20 @@ def test_zeros_are_divided_by_a_size_and_nan_stays_nan() -> None:
 
 def test_exponentials_are_right_from_one_down_to_the_smallest_number() -> None:
     powers = -np.linspace(0, 87, 10_000, dtype=np.float32)
-    found = [compiled.exponential(power) for power in powers]
+    found = [kernels.exponential(power) for power in powers]
     np.testing.assert_allclose(found, np.exp(powers.astype(np.float64)), rtol=1e-5)
-    assert 0 < compiled.exponential(np.float32(-np.inf)) < 1.2e-38
+    assert 0 < kernels.exponential(np.float32(-np.inf)) < 1.2e-38
 
 
 def test_gelu_is_that_of_pytorch_and_a_row_the_same_to_the_bit_beside_any_others() -> None:
     x = torch.cat([torch.linspace(-30, 30, 20_000), torch.tensor([0.0, -0.0, 1e30, -1e30])]).view(4, -1)
-    found = compiled.gelu(x.clone())
+    found = kernels.gelu(x.clone())
     torch.testing.assert_close(found, F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-6)
-    assert torch.equal(found, torch.cat([compiled.gelu(row[None].clone()) for row in x]))
+    assert torch.equal(found, torch.cat([kernels.gelu(row[None].clone()) for row in x]))
 
 
 def test_gelu_between_two_layers_is_the_same_as_that_of_windows() -> None:
     x = torch.linspace(-8, 8, 700).view(7, -1)
     inner, sizes, bias = taken_apart(x)
-    compiled.activate(inner, sizes, bias)
-    torch.testing.assert_close(put_together(inner, sizes), compiled.gelu(x.clone()), rtol=1e-5, atol=1e-5)
+    kernels.activate(inner, sizes, bias)
+    torch.testing.assert_close(put_together(inner, sizes), kernels.gelu(x.clone()), rtol=1e-5, atol=1e-5)

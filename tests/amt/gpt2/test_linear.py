@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from amt.linear import HAS_INT8_KERNEL, activation_steps, linear
+from amt.gpt2.linear import HAS_INT8_KERNEL, activation_steps, linear
 
 CPU = torch.device("cpu")
 

@@ -4,12 +4,13 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from amt.checkpoint import read_config, read_weights
-from amt.configuration import Configuration
+from amt.decoding.model import build_model, load_config
 from amt.errors import CheckpointError
-from amt.gpt2 import GPT2, Cache, rounded_up
-from amt.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
-from amt.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
+from amt.gpt2.checkpoint import read_weights
+from amt.gpt2.config import Config
+from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
+from amt.gpt2.network import GPT2, rounded_length
+from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN
 
 FLAGS: list[dict[str, Any]] = [
@@ -33,8 +34,8 @@ def random_model(**flags: Any) -> GPT2LMHeadModel:
 
 def taken_over(model: GPT2LMHeadModel, dtype: torch.dtype = torch.float32) -> GPT2:
     weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
-    config = Configuration.model_validate(model.config.to_dict())
-    return GPT2(config, weights, dtype, torch.device("cpu"))
+    config = Config.model_validate(model.config.to_dict())
+    return build_model(config, weights, dtype, torch.device("cpu"))
 
 
 def tokens_like_events(n_events: int, seed: int = 0) -> list[int]:
@@ -48,12 +49,12 @@ def tokens_like_events(n_events: int, seed: int = 0) -> list[int]:
 
 def decode_all(model: GPT2, tokens: list[int], prefilled: int) -> list[torch.Tensor]:
     """Final hidden states after each token from `prefilled` on."""
-    cache = Cache(model)
+    cache = model.new_cache()
     cache.reserve(1)
     if prefilled:
         model.prefill(torch.tensor([tokens[:prefilled]]), cache, torch.tensor([0]), torch.tensor([0]))
     return [
-        model.decode(torch.tensor([token]), index, rounded_up(index + 1), cache)
+        model.decode(torch.tensor([token]), index, rounded_length(index + 1), cache)
         for index, token in enumerate(tokens[prefilled:], start=prefilled)
     ]
 
@@ -67,7 +68,9 @@ def test_cached_decoding_gives_the_logits_of_the_plain_forward_pass(flags: dict[
     model = taken_over(hf)
     for index, hidden in enumerate(decode_all(model, tokens, prefilled=0)):
         for slot in SLOTS:
-            torch.testing.assert_close(model.logits(hidden, slot)[0], expected[index, slot.slice], atol=2e-5, rtol=2e-5)
+            torch.testing.assert_close(
+                model.logits(hidden, SLOTS.index(slot))[0], expected[index, slot.slice], atol=2e-5, rtol=2e-5
+            )
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
@@ -84,14 +87,14 @@ def test_a_misshapen_weight_is_named(name: str, shape: tuple[int, ...], dtype: t
     weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
     weights[name] = torch.zeros(shape)
     with pytest.raises(CheckpointError, match=f"{name} is {' x '.join(map(str, shape))}, not "):
-        GPT2(Configuration.model_validate(model.config.to_dict()), weights, dtype, torch.device("cpu"))
+        build_model(Config.model_validate(model.config.to_dict()), weights, dtype, torch.device("cpu"))
 
 
 def test_heads_that_cannot_share_the_width_are_refused() -> None:
     model = random_model()
-    config = Configuration.model_validate(model.config.to_dict() | {"n_head": 5})
+    config = Config.model_validate(model.config.to_dict() | {"n_head": 5})
     with pytest.raises(CheckpointError, match="5 heads cannot share a width of 24"):
-        GPT2(config, model.transformer.state_dict(), torch.float32, torch.device("cpu"))
+        build_model(config, model.transformer.state_dict(), torch.float32, torch.device("cpu"))
 
 
 def test_a_prefilled_context_and_a_decoded_one_are_the_same(gpt2: GPT2) -> None:
@@ -106,18 +109,18 @@ def test_the_last_position_of_the_context_can_be_decoded(gpt2: GPT2, hf_model: G
     with torch.no_grad():
         expected = hf_model(torch.tensor([tokens]), logits_to_keep=1).logits[0, -1, SLOTS[0].slice]
     (hidden,) = decode_all(gpt2, tokens, prefilled=CONTEXT_TOKENS - 1)
-    torch.testing.assert_close(gpt2.logits(hidden, SLOTS[0])[0], expected, atol=2e-5, rtol=2e-5)
+    torch.testing.assert_close(gpt2.logits(hidden, 0)[0], expected, atol=2e-5, rtol=2e-5)
 
 
 def test_rows_of_different_lengths_do_not_see_each_other(gpt2: GPT2) -> None:
     rows = [tokens_like_events(n, seed=n) for n in (30, 2, 11)]
-    cache = Cache(gpt2)
+    cache = gpt2.new_cache()
     cache.reserve(3)
     padded = torch.zeros(3, max(map(len, rows)) - 1, dtype=torch.int64)
     for index, row in enumerate(rows):
         padded[index, : len(row) - 1] = torch.tensor(row[:-1])
     gpt2.prefill(padded, cache, torch.arange(3), torch.arange(3))
-    ends, reach = torch.tensor([len(row) - 1 for row in rows]), rounded_up(max(map(len, rows)))
+    ends, reach = torch.tensor([len(row) - 1 for row in rows]), rounded_length(max(map(len, rows)))
     together = gpt2.decode(torch.tensor([row[-1] for row in rows]), ends, reach, cache)
     alone = torch.cat([decode_all(gpt2, row, prefilled=len(row) - 1)[0] for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
@@ -126,12 +129,12 @@ def test_rows_of_different_lengths_do_not_see_each_other(gpt2: GPT2) -> None:
 def test_growing_and_moving_keep_what_the_cache_holds(gpt2: GPT2) -> None:
     tokens = tokens_like_events(9)
     (expected,) = decode_all(gpt2, tokens, prefilled=len(tokens) - 1)
-    cache = Cache(gpt2)
+    cache = gpt2.new_cache()
     cache.reserve(2)
     gpt2.prefill(torch.tensor([tokens[:-1]]), cache, torch.tensor([1]), torch.tensor([0]))
     cache.reserve(3)
     cache.move(1, 0, len(tokens) - 1)
-    decoded = gpt2.decode(torch.tensor(tokens[-1:]), len(tokens) - 1, rounded_up(len(tokens)), cache)
+    decoded = gpt2.decode(torch.tensor(tokens[-1:]), len(tokens) - 1, rounded_length(len(tokens)), cache)
     torch.testing.assert_close(decoded, expected)
 
 
@@ -149,7 +152,7 @@ def test_small_weights_stay_near_float32(dtype: torch.dtype, tolerance: float, f
     hf_model, tokens = random_model(**flags), tokens_like_events(12)
     small, exact = (taken_over(hf_model, each) for each in (dtype, torch.float32))
     decoded = [decode_all(model, tokens, prefilled=len(tokens) - 5)[-1] for model in (small, exact)]
-    logits = [model.logits(hidden, SLOTS[2]) for model, hidden in zip((small, exact), decoded, strict=True)]
+    logits = [model.logits(hidden, 2) for model, hidden in zip((small, exact), decoded, strict=True)]
     assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()
 
 
@@ -161,18 +164,18 @@ def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_
     if not (HAS_INT8_KERNEL if dtype is torch.int8 else HAS_HALF_KERNEL):
         pytest.skip("only x86 has the kernel")
     folder = GOLDEN / "model"
-    config = read_config(folder).model_copy(update={"activation_function": activation})
-    model = GPT2(config, read_weights(folder), dtype, torch.device("cpu"))
+    config = load_config(folder).model_copy(update={"activation_function": activation})
+    model = build_model(config, read_weights(folder), dtype, torch.device("cpu"))
     tokens = torch.randint(0, ONSET.size, (7, 700), generator=torch.Generator().manual_seed(0))
     lengths = [100, 1, 640, 64, 320, 99, 101]
 
     def states(rows: list[int]) -> torch.Tensor:
-        cache = Cache(model)
+        cache = model.new_cache()
         cache.reserve(len(rows))
         for place, row in enumerate(rows):
             model.prefill(tokens[row : row + 1, :640], cache, torch.tensor([place]), torch.tensor([0]))
         hidden = model.decode(tokens[rows, 640], torch.tensor([lengths[row] for row in rows]), 704, cache)
-        return torch.cat([model.logits(hidden, slot) for slot in SLOTS], dim=1)
+        return torch.cat([model.logits(hidden, SLOTS.index(slot)) for slot in SLOTS], dim=1)
 
     alone, n_threads = torch.cat([states([row]) for row in range(7)]), torch.get_num_threads()
     for n_rows in range(1, 8):

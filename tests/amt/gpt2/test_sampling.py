@@ -4,26 +4,25 @@ import pytest
 import torch
 from torch import Tensor
 
-from amt import sampling
-from amt.vocab import NOTE
-from amt.wishes import COLDEST, Sampling
+from amt.gpt2 import sampling
+from amt.gpt2.sampling_params import MIN_TEMPERATURE, SamplingParams
 
-Keep = Callable[[Tensor, sampling.Choice], Tensor]
+Keep = Callable[[Tensor, sampling.SamplingTensors], Tensor]
 
 
 def random_logits(n_rows: int, n_tokens: int, spread: float, seed: int = 0) -> torch.Tensor:
     return spread * torch.randn(n_rows, n_tokens, generator=torch.Generator().manual_seed(seed))
 
 
-def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.Choice:
+def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.SamplingTensors:
     """The same in each row, unless a list says what is in which."""
-    values = Sampling(top_p=1.0)._asdict() | fields
-    return sampling.Choice(
+    values = SamplingParams(top_p=1.0)._asdict() | fields
+    return sampling.SamplingTensors(
         **{name: torch.tensor(value, dtype=torch.float32).expand(n_rows) for name, value in values.items()}
     )
 
 
-@pytest.fixture(params=[sampling.kept, sampling.kept_by_sorting], ids=["compiled", "sorting"])
+@pytest.fixture(params=[sampling.truncated_probabilities, sampling.truncated_by_sorting], ids=["compiled", "sorting"])
 def keep(request: pytest.FixtureRequest) -> Keep:
     """As a CPU does it, and as anything else."""
     function: Keep = request.param
@@ -78,38 +77,6 @@ def test_the_extremes_of_the_uniform_numbers_never_draw_an_impossible_token() ->
     assert tokens.tolist() == [599, 300]
 
 
-def test_onsets_before_the_earliest_are_forbidden() -> None:
-    logits = torch.zeros(2, 10_000)
-    sampling.forbid_past(logits, torch.tensor([0, 9_999]))
-    assert (logits > -torch.inf).sum(1).tolist() == [10_000, 1]
-
-
-def test_a_bias_of_minus_infinity_leaves_other_instruments_and_rests() -> None:
-    logits = torch.zeros(2, NOTE.size)
-    biases = torch.full((2, 130), -torch.inf)
-    biases[0, [5, 128]] = 0
-    biases[:, -1] = 0
-    sampling.bias_notes(logits, biases)
-    legal = [(row > -torch.inf).nonzero()[:, 0].tolist() for row in logits]
-    assert legal == [[*range(5 * 128, 6 * 128), *range(128 * 128, 129 * 128), NOTE.size - 1], [NOTE.size - 1]]
-
-
-def test_a_bias_reaches_every_note_of_its_instrument() -> None:
-    logits = random_logits(2, NOTE.size, spread=1)
-    before, biases = logits.clone(), torch.randn(2, 130, generator=torch.Generator().manual_seed(1))
-    sampling.bias_notes(logits, biases)
-    added = torch.cat([biases[:, :-1].repeat_interleave(128, dim=1), biases[:, -1:]], dim=1)
-    torch.testing.assert_close(logits, before + added)
-
-
-def test_only_legal_notes_are_left() -> None:
-    logits = torch.zeros(2, NOTE.size)
-    legal = torch.zeros(2, NOTE.size, dtype=torch.bool)
-    legal[0, 7] = legal[1, 8] = True
-    sampling.forbid_notes(logits, legal)
-    assert (logits > -torch.inf).nonzero().tolist() == [[0, 7], [1, 8]]
-
-
 def test_top_k_keeps_as_many_as_asked_for_in_each_row(keep: Keep) -> None:
     logits = random_logits(1, 2_000, spread=0.1).expand(4, -1)
     kept = keep(logits, choice(4, top_k=[1, 40, 512, 0]))
@@ -134,18 +101,10 @@ def test_temperature_divides_the_logits(keep: Keep) -> None:
     torch.testing.assert_close(kept, (logits / torch.tensor([[0.5], [2.0]])).softmax(1))
 
 
-def test_onsets_outside_a_span_lose_half_the_square_of_their_distance() -> None:
-    logits = torch.zeros(2, 10_000)
-    sampling.pull_onsets(logits, torch.tensor([100.0, -torch.inf]), torch.tensor([200.0, torch.inf]), 10)
-    assert logits[0, [100, 150, 200]].tolist() == [0, 0, 0]
-    torch.testing.assert_close(logits[0, [90, 210, 230]], torch.tensor([-0.5, -0.5, -4.5]))
-    assert logits[1].abs().max() == 0
-
-
 def test_a_row_keeps_the_same_to_the_bit_beside_any_others() -> None:
     logits = random_logits(7, 5_000, spread=2)
-    together = sampling.kept(logits, choice(7, top_p=0.9))
-    alone = torch.cat([sampling.kept(row[None], choice(top_p=0.9)) for row in logits])
+    together = sampling.truncated_probabilities(logits, choice(7, top_p=0.9))
+    alone = torch.cat([sampling.truncated_probabilities(row[None], choice(top_p=0.9)) for row in logits])
     assert torch.equal(together, alone)
 
 
@@ -161,6 +120,6 @@ def test_what_is_no_number_or_all_forbidden_leaves_other_rows_alone(keep: Keep) 
 def test_more_tokens_than_there_are_and_the_coldest_of_temperatures(keep: Keep) -> None:
     logits = random_logits(2, 300, spread=2)
     assert (keep(logits, choice(2, top_k=512)) > 0).all()
-    cold = keep(logits, choice(2, temperature=COLDEST))
+    cold = keep(logits, choice(2, temperature=MIN_TEMPERATURE))
     assert cold.argmax(1).tolist() == logits.argmax(1).tolist()
     torch.testing.assert_close(cold.amax(1), torch.ones(2))

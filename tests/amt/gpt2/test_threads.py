@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from amt.threads import TRIALS_SHARE, Threads
+from amt.gpt2.threads import TRIALS_SHARE, ThreadTuner
 
 
 class Machine:
@@ -9,7 +9,7 @@ class Machine:
 
     def __init__(self, most: int, seconds: dict[int, float]) -> None:
         self.seconds, self.now = seconds, 0.0
-        self.threads = Threads(most, clock=lambda: self.now)
+        self.threads = ThreadTuner(most, clock=lambda: self.now)
 
     def run(self, seconds: float, n_rows: int = 1) -> int:
         """How many steps that were."""

@@ -1,9 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt.channels import DRUM_CHANNEL, MELODIC_CHANNELS, assign_channels
-from amt.events import Note
-from amt.vocab import DRUMS
+from amt.midi.channels import DRUM_CHANNEL, MELODIC_CHANNELS, assign_channels
+from amt.midi.notes import DRUMS, Note
 
 notes_by_onset = st.lists(
     st.tuples(st.integers(0, 200), st.integers(0, 60), st.integers(58, 62), st.integers(0, DRUMS)),

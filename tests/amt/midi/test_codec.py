@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt import events as ev
 from amt.errors import MidiError
-from amt.events import Note
-from amt.instruments import instrument_name
-from amt.midi import MAX_FILE_SECONDS, UNCLOSED_TICKS, read_notes, read_piece, write_notes
-from amt.timing import TempoChange, TimeSignature, Timing
-from amt.vocab import DRUMS
+from amt.midi.codec import MAX_FILE_SECONDS, UNCLOSED_TICKS, read_notes, read_piece, write_notes
+from amt.midi.instruments import instrument_name
+from amt.midi.notes import DRUMS, Note
+from amt.midi.timing import TempoChange, TimeSignature, Timing
+from amt.tokens import events as ev
+from tests.conftest import GOLDEN
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
 CASES = json.loads((GOLDEN / "midi_to_events.json").read_text())
 REFERENCE_LOSES = {
     "freedoom_map32": "onsets past 275.12 s are taken for controls and wrap round to the start",

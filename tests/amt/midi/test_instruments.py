@@ -1,8 +1,8 @@
 import pytest
 
 from amt.errors import InstrumentError
-from amt.instruments import NAMES, find_instruments, instrument_name
-from amt.vocab import DRUMS, N_INSTRUMENTS
+from amt.midi.instruments import NAMES, find_instruments, instrument_name
+from amt.midi.notes import DRUMS, N_INSTRUMENTS
 
 
 def test_every_instrument_has_a_name_of_its_own():

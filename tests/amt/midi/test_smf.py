@@ -6,9 +6,9 @@ from itertools import islice
 
 import pytest
 
-from amt import smf
 from amt.errors import MidiError
-from amt.smf import DEFAULT_TEMPO, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, TEMPO, TIME_SIGNATURE, Message
+from amt.midi import smf
+from amt.midi.smf import DEFAULT_TEMPO, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, TEMPO, TIME_SIGNATURE, Message
 
 
 def parse(hexdump):

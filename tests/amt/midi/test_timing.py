@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amt.timing import MAX_TICKS_PER_BEAT, TempoChange, TimeSignature, Timing
+from amt.midi.timing import MAX_TICKS_PER_BEAT, TempoChange, TimeSignature, Timing
 
 RUBATO = Timing(
     480,

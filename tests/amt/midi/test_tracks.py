@@ -1,10 +1,10 @@
 import pytest
 
-from amt import midi
+from amt.arranging.melody import split_melody
 from amt.errors import ArrangementError
-from amt.events import Note
-from amt.part import take_part
-from amt.tracks import Tracks, read_tracks
+from amt.midi import codec
+from amt.midi.notes import Note
+from amt.midi.tracks import Tracks, read_tracks
 from tests.conftest import GOLDEN
 
 TYPE_0 = bytes.fromhex(
@@ -25,12 +25,12 @@ PAIR = [Note(0, 50, 60, 0), Note(0, 50, 64, 40), Note(50, 50, 62, 0)]
 def test_every_note_has_a_track(path) -> None:
     data = path.read_bytes()
     tracks = read_tracks(data)
-    assert len(tracks.of_notes) == len(midi.read_notes(data))
+    assert len(tracks.of_notes) == len(codec.read_notes(data))
     assert set(tracks.of_notes) == set(range(len(tracks.names)))
 
 
 def test_tracks_without_notes_do_not_count() -> None:
-    assert read_tracks(midi.write_notes(PAIR)) == Tracks(["Acoustic Grand Piano", "Violin"], [0, 1, 0])
+    assert read_tracks(codec.write_notes(PAIR)) == Tracks(["Acoustic Grand Piano", "Violin"], [0, 1, 0])
 
 
 def test_the_channels_of_a_type_0_file_are_its_tracks() -> None:
@@ -51,7 +51,7 @@ def test_a_track_that_is_not_there_is_an_error_that_lists_them(wanted: int | str
 
 def test_a_part_is_what_any_of_the_names_means() -> None:
     tracks = Tracks(["a", "b"], [0, 1, 0])
-    assert take_part(PAIR, tracks, [], []) == (PAIR, [])
-    assert take_part(PAIR, tracks, ["piano"], []) == ([PAIR[0], PAIR[2]], [PAIR[1]])
-    assert take_part(PAIR, tracks, [], ["b"]) == ([PAIR[1]], [PAIR[0], PAIR[2]])
-    assert take_part(PAIR, tracks, [40], [1]) == (PAIR, [])
+    assert split_melody(PAIR, tracks, [], []) == (PAIR, [])
+    assert split_melody(PAIR, tracks, ["piano"], []) == ([PAIR[0], PAIR[2]], [PAIR[1]])
+    assert split_melody(PAIR, tracks, [], ["b"]) == ([PAIR[1]], [PAIR[0], PAIR[2]])
+    assert split_melody(PAIR, tracks, [40], [1]) == (PAIR, [])

@@ -6,20 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt import events as ev
-from amt.events import Note
-from amt.vocab import (
-    ANTICIPATION_TICKS,
-    CONTROL_OFFSET,
-    DURATION,
-    N_INSTRUMENTS,
-    NOTE,
-    ONSET,
-    REST,
-    REST_INTERVAL_TICKS,
-)
+from amt.midi.notes import N_INSTRUMENTS, Note
+from amt.tokens import events as ev
+from amt.tokens.vocab import ANTICIPATION_TICKS, CONTROL_OFFSET, DURATION, NOTE, ONSET, REST, REST_INTERVAL_TICKS
+from tests.conftest import GOLDEN
 
-GOLDEN = Path(__file__).parent / "data" / "golden"
 READ = {Path(case["file"]).stem: case["tokens"] for case in json.loads((GOLDEN / "midi_to_events.json").read_text())}
 CASES = json.loads((GOLDEN / "ops.json").read_text())
 

@@ -1,9 +1,11 @@
 import json
-from pathlib import Path
 
-from amt import vocab
+from amt.decoding.instrument_limit import MAX_INSTRUMENTS
+from amt.midi import notes
+from amt.tokens import vocab
+from tests.conftest import GOLDEN
 
-REFERENCE = json.loads((Path(__file__).parent / "data" / "golden" / "vocab.json").read_text())
+REFERENCE = json.loads((GOLDEN / "vocab.json").read_text())
 
 
 def test_every_offset_and_size_is_the_references():
@@ -20,13 +22,13 @@ def test_every_offset_and_size_is_the_references():
         "AUTOREGRESS": vocab.AUTOREGRESS,
         "ANTICIPATE": vocab.ANTICIPATE,
         "VOCAB_SIZE": vocab.VOCAB_SIZE,
-        "TIME_RESOLUTION": vocab.TICKS_PER_SECOND,
+        "TIME_RESOLUTION": notes.TICKS_PER_SECOND,
         "MAX_TIME": vocab.MAX_ONSET_TICKS,
         "MAX_DUR": vocab.MAX_DURATION_TICKS,
-        "MAX_PITCH": vocab.N_PITCHES,
-        "MAX_INSTR": vocab.N_INSTRUMENTS,
-        "MAX_NOTE": vocab.N_INSTRUMENTS * vocab.N_PITCHES,
-        "MAX_TRACK_INSTR": vocab.MAX_INSTRUMENTS + 1,
+        "MAX_PITCH": notes.N_PITCHES,
+        "MAX_INSTR": notes.N_INSTRUMENTS,
+        "MAX_NOTE": notes.N_INSTRUMENTS * notes.N_PITCHES,
+        "MAX_TRACK_INSTR": MAX_INSTRUMENTS + 1,
         "CONTEXT_SIZE": vocab.CONTEXT_TOKENS,
         "EVENT_SIZE": vocab.EVENT_TOKENS,
         "M": vocab.MAX_WINDOW_EVENTS,
@@ -34,7 +36,7 @@ def test_every_offset_and_size_is_the_references():
 
 
 def test_controls_stand_ahead_by_the_references_delta():
-    assert REFERENCE["DELTA"] * vocab.TICKS_PER_SECOND == vocab.ANTICIPATION_TICKS
+    assert REFERENCE["DELTA"] * notes.TICKS_PER_SECOND == vocab.ANTICIPATION_TICKS
 
 
 def test_slots_tile_the_event_half_of_the_vocabulary():

@@ -3,11 +3,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from amt import events as ev
 from amt.errors import NoNotesError
-from amt.events import Note
-from amt.excerpt import Excerpt, Window, combine, normalized, take_excerpt
-from amt.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
+from amt.midi.notes import Note
+from amt.pooling import combine, normalized
+from amt.tokens import events as ev
+from amt.tokens.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
+from amt.tokens.windows import Excerpt, Window, take_excerpt
 
 DENSE = [Note(10 * index, 5, 60, 0) for index in range(500)]
 SPARSE = [Note(0, 5, 60, 0), Note(30_000, 5, 60, 0)]

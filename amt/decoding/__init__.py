@@ -1,0 +1,1 @@
+"""Decode events: what may come next, what should, and the batched loop."""

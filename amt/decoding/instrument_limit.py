@@ -1,0 +1,67 @@
+"""Keep a piece within the number of instruments that a MIDI file can play together."""
+
+from collections.abc import Collection, Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from amt.errors import SequenceError
+from amt.midi.notes import N_INSTRUMENTS, N_PITCHES
+
+MAX_INSTRUMENTS: Final = 15
+"""From this many on (a rest counts as one) no further instrument may enter, so a piece never exceeds 16."""
+
+REST_CODE: Final = N_INSTRUMENTS
+"""What a rest counts as among instruments."""
+
+
+class InstrumentLimit:
+    """Know which instruments a piece has, and keep room for those that must still enter."""
+
+    def __init__(self, present: Iterable[int], groups: tuple[frozenset[int], ...]) -> None:
+        """Begin with the instruments that are present; of each of `groups` one should play."""
+        self._present, self._groups = set(present), groups
+
+    def add(self, instrument: int) -> None:
+        """Count an instrument that has played."""
+        self._present.add(instrument)
+
+    def missing(self, silent_groups: Iterable[int]) -> list[frozenset[int]]:
+        """Return those of the silent groups that need an instrument more than there are."""
+        return [self._groups[index] for index in silent_groups if not self._groups[index] & self._present]
+
+    def restrict(
+        self, biases: NDArray[np.float32] | None, missing: Collection[frozenset[int]]
+    ) -> NDArray[np.float32] | None:
+        """Forbid instruments that would take the last room; both arrays have shape = (130,), None is zeros."""
+        if len(self._present) + len(missing) < MAX_INSTRUMENTS:
+            return biases
+        biases = np.zeros(N_INSTRUMENTS + 1, dtype=np.float32) if biases is None else biases
+        biases[:-1][~np.isin(np.arange(N_INSTRUMENTS), list(self._present.union(*missing)))] = -np.inf
+        return biases
+
+    def check(
+        self,
+        missing: Collection[frozenset[int]],
+        legal_notes: NDArray[np.bool_] | None,
+        biases: NDArray[np.float32] | None,
+    ) -> None:
+        """Check that everything that must enter has room, and that something may play at all.
+
+        Raises:
+            SequenceError: there are too many instruments.
+        """
+        n_present = len(self._present - {REST_CODE})
+        if len(missing) > max(MAX_INSTRUMENTS + 1 - n_present, 0):
+            raise SequenceError(
+                f"at most {MAX_INSTRUMENTS + 1} instruments can play together: beside the {n_present} of the input "
+                f"there is no room for {len(missing)} more"
+            )
+        if legal_notes is not None and biases is not None:
+            playable = np.repeat(biases[:-1] > -np.inf, N_PITCHES)
+            if not (legal_notes[:-1] & playable).any():
+                raise SequenceError(
+                    f"at most {MAX_INSTRUMENTS + 1} instruments can play together, and of the {n_present} of the input "
+                    "none may play new notes: exclude fewer"
+                )

@@ -1,0 +1,34 @@
+"""Keep the keys and values of every layer, a row for each sequence."""
+
+import torch
+from torch import Tensor
+
+
+class Cache:
+    """Hold keys and values; shape = (n_layers, 2, n_rows, n_heads, context_tokens, head_width)."""
+
+    def __init__(
+        self, n_layers: int, row_shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+    ) -> None:
+        """`row_shape`: (n_heads, context_tokens, head_width), see `GPT2.new_cache`."""
+        self._shape = (n_layers, 2, 0, *row_shape)
+        # Zeros: to PyTorch what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
+        self.data = torch.zeros(self._shape, dtype=dtype, device=device)
+
+    def reserve(self, n_rows: int) -> None:
+        """Make room for at least `n_rows`, keeping what is there."""
+        capacity = self.data.shape[2]
+        if n_rows > capacity:
+            shape = list(self._shape)
+            shape[2] = max(n_rows, 2 * capacity)
+            grown = self.data.new_zeros(shape)
+            grown[:, :, :capacity] = self.data
+            self.data = grown
+
+    def by_row(self) -> Tensor:
+        """Return a view of shape = (n_layers, n_rows, context_tokens, 2, n_heads, head_width)."""
+        return self.data.permute(0, 2, 4, 1, 3, 5)
+
+    def move(self, source: int, target: int, n_tokens: int) -> None:
+        """Copy the first `n_tokens` of one row over another."""
+        self.data[:, :, target, :, :n_tokens] = self.data[:, :, source, :, :n_tokens]

@@ -1,0 +1,85 @@
+"""Find a device, the precision it computes best in, and its memory."""
+
+import contextlib
+import ctypes
+from pathlib import Path
+from typing import Final
+
+import psutil
+import torch
+
+from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
+
+_PAGE_OUT: Final = 21
+"""MADV_PAGEOUT of Linux 5.4 and later."""
+
+_CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+def find_device(name: str) -> torch.device:
+    """Return the device of that name; auto is CUDA (or ROCm), then Apple's MPS, then the CPU.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {name} is not available here: use auto, cpu, cuda, cuda:N or mps") from error
+    return device
+
+
+def find_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the weights' precision of that name; auto is the fastest that costs hardly any quality.
+
+    That is bfloat16 on a CUDA device that supports it, int8 or at least float16 on a CPU that has the kernels for it,
+    else float32.
+
+    Raises:
+        ValueError: the device cannot compute in it.
+    """
+    has_int8 = device.type == "cpu" and HAS_INT8_KERNEL
+    if name == "int8" and not has_int8:
+        raise ValueError(f"dtype int8 is not available on {device} here: use auto, float32, bfloat16 or float16")
+    if name != "auto":
+        return getattr(torch, name)  # type: ignore[no-any-return]
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    if has_int8:
+        return torch.int8
+    return torch.float16 if device.type == "cpu" and HAS_HALF_KERNEL else torch.float32
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return how many bytes could be taken on a device now; in a container no more than it has left."""
+    if device.type == "cuda":
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
+    free: int = psutil.virtual_memory().available
+    try:
+        limit, used = (int((_CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no container, or one without a limit
+        return free
+    return min(free, limit - used)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give the system back what loading has freed again, and, on a CPU, the pages of PyTorch's libraries for GPUs.
+
+    glibc keeps hundreds of megabytes, and those libraries touch 150 to find that there is nothing to do; what is
+    asked for again comes from their files. Other systems have no such functions.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        system = ctypes.CDLL(None)
+        system.malloc_trim(0)
+        if device.type != "cpu":
+            return
+        for line in Path("/proc/self/maps").read_text(errors="replace").splitlines():
+            if "-packages/nvidia/" in line or "libtorch_cuda" in line:
+                start, end = (int(address, 16) for address in line.split(maxsplit=1)[0].split("-"))
+                system.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _PAGE_OUT)

@@ -1,0 +1,1 @@
+"""Read and write MIDI files and their notes. No torch."""

@@ -1,0 +1,1 @@
+"""Turn notes into the tokens that the model reads, and back. No torch."""

@@ -1,0 +1,1 @@
+"""Define what the service offers: requests become jobs, and results responses."""

@@ -1,0 +1,40 @@
+"""Document the service for /docs and /openapi.json."""
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from serving.http import Documentation
+from tasks.schemas import EXAMPLES, ErrorResponse
+
+_PROJECT: Final = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+
+DOCUMENTATION: Final = Documentation(
+    title="Anticipatory Music Transformer",
+    version=_PROJECT["version"],
+    description="""Make music from nothing, continue or accompany a MIDI file, write a span of it anew, or describe it
+by a vector: `task` says which. The fields of all tasks are below; choose an example to try each.""",
+    stream_description="""The same request, answered with server-sent events while it is worked on:
+
+- `note`, for each new note as it is decided (all tasks but embed): `variation`, `onset` and `duration` in seconds from
+  the start of the piece, `pitch`, `instrument` (General MIDI program, 128 for drums), `velocity`
+- `discard`: what was told of this `variation` is void, it is drawn again; `reason` is silent or stuck
+- `progress`: `seconds` of new music decided, on average over the variations, of `total_seconds`; `events` decided so
+  far, rests included
+- `result`, last: the JSON that the route without /stream answers with
+- `error`, last: `status` and `detail`, when something goes wrong after the first event; before, the answer has
+  the status itself""",
+    errors={
+        400: "The body is not JSON that can be read.",
+        401: "The service asks for a key, in the header X-API-Key.",
+        413: "The body is larger than the service accepts.",
+        422: "A field is missing, unknown or out of range, or the MIDI cannot be used; the detail says why.",
+        429: "Too many requests wait already; Retry-After says when to try again.",
+        500: "The service failed, and its log says how.",
+        503: "The service is starting, restarting or stopping, or there is no memory for the request, or the model "
+        "cannot be loaded; the detail says what to do, and Retry-After, if it is there, when to try again.",
+        504: "The request took longer than the service's time limit.",
+    },
+    error_model=ErrorResponse,
+    examples=EXAMPLES,
+)

@@ -1,0 +1,1 @@
+"""Run jobs in the worker process."""
