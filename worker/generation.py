@@ -14,6 +14,7 @@ from opentelemetry.trace import Span, Tracer
 from amt.decoding.degenerate import Flaw, find_flaw
 from amt.decoding.engine import Engine
 from amt.decoding.sequence import Sequence
+from amt.gpt2.device import free_bytes
 from amt.tokens.vocab import EVENT_TOKENS
 from models import ModelStore
 from serving.messages import Done, Failed, FromWorker, Update
@@ -26,6 +27,9 @@ UPDATE_SECONDS: Final = 0.05
 """Between two updates of a generation, so that they do not slow it down."""
 
 MAX_REDRAWS: Final = 2
+
+CACHE_SHARE: Final = 0.5
+"""Of the free memory, for keys and values: while a cache grows, its last state takes up to half as much again."""
 
 Explain = Callable[[Exception], tuple[int, str]]
 """An error -> (HTTP status, detail)."""
@@ -128,10 +132,21 @@ class Generations:
         """Tell whether any generation runs."""
         return bool(self._running)
 
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of keys and values in all engines."""
-        return sum(engine.cache_bytes for engine in self._engines.values())
+    def capacity(self) -> dict[str, int]:
+        """Return for how many sequences of each loaded model there is memory, if all models take as much."""
+        loaded = self._models.loaded
+        held = sum(engine.cache_bytes for engine in self._engines.values())
+        share = CACHE_SHARE * (free_bytes(self._models.device) + held) / max(len(loaded), 1)
+        return {name: int(share // model.row_bytes) for name, model in loaded.items()}
+
+    def _engine(self, name: str) -> Engine:
+        if name not in self._engines:
+            self._engines[name] = Engine(self._models.get(name), max_rows=self.capacity()[name])
+        return self._engines[name]
+
+    def record_next(self) -> bool:
+        """Record a kind of step ahead of its first use, where steps are recorded; return whether more are missing."""
+        return any([self._engine(name).record_next() for name in self._models.loaded])
 
     def add(self, uid: int, job: GenerateJob) -> None:
         """Let a generation join; its model has been loaded.
@@ -140,7 +155,7 @@ class Generations:
             SequenceError: it cannot be decoded.
             RuntimeError: there is no memory for it.
         """
-        engine = self._engines.setdefault(job.group, Engine(self._models.get(job.group)))
+        engine = self._engine(job.group)
         span = self._tracer.start_span("generate", caller_context(job.headers))
         self._running[uid] = RunningGeneration(uid, job, engine, span)
 

@@ -5,16 +5,12 @@ from typing import Any, Final
 
 from opentelemetry.trace import Tracer
 
-from amt.gpt2.device import free_bytes
 from models import ModelStore
 from serving.messages import Failed, FromWorker
 from worker.embedding import Embeds
 from worker.generation import Explain, Generations
 from worker.jobs import EmbedJob, GenerateJob
 from worker.loading import Loader
-
-CACHE_SHARE: Final = 0.5
-"""Of the free memory, for keys and values: while a cache grows, its last state takes up to half as much again."""
 
 IDLE_SECONDS: Final = 0.2
 LOADING_SECONDS: Final = 0.01
@@ -30,11 +26,12 @@ class Runner:
         self._generations = Generations(models, tracer, explain)
         self._embeds = Embeds(models, tracer, explain)
         self._failed: list[Failed] = []
+        self._has_more_to_record = False
 
     @property
     def poll_timeout(self) -> float:
         """Seconds in which nothing will happen by itself."""
-        if self._generations or self._embeds or self._failed:
+        if self._generations or self._embeds or self._failed or self._has_more_to_record:
             return 0
         return LOADING_SECONDS if self._loader else IDLE_SECONDS
 
@@ -64,6 +61,8 @@ class Runner:
         yield from self._loader.step(self._info)
         yield from self._embeds.step(beside_generations=bool(self._generations))
         yield from self._generations.step()
+        if not self._generations and not self._embeds:
+            self._has_more_to_record = self._generations.record_next()
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -71,11 +70,5 @@ class Runner:
             "dtype": str(self._models.dtype).removeprefix("torch."),
             "default_size": self._loader.default,
             "sizes": self._models.describe(),
-            "capacity": self._capacity(),
+            "capacity": self._generations.capacity(),
         }
-
-    def _capacity(self) -> dict[str, int]:
-        """Return for how many sequences of each loaded model there is memory, if all models take as much."""
-        loaded = self._models.loaded
-        share = CACHE_SHARE * (free_bytes(self._models.device) + self._generations.cache_bytes) / max(len(loaded), 1)
-        return {name: int(share // model.row_bytes) for name, model in loaded.items()}

@@ -8,9 +8,9 @@ import torch
 
 from amt.decoding import step
 from amt.decoding.graphs import Graphs
+from amt.decoding.inputs import InputBuffers
 from amt.decoding.request import DecodeRequest
 from amt.decoding.sequence import Sequence
-from amt.decoding.step import StepInputs
 from amt.decoding.window import HOP_EVENTS
 from amt.gpt2.network import GPT2, rounded_length
 from amt.gpt2.threads import ThreadTuner
@@ -18,7 +18,11 @@ from amt.tokens.events import Triple
 from amt.tokens.vocab import EVENT_TOKENS
 
 PREFILL_TOKENS: Final = 2_048
-"""At once, and in one step; more would be no faster, and its activations would take hundreds of megabytes."""
+CUDA_PREFILL_TOKENS: Final = 16_384
+"""At once, and in one step. On a CPU more would be no faster, and its activations would take hundreds of megabytes."""
+
+CUDA_ROWS: Final = 32
+"""Cache rows that are there from the start where steps are recorded: growing would make all recordings void."""
 
 
 class Engine:
@@ -28,20 +32,34 @@ class Engine:
     must take a given event (a control) is forced instead of sampled in that step.
     """
 
-    def __init__(self, model: GPT2, hop_events: int = HOP_EVENTS, *, as_graphs: bool | None = None) -> None:
+    def __init__(
+        self,
+        model: GPT2,
+        hop_events: int = HOP_EVENTS,
+        *,
+        max_rows: int | None = None,
+        as_graphs: bool | None = None,
+    ) -> None:
         """Begin without sequences.
 
         Args:
             model: see `amt.decoding.model`.
             hop_events: how many events a full window drops at once; 1 is exact, and slow past 339 events.
+            max_rows: for so many sequences there is memory, so the cache does not grow beyond; None if unknown.
             as_graphs: whether steps are arranged as CUDA graphs need them; by default where there is CUDA.
         """
         self.model = model
         self._hop_events = hop_events
-        self._cache = model.new_cache()
+        self._cache = model.new_cache(max_rows)
+        self._inputs = InputBuffers(model.device)
         self._sequences: list[Sequence] = []  # in the order of the cache's rows
-        as_graphs = model.device.type == "cuda" if as_graphs is None else as_graphs
-        self._graphs = Graphs(model, self._cache) if as_graphs else None
+        is_cuda = model.device.type == "cuda"
+        as_graphs = is_cuda if as_graphs is None else as_graphs
+        self.graphs = Graphs(model, self._cache, self._inputs) if as_graphs else None
+        self._n_first_rows = min(CUDA_ROWS, max_rows or CUDA_ROWS) if is_cuda else 1
+        self._prefill_tokens = CUDA_PREFILL_TOKENS if is_cuda else PREFILL_TOKENS
+        # What is launched or recorded goes to the current device, which need not be the model's.
+        self._current_device = torch.cuda.device(model.device) if is_cuda else nullcontext()
         # Elsewhere the music might depend on the number of threads.
         self._threads = ThreadTuner(torch.get_num_threads()) if model.is_reproducible else None
 
@@ -63,7 +81,7 @@ class Engine:
             RuntimeError: there is no memory for one more.
         """
         sequence = Sequence(request, self._hop_events)
-        self._cache.reserve(len(self._sequences) + 1)
+        self._cache.reserve(max(len(self._sequences) + 1, self._n_first_rows))
         self._sequences.append(sequence)
         return sequence
 
@@ -84,10 +102,11 @@ class Engine:
         When many windows must be computed again that takes several steps, which decode nothing: whoever calls has
         other things to do meanwhile. A step that raises can be repeated, perhaps with fewer sequences.
         """
-        if self.is_idle or not self._refill():
-            return []
-        with self._threads.measured(len(self._sequences)) if self._threads else nullcontext():
-            events = self._decode()
+        with self._current_device:
+            if self.is_idle or not self._refill():
+                return []
+            with self._threads.measured(len(self._sequences)) if self._threads else nullcontext():
+                events = self._decode()
         for sequence, event in zip(self._sequences, events, strict=True):
             sequence.append(event)
         finished = [sequence for sequence in self._sequences if sequence.finished]
@@ -95,14 +114,21 @@ class Engine:
             self.remove(sequence)
         return finished
 
+    @torch.inference_mode()
+    def record_next(self) -> bool:
+        """Record one kind of step ahead of its first use; return whether more are missing. For when nothing waits."""
+        if not self.graphs:
+            return False
+        with self._current_device:
+            return self.graphs.record_next(self._n_first_rows)
+
     def _decode(self) -> list[Triple]:
         """Return the next event of each sequence."""
-        inputs = StepInputs.of(self._sequences)
+        inputs = self._inputs.load(self._sequences)
         lengths = [sequence.window.cache_length for sequence in self._sequences]
-        if self._graphs:
-            decoded = self._graphs.decode(inputs, max(lengths))
+        if self.graphs:
+            decoded = self.graphs.decode(len(self._sequences), max(lengths))
         else:
-            inputs = inputs.to(self.model.device)
             # One number is less work for a CPU.
             cache_lengths = lengths[0] if len(set(lengths)) == 1 else inputs.cache_lengths
             attention_length = rounded_length(max(lengths) + EVENT_TOKENS)
@@ -112,7 +138,7 @@ class Engine:
 
     def _refill(self) -> bool:
         """Fill the cache of rows whose window has moved, as many as a step may; return whether that was all."""
-        left = PREFILL_TOKENS
+        left = self._prefill_tokens
         while moved := [row for row, sequence in enumerate(self._sequences) if sequence.window.needs_refill]:
             if left <= 0:
                 return False
@@ -127,7 +153,7 @@ class Engine:
             window = self._sequences[row].window
             if rounded_length(window.n_tokens) == length:
                 tokens = tuple(window.tokens())
-                if tokens in rows or not rows or (len(rows) + 1) * length <= PREFILL_TOKENS:
+                if tokens in rows or not rows or (len(rows) + 1) * length <= self._prefill_tokens:
                     rows.setdefault(tokens, []).append(row)
         if length:
             self._prefill(length, rows)

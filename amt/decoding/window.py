@@ -1,5 +1,6 @@
 """Follow the window of a sequence: the last events, which the model sees."""
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -37,6 +38,7 @@ class Window:
         self._hop_events = hop_events
         self.is_exact = hop_events == EXACT_HOP_EVENTS
         self._start, self.offset = 0, 0
+        self._earliest, self._latest = self._extremes(0)
         self.cache_length, self.pending = 0, mode
         self.needs_refill = bool(self.events)
 
@@ -67,6 +69,7 @@ class Window:
         """Take an event that has been fed but for its last token; `onset` is in ticks from the start of the piece."""
         self.events.append(event)
         self._onsets.append(onset)
+        self._earliest, self._latest = min(self._earliest, onset), max(self._latest, onset)
         self.cache_length += EVENT_TOKENS
         self.pending = event[2]
 
@@ -83,16 +86,23 @@ class Window:
         excess = len(self.events) - start - MAX_HISTORY_EVENTS
         if excess > 0:
             start += -(-excess // self._hop_events) * self._hop_events
-        coming = [] if control_ticks is None else [control_ticks]
-        latest = max([earliest_ticks, *self._onsets[start:], *coming])
-        earliest = min([*self._onsets[start:], *coming], default=latest)
-        if latest - earliest >= MAX_ONSET_TICKS - room:
-            while latest - earliest > self.max_span_ticks:
+            self._earliest, self._latest = self._extremes(start)
+        coming = math.inf if control_ticks is None else control_ticks
+        latest = max(earliest_ticks, self._latest, -math.inf if control_ticks is None else control_ticks)
+        if latest - min(self._earliest, coming) >= MAX_ONSET_TICKS - room:
+            while latest - min(self._earliest, coming) > self.max_span_ticks:
                 start += 1
-                earliest = min([*self._onsets[start:], *coming], default=latest)
-        offset = earliest if start < len(self.events) or coming else 0
+                self._earliest, _ = self._extremes(start)
+            self._latest = max(self._onsets[start:], default=-math.inf)
+        offset = min(self._earliest, coming)
+        offset = 0 if offset == math.inf else int(offset)
         if not self.is_exact:  # the reference has no token for what comes before its first control
             offset = min(offset, now_ticks)
         if (start, offset) != (self._start, self.offset):
             self._start, self.offset = start, offset
             self.needs_refill = True
+
+    def _extremes(self, start: int) -> tuple[float, float]:
+        """Return the earliest and the latest onset from an event on; infinities if there is none."""
+        onsets = self._onsets[start:]
+        return min(onsets, default=math.inf), max(onsets, default=-math.inf)

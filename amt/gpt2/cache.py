@@ -8,9 +8,23 @@ class Cache:
     """Hold keys and values; shape = (n_layers, 2, n_rows, n_heads, context_tokens, head_width)."""
 
     def __init__(
-        self, n_layers: int, row_shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+        self,
+        n_layers: int,
+        row_shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
+        max_rows: int | None = None,
     ) -> None:
-        """`row_shape`: (n_heads, context_tokens, head_width), see `GPT2.new_cache`."""
+        """Begin without rows.
+
+        Args:
+            n_layers: of the model.
+            row_shape: (n_heads, context_tokens, head_width).
+            dtype: of keys and values.
+            device: where they are.
+            max_rows: for so many there is memory: rows are reserved ahead of need, but not beyond; None if unknown.
+        """
+        self._max_rows = max_rows
         self._shape = (n_layers, 2, 0, *row_shape)
         # Zeros: to PyTorch what is masked out still takes part, times nothing, and nothing times NaN would be NaN.
         self.data = torch.zeros(self._shape, dtype=dtype, device=device)
@@ -20,7 +34,8 @@ class Cache:
         capacity = self.data.shape[2]
         if n_rows > capacity:
             shape = list(self._shape)
-            shape[2] = max(n_rows, 2 * capacity)
+            ahead = 2 * capacity if self._max_rows is None else min(2 * capacity, self._max_rows)
+            shape[2] = max(n_rows, ahead)
             grown = self.data.new_zeros(shape)
             grown[:, :, :capacity] = self.data
             self.data = grown

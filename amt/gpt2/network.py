@@ -18,7 +18,7 @@ from amt.errors import CheckpointError
 from amt.gpt2 import attention
 from amt.gpt2.cache import Cache
 from amt.gpt2.config import Config
-from amt.gpt2.linear import arithmetic_dtype, is_reproducible, linear
+from amt.gpt2.linear import OutputRange, arithmetic_dtype, is_reproducible
 from amt.gpt2.weights import BlockWeights, Norm, Source
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class GPT2:
             CheckpointError: a weight is missing or misshapen, or the activation function is unknown.
         """
         self.config, self.device, self.context_tokens = config, device, context_tokens
+        if device.type == "cuda":  # it plans each new shape for tens of milliseconds, while a request waits
+            torch.backends.cuda.enable_cudnn_sdp(False)
         self.dtype = arithmetic_dtype(dtype, device)
         self.is_reproducible = is_reproducible(dtype, device)
         self._is_compiled = device.type == "cpu" and dtype is not torch.float32
@@ -86,7 +88,8 @@ class GPT2:
         self.n_heads, self.head_width = config.n_head, width // config.n_head
         self._activation = self._find_activation(config.activation_function)
         self._width, self._epsilon = (width,), config.layer_norm_epsilon
-        self._upcast = config.reorder_and_upcast_attn
+        # On CUDA attention sums products in float32 anyway; to convert a whole cache would read it twice more.
+        self._upcast = config.reorder_and_upcast_attn and device.type != "cuda"
         scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
         by_layer = config.scale_attn_by_inverse_layer_idx
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
@@ -100,7 +103,7 @@ class GPT2:
         output = source.tensor(
             "wte.weight" if config.tie_word_embeddings else "lm_head.weight", len(self._tokens), width
         )
-        self._outputs = [linear(output[tokens].T, None, dtype, device) for tokens in output_ranges]
+        self._outputs = [OutputRange(output[tokens], dtype, device) for tokens in output_ranges]
         self._final_norm = source.norm("ln_f", width)
         self.blocks = [source.block(f"h.{index}", width) for index in range(config.n_layer)]
         self._cpu_decoder = self._compile() if self._is_compiled else None
@@ -136,9 +139,9 @@ class GPT2:
         """Bytes of a cache row in all layers."""
         return 2 * len(self.blocks) * math.prod(self.row_shape) * self.cache_dtype.itemsize
 
-    def new_cache(self) -> Cache:
-        """Return a cache without rows."""
-        return Cache(len(self.blocks), self.row_shape, self.cache_dtype, self.device)
+    def new_cache(self, max_rows: int | None = None) -> Cache:
+        """Return a cache without rows, see `Cache`."""
+        return Cache(len(self.blocks), self.row_shape, self.cache_dtype, self.device, max_rows)
 
     def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
         """Fill cache rows from position 0.
@@ -202,7 +205,7 @@ class GPT2:
 
     def logits(self, hidden: Tensor, output: int) -> Tensor:
         """Return float32 logits of the tokens in one of the output ranges; shape = (n_rows, n_tokens)."""
-        return self._outputs[output](hidden).float()
+        return self._outputs[output].logits(hidden)
 
     def _embed(self, tokens: Tensor) -> Tensor:
         return F.embedding(tokens, self._tokens).to(self.dtype)
