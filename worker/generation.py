@@ -146,7 +146,7 @@ class Generations:
 
     def record_next(self) -> bool:
         """Record a kind of step ahead of its first use, where steps are recorded; return whether more are missing."""
-        return any([self._engine(name).record_next() for name in self._models.loaded])
+        return any(self._engine(name).record_next() for name in self._models.loaded)
 
     def add(self, uid: int, job: GenerateJob) -> None:
         """Let a generation join; its model has been loaded.

@@ -1,0 +1,58 @@
+"""Buffers that are written only where something has changed hold what fresh ones would."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from amt.decoding.constraints import NO_CONSTRAINTS, Constraints
+from amt.decoding.inputs import InputBuffers
+from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.decoding.sequence import Sequence
+from amt.gpt2.sampling_params import SamplingParams
+from amt.tokens.vocab import DURATION, NOTE
+
+CPU = torch.device("cpu")
+
+REQUESTS = [
+    DecodeRequest(10**6, constraints=constraints, seed=seed, sampling=in_every_slot(SamplingParams(top_p=top_p)))
+    for seed, (constraints, top_p) in enumerate(
+        [
+            (NO_CONSTRAINTS, 0.95),
+            (Constraints(groups=(frozenset({0}),)), 0.9),
+            (Constraints(density=5.0), 0.8),
+            (Constraints(groups=(frozenset({0}), frozenset({32})), balance=3.0, allow_repetition=False), 0.7),
+        ]
+    )
+]
+
+
+def dense(tensor: Tensor | None, neutral: float) -> np.ndarray:
+    return np.array(neutral) if tensor is None else tensor.float().numpy()
+
+
+@settings(max_examples=30, deadline=None)
+@given(moves=st.lists(st.sampled_from(["join", "leave", "play"]), min_size=5, max_size=40), data=st.data())
+def test_reused_buffers_equal_fresh_ones(moves: list[str], data: st.DataObject) -> None:
+    buffers, sequences = InputBuffers(CPU), [Sequence(REQUESTS[0])]
+    for move in moves:
+        if move == "join":
+            sequences.append(Sequence(data.draw(st.sampled_from(REQUESTS))))
+        elif move == "leave" and len(sequences) > 1:
+            row = data.draw(st.integers(0, len(sequences) - 1))
+            sequences[row] = sequences[-1]  # as the engine does
+            sequences.pop()
+        for sequence in sequences:
+            sequence.append((sequence.earliest_onset + 50, DURATION.offset + 5, NOTE.offset + 60))
+        reused, fresh = buffers.load(sequences), InputBuffers(CPU).load(sequences)
+        assert torch.equal(reused.numbers, fresh.numbers)
+        np.testing.assert_array_equal(dense(reused.legal, 1), dense(fresh.legal, 1))
+        np.testing.assert_array_equal(dense(reused.biases, 0), dense(fresh.biases, 0))
+        everything = buffers.all(len(sequences))
+        np.testing.assert_array_equal(
+            dense(everything.legal, 1), np.broadcast_to(dense(fresh.legal, 1), everything.legal.shape)
+        )
+        np.testing.assert_array_equal(
+            dense(everything.biases, 0), np.broadcast_to(dense(fresh.biases, 0), everything.biases.shape)
+        )
