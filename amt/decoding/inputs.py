@@ -150,11 +150,14 @@ class InputBuffers:
         """Take the biases unless they are all zero and were before; return whether any row has some."""
         rows = [sequence.note_biases for sequence in sequences]
         had_biases, self._has_biases = self._has_biases, any(row is not None for row in rows)
-        if had_biases or self._has_biases:
-            biases = self._host.biases.numpy()
+        biases = self._host.biases.numpy()
+        if self._has_biases:
             for row, values in enumerate(rows):
                 biases[row] = 0 if values is None else values
             self._upload("biases", 0, len(rows))
+        elif had_biases:  # all rows: some may have left since
+            biases[:] = 0
+            self._upload("biases", 0, len(biases))
         return self._has_biases
 
     def _upload(self, name: str, start: int, end: int) -> None:

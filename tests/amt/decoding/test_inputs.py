@@ -32,8 +32,8 @@ def dense(tensor: Tensor | None, neutral: float) -> np.ndarray:
     return np.array(neutral) if tensor is None else tensor.float().numpy()
 
 
-@settings(max_examples=30, deadline=None)
-@given(moves=st.lists(st.sampled_from(["join", "leave", "play"]), min_size=5, max_size=40), data=st.data())
+@settings(max_examples=20, deadline=None)
+@given(moves=st.lists(st.sampled_from(["join", "leave", "play"]), min_size=5, max_size=15), data=st.data())
 def test_reused_buffers_equal_fresh_ones(moves: list[str], data: st.DataObject) -> None:
     buffers, sequences = InputBuffers(CPU), [Sequence(REQUESTS[0])]
     for move in moves:
