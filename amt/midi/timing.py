@@ -99,7 +99,7 @@ class Timing:
 
     @cached_property
     def _starts(self) -> list[int]:
-        """Return when each tempo begins, in microseconds x `ticks_per_beat`: whole numbers, so that no errors add up."""
+        """Return when each tempo begins, in microseconds x `ticks_per_beat`: whole numbers, so that no error grows."""
         starts = [0]
         for change, following in pairwise(self.tempos):
             starts.append(starts[-1] + (following.tick - change.tick) * change.tempo)
