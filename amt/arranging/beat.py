@@ -1,59 +1,61 @@
-"""Where the beat is, as far as the notes tell."""
+"""Track the beat of notes by their onsets."""
 
 from typing import Final
 
 import numpy as np
 
 PERIODS_TICKS: Final = np.geomspace(30, 150, 128)
-"""Beats that are tried: 200 to 40 a minute, near enough to one another not to lose step within a few seconds."""
+"""Beat periods that are tried: from 200 to 40 bpm, close enough together to keep step for several seconds."""
 
 MEMORY_TICKS: Final = 400
-"""A note so far back counts for 1/e of one now."""
+"""A note this long ago has 1/e of the weight of a note now."""
 
-DOUBT: Final = 4.0
-"""So many onsets that agree with no beat are thought to have been heard: a few alone prove nothing."""
+PRIOR_ONSETS: Final = 4.0
+"""Each accent is weakened as if this many onsets had followed no beat, because a few onsets alone prove nothing."""
 
-CLARITY: Final = 4
-"""The power of its lopsidedness by which a period counts: the clearest few decide."""
+CLARITY_POWER: Final = 4
+"""The power of a period's strength that is its weight, so that the few strongest periods decide."""
 
-_TURN: Final = 2j * np.pi / PERIODS_TICKS
+_RADIANS_PER_TICK: Final = 2j * np.pi / PERIODS_TICKS
 
 
 class BeatTracker:
-    """The beat of notes that are told by onset.
+    """Estimate which times are on the beat, from the onsets so far.
 
-    For every period the onsets are laid round a circle that turns with it, now being at the right; the more lopsided
-    a circle, the more its period is a beat. Only the sum of each circle is kept.
+    For each period there is one complex number, the sum of all notes as unit vectors. It turns once per period, and
+    notes are added at angle 0. The longer the sum, the better the notes fit that period; its angle says how far the
+    current time is from their beat.
     """
 
     def __init__(self) -> None:
         self._now = 0
-        self._circles = np.zeros(len(PERIODS_TICKS), dtype=np.complex128)
+        self._sums = np.zeros(len(PERIODS_TICKS), dtype=np.complex128)
         self._n_notes, self._n_onsets = 0.0, 0.0
 
     def observe(self, onset: int, n_notes: int = 1) -> None:
-        """So many notes begin at once, at a time in ticks that is after the last."""
-        self._turn(onset)
-        self._circles += n_notes
+        """Add notes that begin together; `onset` is in ticks, and later than all before it."""
+        self._advance(onset)
+        self._sums += n_notes
         self._n_notes += n_notes
         self._n_onsets += 1
 
     def accent(self, onset: int) -> float:
-        """How much stronger the beat is at a time than where notes usually are: -2 to 0.25, on average about 0.
+        """Return how much stronger the beat is at a time than at the times of notes on average: from -2 to 0.25.
 
-        Strong is where most notes have been, weak is opposite to them; when all are alike, none is strong.
+        It is positive where most notes have been, negative between those, and about 0 if notes are spread evenly.
         """
-        self._turn(onset)
-        certainty = self._n_onsets / (self._n_onsets + DOUBT)
-        circles = certainty * self._circles / max(self._n_notes, 1e-12)
-        lopsided = np.abs(circles)
-        clarity = lopsided**CLARITY
-        return float(clarity @ (circles.real - lopsided**2) / max(clarity.sum(), 1e-12))
+        self._advance(onset)
+        certainty = self._n_onsets / (self._n_onsets + PRIOR_ONSETS)
+        means = certainty * self._sums / max(self._n_notes, 1e-12)
+        strengths = np.abs(means)
+        weights = strengths**CLARITY_POWER
+        return float(weights @ (means.real - strengths**2) / max(weights.sum(), 1e-12))
 
-    def _turn(self, onset: int) -> None:
+    def _advance(self, onset: int) -> None:
+        """Let time pass until the onset: turn the sums, and let all counts fade."""
         passed = onset - self._now
         self._now = onset
         faded = float(np.exp(-passed / MEMORY_TICKS))
-        self._circles *= faded * np.exp(_TURN * passed)
+        self._sums *= faded * np.exp(_RADIANS_PER_TICK * passed)
         self._n_notes *= faded
         self._n_onsets *= faded

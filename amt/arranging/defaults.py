@@ -1,6 +1,6 @@
-"""Who plays new notes, and how many, where the caller leaves it open.
+"""Choose which instruments play new notes, and how many notes they play, where the caller leaves it open.
 
-Without this a small model often leaves a bare melody alone, or adds to its own instrument only.
+Without these defaults a small model often leaves a melody alone, or adds notes to the melody's own instrument only.
 """
 
 from collections import Counter
@@ -19,79 +19,81 @@ ENSEMBLE: Final = (
     frozenset({40, 41, 48}),  # violin, viola, string ensemble
     frozenset({24, 46}),  # nylon guitar and harp, where the piano has the melody
 )
-"""What goes with any melody; of each group the model chooses. No drums: few melodies that come alone want them."""
+"""Instruments that go with any melody; the model chooses from each group. No drums: few lone melodies want them."""
 
 ENSEMBLE_SIZE: Final = 3
+
 MAX_PARTS: Final = 6
-"""So many of the instruments that played what is written anew are asked for again, those that played most."""
+"""How many of the instruments that played the replaced music are asked for: those with the most notes."""
 
 BALANCE: Final = 3.0
-"""Nats a second: a part comes in, or back, within a few seconds against almost any odds."""
+"""Nats per second of silence, enough to bring a part in within a few seconds against almost any odds."""
 
-BALANCE_BY_THE_END: Final = 30.0
-"""Nats, at least: in a short span a part must come in sooner."""
+MIN_BALANCE_OVER_SPAN: Final = 30.0
+"""Nats over the whole span at least, because in a short span a part must come in sooner."""
 
 OVERDUE_SECONDS: Final = 2.0
-"""Parts that are written around others begin with them, not seconds later."""
+"""All parts count as silent for this long when new notes begin, so that they do not come in seconds late."""
 
-MIN_DENSITY, MAX_DENSITY = 3.0, 6.0
-"""Notes a second of an accompaniment that has no model to follow."""
+MIN_ACCOMPANIMENT_DENSITY, MAX_ACCOMPANIMENT_DENSITY = 3.0, 6.0
+"""Notes per second of an accompaniment that replaces nothing."""
 
 DENSITY_TO_MELODY: Final = 1.5
+"""Notes of such an accompaniment per note of the melody."""
 
-OUTLIERS: Final = (0.5, 25.0)
-"""Notes a second, least and most, that are taken over from the music that is replaced."""
+MIN_REPLACED_DENSITY, MAX_REPLACED_DENSITY = 0.5, 25.0
+"""Notes per second; the density of replaced music is taken over within this range."""
 
-AROUND_TICKS: Final = 5 * TICKS_PER_SECOND
+NEIGHBOURHOOD_TICKS: Final = 5 * TICKS_PER_SECOND
+"""How far around an empty span its density is taken from."""
 
 
 def accompaniment_defaults(
     constraints: Constraints,
     plan: EditPlan,
-    fixed: Collection[Note],
-    others: Iterable[Note],
+    melody: Collection[Note],
+    accompaniment: Iterable[Note],
     *,
     balance_is_open: bool = True,
 ) -> Constraints:
-    """Constraints with instruments, balance and density for an accompaniment where there are none.
+    """Return the constraints with instruments, balance and density for an accompaniment where they have none.
 
-    Taken from what the others play where the new notes will be; without others, a small ensemble without the melody's
-    own instruments, somewhat denser than the melody.
+    These are the instruments and the density of the accompaniment that the new notes replace. Where they replace
+    nothing, a small ensemble without the melody's own instruments plays, somewhat denser than the melody.
 
     Args:
         constraints: the caller's.
         plan: as `accompany` makes it.
-        fixed: the part that is accompanied.
-        others: what else the piece holds.
+        melody: what is accompanied.
+        accompaniment: all other notes of the piece.
         balance_is_open: whether the caller leaves that open too.
     """
     if balance_is_open:
-        constraints = _balanced(constraints, plan)
-    replaced = [note for note in others if plan.start_ticks <= note.onset < plan.end_ticks]
+        constraints = _with_balance(constraints, plan)
+    replaced = [note for note in accompaniment if plan.start_ticks <= note.onset < plan.end_ticks]
     if constraints.density is None:
-        constraints = replace(constraints, density=_density(replaced, plan) or _beside(fixed))
+        constraints = replace(constraints, density=_density(replaced, plan) or _density_for_melody(melody))
     if constraints.groups:
         return constraints
-    present = {note.instrument for note in plan.kept}
     if replaced:
-        played = Counter(note.instrument for note in replaced).most_common(MAX_PARTS)
-        groups = [frozenset({instrument}) for instrument, _ in played]
+        players = Counter(note.instrument for note in replaced).most_common(MAX_PARTS)
+        groups = [frozenset({instrument}) for instrument, _ in players]
     else:
-        melodic = {note.instrument for note in fixed} - {DRUMS}
-        groups = [group - melodic for group in ENSEMBLE if not group <= melodic][:ENSEMBLE_SIZE]
-    groups = [left for group in groups if (left := group - constraints.excluded)]
-    room = max(MAX_INSTRUMENTS - len(present), 0)
+        groups = _ensemble_beside({note.instrument for note in melody})
+    groups = [allowed for group in groups if (allowed := group - constraints.excluded)]
+    present = {note.instrument for note in plan.kept}
+    n_free = max(MAX_INSTRUMENTS - len(present), 0)
     known = [group for group in groups if group & present]
-    groups = known + [group for group in groups if group not in known][:room]
+    groups = known + [group for group in groups if group not in known][:n_free]
     return replace(constraints, groups=tuple(groups))
 
 
 def infill_defaults(
     constraints: Constraints, plan: EditPlan, notes: Collection[Note], *, balance_is_open: bool = True
 ) -> Constraints:
-    """Constraints with instruments and density for a span where there are none.
+    """Return the constraints with instruments, balance and density for a span where they have none.
 
-    These are the instruments of the piece, and the density that the span had; of an empty one that of what is around.
+    These are the instruments of the piece, and the density that the span had, or if it was empty, that around it.
 
     Args:
         constraints: the caller's.
@@ -100,33 +102,40 @@ def infill_defaults(
         balance_is_open: whether the caller leaves that open too.
     """
     if balance_is_open:
-        constraints = _balanced(constraints, plan)
+        constraints = _with_balance(constraints, plan)
     if not constraints.groups:
         playing = frozenset(note.instrument for note in notes) - constraints.excluded
         constraints = replace(constraints, groups=(playing,) if playing else ())
     if constraints.density is None:
-        rewritten = frozenset().union(*constraints.groups)
-        alike = [note for note in notes if note.instrument in rewritten]
-        densities = (_density(alike, plan, AROUND_TICKS * far) for far in (0, 1))
-        constraints = replace(constraints, density=next(filter(None, densities), MIN_DENSITY))
+        new_instruments = frozenset().union(*constraints.groups)
+        comparable = [note for note in notes if note.instrument in new_instruments]
+        density = _density(comparable, plan) or _density(comparable, plan, NEIGHBOURHOOD_TICKS)
+        constraints = replace(constraints, density=density or MIN_ACCOMPANIMENT_DENSITY)
     return constraints
 
 
-def _balanced(constraints: Constraints, plan: EditPlan) -> Constraints:
+def _ensemble_beside(melody_instruments: set[int]) -> list[frozenset[int]]:
+    """Return instrument groups for an accompaniment, without the melody's own instruments."""
+    melodic = melody_instruments - {DRUMS}
+    return [group - melodic for group in ENSEMBLE if not group <= melodic][:ENSEMBLE_SIZE]
+
+
+def _with_balance(constraints: Constraints, plan: EditPlan) -> Constraints:
     seconds = (plan.end_ticks - plan.start_ticks) / TICKS_PER_SECOND
-    return replace(constraints, balance=max(BALANCE, BALANCE_BY_THE_END / seconds), overdue_seconds=OVERDUE_SECONDS)
+    return replace(constraints, balance=max(BALANCE, MIN_BALANCE_OVER_SPAN / seconds), overdue_seconds=OVERDUE_SECONDS)
 
 
-def _density(notes: Iterable[Note], plan: EditPlan, around_ticks: int = 0) -> float:
-    """Notes a second where the new notes will be, and so far around it; 0 if there are none."""
-    start, end = plan.start_ticks - around_ticks, plan.end_ticks + around_ticks
+def _density(notes: Iterable[Note], plan: EditPlan, margin_ticks: int = 0) -> float:
+    """Return notes per second in the span of the new notes, with a margin on both sides; 0 if there are none."""
+    start, end = plan.start_ticks - margin_ticks, plan.end_ticks + margin_ticks
     n_notes = sum(start <= note.onset < end for note in notes)
-    least, most = OUTLIERS
-    return min(max(TICKS_PER_SECOND * n_notes / (end - start), least), most) if n_notes else 0.0
+    density = TICKS_PER_SECOND * n_notes / (end - start)
+    return min(max(density, MIN_REPLACED_DENSITY), MAX_REPLACED_DENSITY) if n_notes else 0.0
 
 
-def _beside(melody: Collection[Note]) -> float:
-    """Notes a second that go with a melody."""
+def _density_for_melody(melody: Collection[Note]) -> float:
+    """Return notes per second of an accompaniment that goes with a melody."""
     onsets = [note.onset for note in melody]
     seconds = max(max(onsets) - min(onsets), TICKS_PER_SECOND) / TICKS_PER_SECOND
-    return min(max(DENSITY_TO_MELODY * len(onsets) / seconds, MIN_DENSITY), MAX_DENSITY)
+    density = DENSITY_TO_MELODY * len(onsets) / seconds
+    return min(max(density, MIN_ACCOMPANIMENT_DENSITY), MAX_ACCOMPANIMENT_DENSITY)

@@ -1,4 +1,4 @@
-"""The part of a piece that is accompanied."""
+"""Split a piece into the melody and its accompaniment."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,40 +9,46 @@ from amt.midi.notes import Note
 from amt.midi.tracks import Tracks
 
 
-class Part(NamedTuple):
-    """The notes that are fixed, and all others."""
+class Parts(NamedTuple):
+    """Hold the notes of a piece in two parts, each in file order.
 
-    fixed: list[Note]
-    others: list[Note]
+    Attributes:
+        melody: the notes that are to be accompanied.
+        accompaniment: all other notes.
+    """
+
+    melody: list[Note]
+    accompaniment: list[Note]
 
 
 def split_melody(
     notes: Sequence[Note], tracks: Tracks, instruments: Sequence[int | str], track_names: Sequence[int | str]
-) -> Part:
-    """The notes of any of the instruments or tracks named; all notes if none is.
+) -> Parts:
+    """Return the notes of the named instruments and tracks as the melody; all notes if none is named.
 
     Args:
         notes: of the file, in its order.
         tracks: of the same file.
-        instruments: as `find_instruments` takes them.
-        track_names: numbers from 1 on, or names.
+        instruments: of the melody, as `find_instruments` takes them.
+        track_names: of the melody, as numbers from 1 on or names.
 
     Raises:
         InstrumentError: there is no such instrument.
-        ArrangementError: there is no such track, or no note of an instrument.
+        ArrangementError: there is no such track, or an instrument plays no note.
     """
     if not instruments and not track_names:
-        return Part(list(notes), [])
+        return Parts(list(notes), [])
     playing = {note.instrument for note in notes}
-    wanted: set[int] = set()
+    melodic: set[int] = set()
     for name in instruments:
         found = find_instruments(name) & playing
         if not found:
             known = ", ".join(f"{instrument} {instrument_name(instrument)!r}" for instrument in sorted(playing))
             raise ArrangementError(f"no note of the MIDI file is played by {name!r}: its instruments are {known}")
-        wanted |= found
-    on_tracks = {track for name in track_names for track in tracks.find(name)}
-    part = Part([], [])
+        melodic |= found
+    melody_tracks = {track for name in track_names for track in tracks.find(name)}
+    parts = Parts([], [])
     for note, track in zip(notes, tracks.of_notes, strict=True):
-        (part.fixed if note.instrument in wanted or track in on_tracks else part.others).append(note)
-    return part
+        is_melody = note.instrument in melodic or track in melody_tracks
+        (parts.melody if is_melody else parts.accompaniment).append(note)
+    return parts

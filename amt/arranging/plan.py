@@ -1,4 +1,4 @@
-"""What a task keeps of a piece, what of it the model is shown, and where its new notes go."""
+"""Plan an edit of a piece: which notes a task keeps, which of them the model sees, and where new notes go."""
 
 from bisect import bisect_left
 from collections import defaultdict
@@ -18,25 +18,30 @@ MAX_NOTES: Final = 20_000
 MAX_NEW_TICKS: Final = 120 * TICKS_PER_SECOND
 
 
-class _Kept(NamedTuple):
-    """The kept notes of one pitch on one instrument: their onsets in order, and until when those so far sound."""
+class _KeptNotes(NamedTuple):
+    """Hold the kept notes of one pitch and instrument, by onset.
+
+    Attributes:
+        onsets: in ticks.
+        latest_ends: for each note, the latest end of it and of those before it, in ticks.
+    """
 
     onsets: list[int]
-    sounding_until: list[int]
+    latest_ends: list[int]
 
 
 @dataclass(frozen=True)
 class EditPlan:
-    """Notes of the answer that are there already, and what the rest is decoded from.
+    """Hold the notes of the result that are there already, and what the new ones are decoded from.
 
     Attributes:
-        start_ticks: new notes begin from here on, in the answer's time.
-        end_ticks: none of them begins at or sounds past this.
-        length_ticks: of the answer.
-        kept: notes that the answer holds as they are.
-        prompt: what the model sees as past.
-        controls: what it is told 5 s ahead.
-        origin_ticks: where the decoding's time begins; its windows then hold no silence before the first note.
+        start_ticks: new notes begin from here on, counted from the start of the result.
+        end_ticks: no new note begins at or sounds past this time.
+        length_ticks: of the result.
+        kept: notes that the result has unchanged.
+        prompt: notes that the model sees as the past.
+        controls: notes that the model is told 5 s ahead.
+        origin_ticks: time 0 of the decoding, so that its windows hold no silence before the first note.
     """
 
     start_ticks: int
@@ -48,7 +53,7 @@ class EditPlan:
     origin_ticks: int = 0
 
     def request(self, **choices: Any) -> DecodeRequest:
-        """What to decode; `choices` are the fields of a `DecodeRequest` that say how."""
+        """Return the request to the decoder; `choices` are those fields of it that do not depend on the plan."""
         return DecodeRequest(
             end_ticks=self.end_ticks - self.origin_ticks,
             start_ticks=self.start_ticks - self.origin_ticks,
@@ -59,26 +64,26 @@ class EditPlan:
         )
 
     def new_notes(self, decoded: ev.Events, *, lengthens: bool = True) -> list[Note]:
-        """Decoded events as notes of the answer, without those that would disturb a kept one.
+        """Return decoded events as notes of the result, without those that would change how a kept note is read.
 
-        `lengthens`: whether a note may become longer for that, or is left out instead.
+        `lengthens`: whether a note may be made longer to fit among the kept ones; if not, it is left out.
         """
         events = ev.translate(ev.unpad(decoded[~ev.is_control(decoded)]), self.origin_ticks)
         notes = ev.to_notes(ev.clip(events, self.start_ticks, self.end_ticks, clip_duration=True))
-        pairs = ((note, self._fitted(note)) for note in notes)
+        pairs = ((note, self._fit_among_kept(note)) for note in notes)
         return [fitted for note, fitted in pairs if fitted and (lengthens or fitted.duration <= note.duration)]
 
-    def _fitted(self, note: Note) -> Note | None:
-        """A new note as it can sound among the kept ones; None if it cannot.
+    def _fit_among_kept(self, note: Note) -> Note | None:
+        """Return a new note with a duration that leaves the kept notes as they are; None if there is none.
 
-        Where two notes of a pitch share a channel, a reader ends the older first. So a new note that begins while a
-        kept one sounds ends no earlier than that, and one that sounds when a kept one begins ends there.
+        Of two notes of one pitch on one channel, a reader of the file ends the older first. So a new note that begins
+        while a kept one sounds must not end before it, and one that sounds when a kept one begins must end there.
         """
         kept = self._kept_by_key.get((note.instrument, note.pitch))
         if not kept:
             return note
         place = bisect_left(kept.onsets, note.onset)
-        earliest_end = kept.sounding_until[place - 1] if place else 0
+        earliest_end = kept.latest_ends[place - 1] if place else 0
         latest_end = kept.onsets[place] if place < len(kept.onsets) else self.end_ticks
         if latest_end == note.onset or note.onset < earliest_end > min(latest_end, self.end_ticks):
             return None
@@ -86,31 +91,34 @@ class EditPlan:
         return note._replace(duration=end - note.onset)
 
     @cached_property
-    def _kept_by_key(self) -> dict[tuple[int, int], _Kept]:
+    def _kept_by_key(self) -> dict[tuple[int, int], _KeptNotes]:
+        """Return the kept notes by (instrument, pitch)."""
         spans: defaultdict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
         for note in self.kept:
             spans[note.instrument, note.pitch].append((note.onset, note.onset + note.duration))
         return {
-            key: _Kept([onset for onset, _ in sorted(each)], list(accumulate((end for _, end in sorted(each)), max)))
+            key: _KeptNotes(
+                [onset for onset, _ in sorted(each)], list(accumulate((end for _, end in sorted(each)), max))
+            )
             for key, each in spans.items()
         }
 
 
 def from_nothing(length_ticks: int) -> EditPlan:
-    """New notes alone."""
+    """Return a plan for a piece of new notes alone."""
     return EditPlan(0, length_ticks, length_ticks)
 
 
 def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> EditPlan:
-    """The notes that begin within the prime, and new ones.
+    """Return a plan that keeps the notes that begin within the prime, and continues from there.
 
-    These begin where the prime ends, or where the last note of all does if that is earlier.
+    New notes begin where the prime ends, or where the piece ends if that is earlier.
 
     Raises:
         NoNotesError: no note begins within the prime.
-        ArrangementError: so many do that this cannot be music.
+        ArrangementError: more than `MAX_NOTES` do.
     """
-    _check(notes, "continue")
+    _check_not_empty(notes, "continue")
     kept = _sorted(note for note in notes if note.onset < prime_ticks)
     if not kept:
         first = min(note.onset for note in notes)
@@ -124,13 +132,15 @@ def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: i
 
 
 def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> EditPlan:
-    """All notes, and new ones from the end of the last on; the model knows those that sound within the prime.
+    """Return a plan that keeps all notes, and continues where the piece ends.
+
+    The model sees the notes that sound within the prime, which is the last part of the piece.
 
     Raises:
         NoNotesError: there are no notes.
-        ArrangementError: there are so many that this cannot be music.
+        ArrangementError: there are more than `MAX_NOTES`.
     """
-    _check(notes, "continue")
+    _check_not_empty(notes, "continue")
     _check_count(notes, "MIDI file")
     start = _end(notes)
     prompt = _sorted(note for note in notes if note.onset + note.duration > start - prime_ticks)[-MAX_WINDOW_EVENTS:]
@@ -139,44 +149,44 @@ def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int
 
 
 def accompany(
-    fixed: Sequence[Note], others: Sequence[Note], prime_ticks: int, length_ticks: int | None = None
+    melody: Sequence[Note], accompaniment: Sequence[Note], prime_ticks: int, length_ticks: int | None = None
 ) -> EditPlan:
-    """A fixed part, the others' notes that begin within the prime, and new ones from there on.
+    """Return a plan that keeps the melody, keeps the accompaniment within the prime, and replaces it from there on.
 
     Args:
-        fixed: what is accompanied; it is kept whole, and the model is told of it.
-        others: what else the piece holds.
+        melody: the part that is accompanied; it is kept whole, and the model is told it ahead.
+        accompaniment: all other notes of the piece.
         prime_ticks: may be 0.
-        length_ticks: of the new music; None: until the fixed part ends, at most 120 s.
+        length_ticks: of the new music; None: until the melody ends, at most 120 s.
 
     Raises:
-        NoNotesError: there is no fixed part, or it ends too early.
-        ArrangementError: there are so many notes that this cannot be music.
+        NoNotesError: there is no melody, or it ends before the prime does.
+        ArrangementError: more than `MAX_NOTES` would be kept.
     """
-    _check(fixed, "accompany")
-    fixed_end = _end(fixed)
+    _check_not_empty(melody, "accompany")
+    melody_end = _end(melody)
     if length_ticks is None:
-        length_ticks = min(fixed_end - prime_ticks, MAX_NEW_TICKS)
+        length_ticks = min(melody_end - prime_ticks, MAX_NEW_TICKS)
         if length_ticks <= 0:
             raise NoNotesError(
-                f"the part to accompany ends at {_seconds(fixed_end)}, before prime_seconds: prime_seconds must be "
+                f"the part to accompany ends at {_seconds(melody_end)}, before prime_seconds: prime_seconds must be "
                 "less, or length_seconds must say how much is wanted after it"
             )
-    prime = _sorted(note for note in others if note.onset < prime_ticks)
-    kept = _sorted([*fixed, *prime])
+    prime = _sorted(note for note in accompaniment if note.onset < prime_ticks)
+    kept = _sorted([*melody, *prime])
     _check_count(kept, "answer")
     end = prime_ticks + length_ticks
-    controls = _sorted(note for note in fixed if note.onset < end + ANTICIPATION_TICKS)
+    controls = _sorted(note for note in melody if note.onset < end + ANTICIPATION_TICKS)
     return EditPlan(prime_ticks, end, max(end, _end(kept)), kept, prime, controls)
 
 
 def infill(
     notes: Sequence[Note], start_ticks: int, end_ticks: int, rewritten: Collection[int] | None = None
 ) -> EditPlan:
-    """All notes but those that begin within a span, and new ones in their place.
+    """Return a plan that replaces the notes that begin within a span, and keeps all others.
 
-    The model knows what was before and what begins in the 5 s after; of what it does not rewrite in the span it is
-    told as it is of a part that it accompanies.
+    The model sees what was before the span as the past, and is told ahead what begins in the 5 s after it. The notes
+    of instruments that are not rewritten are all told ahead, like a melody that is accompanied.
 
     Args:
         notes: the piece.
@@ -185,10 +195,10 @@ def infill(
         rewritten: the instruments whose notes are replaced; None: all.
 
     Raises:
-        NoNotesError: there is no note from which the model could know what is wanted.
-        ArrangementError: the piece ends before the span does, or has so many notes that this cannot be music.
+        NoNotesError: no note is near enough for the model to know what would fit.
+        ArrangementError: the piece ends before the span does, or more than `MAX_NOTES` would be kept.
     """
-    _check(notes, "fill in")
+    _check_not_empty(notes, "fill in")
     length = _end(notes)
     if end_ticks > length:
         raise ArrangementError(
@@ -196,27 +206,26 @@ def infill(
             f"there, got {end_ticks / TICKS_PER_SECOND:g}"
         )
     ordered = _sorted(notes)
-    kept = [
-        note
-        for note in ordered
-        if not (start_ticks <= note.onset < end_ticks and (rewritten is None or note.instrument in rewritten))
-    ]
+
+    def is_rewritten(note: Note) -> bool:
+        return rewritten is None or note.instrument in rewritten
+
+    kept = [note for note in ordered if not (start_ticks <= note.onset < end_ticks and is_rewritten(note))]
     _check_count(kept, "MIDI file")
     origin = _context_start(kept, start_ticks)
-    known = [note for note in kept if origin <= note.onset < end_ticks + ANTICIPATION_TICKS]
-    if not known:
+    shown = [note for note in kept if origin <= note.onset < end_ticks + ANTICIPATION_TICKS]
+    if not shown:
         raise NoNotesError(
             f"no note begins in the {MAX_ONSET_TICKS // TICKS_PER_SECOND} s before the span or in the "
             f"{ANTICIPATION_TICKS // TICKS_PER_SECOND} s after it: there is nothing that it could fit"
         )
-    is_past = [note.onset < start_ticks and (rewritten is None or note.instrument in rewritten) for note in known]
-    prompt = [note for note, past in zip(known, is_past, strict=True) if past]
-    controls = [note for note, past in zip(known, is_past, strict=True) if not past]
+    prompt = [note for note in shown if note.onset < start_ticks and is_rewritten(note)]
+    controls = [note for note in shown if note.onset >= start_ticks or not is_rewritten(note)]
     return EditPlan(start_ticks, end_ticks, length, kept, prompt, controls, origin)
 
 
 def _context_start(ordered: Sequence[Note], start_ticks: int) -> int:
-    """The onset of the first note before the start that a window can still hold; the start if there is none."""
+    """Return the onset of the earliest note that a window which reaches the start can hold; the start if none."""
     onsets = [note.onset for note in ordered]
     place = bisect_left(onsets, start_ticks)
     nearest = onsets[max(place - MAX_WINDOW_EVENTS, bisect_left(onsets, start_ticks - MAX_ONSET_TICKS)) : place]
@@ -235,7 +244,7 @@ def _seconds(ticks: int) -> str:
     return f"{ticks / TICKS_PER_SECOND:g} s"
 
 
-def _check(notes: Sequence[Note], verb: str) -> None:
+def _check_not_empty(notes: Sequence[Note], verb: str) -> None:
     if not notes:
         raise NoNotesError(f"the MIDI file holds no notes: there is nothing to {verb}")
 

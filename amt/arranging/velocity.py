@@ -1,17 +1,18 @@
-"""How loud new notes are; the model has no velocities.
+"""Choose how loud new notes are; the model has no velocities.
 
-A level is the sum of a centre and a light shape, at most `MAX_SHAPE` up or down:
+The velocity of a note is the sum of a centre and an offset of at most `MAX_OFFSET` up or down.
 
-- The centre is the average of the kept notes of the same instrument that are nearest in time, the nearer the more; of
-  drums those of the same drum, if there are any. The shape is then as deep as those notes differ: next to notes of one
-  velocity it is flat.
-- Without kept notes of the instrument the centre is that of the nearest kept notes of all, or `DEFAULT_VELOCITY`
-  without any; backgrounds are a little softer.
-- The shape adds what the beat gives (see `amt.beats`), what the pitch gives (notes above the instrument's latest ones
-  are louder, those below softer, and so the top of a chord stands out), and a breath of chance, the same for a chord.
+- The centre is the weighted average of kept notes of the same instrument near in time, nearer ones with more weight;
+  for a drum, of the same drum if it has any. The offset is scaled by how much those notes differ: among notes of one
+  velocity it is 0.
+- If the instrument has no kept notes, the centre is the average of all kept notes near in time, or `DEFAULT_VELOCITY`
+  if there are none; background instruments are a little softer.
+- The offset has three parts: the beat (see `amt.arranging.beat`); the pitch (notes above the latest ones of the
+  instrument are louder, those below softer, so the top of a chord stands out); and a small random part, the same for
+  all notes of a chord.
 
-A level depends on nothing that comes after the note, so that it can be told as soon as the note is decided; nor on the
-order of simultaneous notes. The same seed gives the same levels.
+A velocity does not depend on later notes, so it is known as soon as the note is decided. It does not depend on the
+order of simultaneous notes either. The same seed gives the same velocities.
 """
 
 from bisect import bisect_left
@@ -21,177 +22,180 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from amt.arranging.beat import MEMORY_TICKS as PULSE_MEMORY_TICKS
+from amt.arranging.beat import MEMORY_TICKS as BEAT_MEMORY_TICKS
 from amt.arranging.beat import BeatTracker
 from amt.midi.notes import DEFAULT_VELOCITY, DRUMS, Note
 
 MIN_VELOCITY: Final = 1
 MAX_VELOCITY: Final = 127
 
-NEAREST: Final = 16
-"""Kept notes that give a level."""
+NEAREST_NOTES: Final = 16
+"""The number of kept notes that are averaged."""
 
-MEMORY_TICKS: Final = 100
-"""A kept note so far away counts half."""
+HALF_WEIGHT_TICKS: Final = 100
+"""A kept note this far away has half the weight of one at the same time."""
 
-HEARD_TICKS: Final = 4 * PULSE_MEMORY_TICKS
-"""From so long before the first new note on kept notes give the beat."""
+BEAT_CONTEXT_TICKS: Final = 4 * BEAT_MEMORY_TICKS
+"""The beat is tracked over kept notes from this long before the first new note."""
 
-MAX_SHAPE: Final = 12.0
+MAX_OFFSET: Final = 12.0
 BEAT_DEPTH: Final = 20.0
-MAX_BEAT: Final = 6.0
+"""Velocity per unit of `BeatTracker.accent`."""
+MAX_BEAT_OFFSET: Final = 6.0
 PITCH_DEPTH: Final = 1 / 3
-"""Velocity a semitone."""
-MAX_PITCH: Final = 4.0
-CHANCE: Final = 1.5
-"""Its standard deviation."""
+"""Velocity per semitone."""
+MAX_PITCH_OFFSET: Final = 4.0
+RANDOM_DEVIATION: Final = 1.5
+"""The standard deviation of the random part."""
 
 REGISTER_SHARE: Final = 0.25
-"""What a chord counts in the average of an instrument's latest pitches."""
+"""The weight of the latest chord in the moving average of an instrument's pitch."""
 
-TYPICAL_SPREAD: Final = 6.0
-"""The standard deviation of kept velocities beside which the shape has its plain depth."""
-MAX_SPREAD: Final = 1.5
+TYPICAL_DEVIATION: Final = 6.0
+"""The standard deviation of kept velocities among which the offset is neither scaled up nor down."""
+MAX_SCALE: Final = 1.5
 
-BACKGROUND: Final = {**dict.fromkeys(range(48, 56), -4), **dict.fromkeys(range(88, 96), -8)}
-"""Ensembles and pads: program -> how much softer."""
+BACKGROUND_OFFSETS: Final = {**dict.fromkeys(range(48, 56), -4), **dict.fromkeys(range(88, 96), -8)}
+"""Program -> offset: ensembles and pads."""
 
-DRUM_ROLES: Final = {
+DRUM_OFFSETS: Final = {
     **dict.fromkeys((49, 57), 4),  # crash cymbals
     **dict.fromkeys((42, 44, 46), -6),  # hi-hats
     **dict.fromkeys((51, 53, 54, 59, 69, 70, 82), -4),  # rides, tambourine, shakers
 }
-"""Drum -> how much louder."""
+"""Number of the drum -> offset."""
 
-_N_CHANCES: Final = 4_099
-_SEED_OF_DYNAMICS: Final = 7
-"""Beside the request's seed, so that these random numbers have nothing to do with those that choose notes."""
+_N_RANDOM: Final = 4_099
+_SEED_OF_VELOCITIES: Final = 7
+"""Joined to the seed of the request, so that these random numbers are independent of those that choose notes."""
 
-_Voice = tuple[int, ...]
-"""What levels are compared within: an instrument, or a drum, or everything."""
+_Source = tuple[int, ...]
+"""Kept notes to compare with: (instrument,), (DRUMS, drum), or () for all."""
 
-_EVERYTHING: Final[_Voice] = ()
+_EVERYTHING: Final[_Source] = ()
 
 
-class _Near(NamedTuple):
-    """The kept notes of a voice near a time, on average."""
+class _Average(NamedTuple):
+    """Hold the weighted averages of kept notes near a time."""
 
     velocity: float
-    spread: float
+    deviation: float
     pitch: float
 
 
 class VelocityContext:
-    """Kept notes, by what they can tell about others. One does for all variations."""
+    """Look up the velocities of kept notes near a time. All variations of a request can share one."""
 
     def __init__(self, kept: Iterable[Note] = ()) -> None:
-        ordered = sorted(kept)
-        voices: dict[_Voice, list[Note]] = {}
-        for note in ordered:
-            for voice in (*_voices(note), _EVERYTHING):
-                voices.setdefault(voice, []).append(note)
-        self._voices = {
-            voice: ([note.onset for note in notes], np.array([(note.velocity, note.pitch) for note in notes]))
-            for voice, notes in voices.items()
+        notes_by_source: dict[_Source, list[Note]] = {}
+        for note in sorted(kept):
+            for source in (*_sources(note), _EVERYTHING):
+                notes_by_source.setdefault(source, []).append(note)
+        self._kept = {
+            source: ([note.onset for note in notes], np.array([(note.velocity, note.pitch) for note in notes]))
+            for source, notes in notes_by_source.items()
         }
 
-    def near(self, voice: _Voice, onset: int) -> _Near | None:
-        """The average of a voice about a time in ticks, or None when it has no notes."""
-        if voice not in self._voices:
+    def average_near(self, source: _Source, onset: int) -> _Average | None:
+        """Return the average of a source near a time in ticks, or None if it has no notes."""
+        if source not in self._kept:
             return None
-        onsets, values = self._voices[voice]
+        onsets, values = self._kept[source]
         middle = bisect_left(onsets, onset)
-        start = max(middle - NEAREST, 0)
-        distance = np.abs(np.array(onsets[start : middle + NEAREST]) - onset)
-        chosen = np.argsort(distance, kind="stable")[:NEAREST]
-        weights = 1 / (1 + distance[chosen] / MEMORY_TICKS)
+        start = max(middle - NEAREST_NOTES, 0)
+        distance = np.abs(np.array(onsets[start : middle + NEAREST_NOTES]) - onset)
+        chosen = np.argsort(distance, kind="stable")[:NEAREST_NOTES]
+        weights = 1 / (1 + distance[chosen] / HALF_WEIGHT_TICKS)
         weights /= weights.sum()
         velocity, pitch = weights @ values[start + chosen]
-        spread = np.sqrt(weights @ (values[start + chosen, 0] - velocity) ** 2)
-        return _Near(float(velocity), float(spread), float(pitch))
+        velocities, _ = values[start + chosen].T
+        deviation = np.sqrt(weights @ (velocities - velocity) ** 2)
+        return _Average(float(velocity), float(deviation), float(pitch))
 
     def onsets(self, start_ticks: int, end_ticks: int) -> list[int]:
-        """The onsets of kept notes with start <= onset < end."""
-        onsets = self._voices[_EVERYTHING][0] if self._voices else []
+        """Return the onsets of kept notes with start <= onset < end."""
+        onsets = self._kept[_EVERYTHING][0] if self._kept else []
         return onsets[bisect_left(onsets, start_ticks) : bisect_left(onsets, end_ticks)]
 
 
 class VelocityShaper:
-    """The levels of one variation's new notes, told one after the other by onset."""
+    """Give the new notes of one variation their velocities, one note after the other by onset."""
 
     def __init__(self, context: VelocityContext, velocity: int | None, seed: int) -> None:
-        """`velocity`: what every note gets; None: a level of its own."""
+        """Take `velocity` for every note; if it is None, choose one for each note."""
         self._context, self._velocity = context, velocity
-        self._chances = np.random.default_rng([seed, _SEED_OF_DYNAMICS]).normal(0.0, CHANCE, _N_CHANCES).tolist()
+        rng = np.random.default_rng([seed, _SEED_OF_VELOCITIES])
+        self._random_offsets = rng.normal(0.0, RANDOM_DEVIATION, _N_RANDOM).tolist()
         self._beats = BeatTracker()
         self._now: int | None = None
-        self._beat = 0.0
+        self._beat_offset = 0.0
         self._simultaneous: list[Note] = []
         self._registers: dict[int, float] = {}
 
     def shape(self, note: Note) -> Note:
-        """The note with its level."""
+        """Return the note with its velocity."""
         if self._velocity is not None:
             return note._replace(velocity=self._velocity)
         if note.onset != self._now:
             self._advance(note.onset)
         self._simultaneous.append(note)
-        centre, depth = self._centre(note)
-        chance = self._chances[(note.onset * (DRUMS + 1) + note.instrument) % _N_CHANCES]
-        shape = depth * (self._beat + self._lift(note) + chance)
-        level = round(centre + _within(MAX_SHAPE, shape))
-        return note._replace(velocity=min(max(level, MIN_VELOCITY), MAX_VELOCITY))
+        centre, scale = self._centre(note)
+        random_offset = self._random_offsets[(note.onset * (DRUMS + 1) + note.instrument) % _N_RANDOM]
+        offset = scale * (self._beat_offset + self._pitch_offset(note) + random_offset)
+        velocity = round(centre + _limit(offset, MAX_OFFSET))
+        return note._replace(velocity=min(max(velocity, MIN_VELOCITY), MAX_VELOCITY))
 
     def _advance(self, onset: int) -> None:
-        """What was told so far is past."""
-        pitches: dict[int, list[int]] = {}
+        """Move on to a later onset: the notes so far count for its beat and its pitch offsets."""
+        chords: dict[int, list[int]] = {}
         for note in self._simultaneous:
-            pitches.setdefault(note.instrument, []).append(note.pitch)
-        for instrument, chord in pitches.items():
+            chords.setdefault(note.instrument, []).append(note.pitch)
+        for instrument, chord in chords.items():
             mean = sum(chord) / len(chord)
             register = self._registers.get(instrument, mean)
             self._registers[instrument] = register + REGISTER_SHARE * (mean - register)
-        since = onset - HEARD_TICKS if self._now is None else self._now
-        heard = self._context.onsets(since, onset) + [note.onset for note in self._simultaneous]
-        for time, n_notes in sorted(Counter(heard).items()):
+        since = onset - BEAT_CONTEXT_TICKS if self._now is None else self._now
+        passed = self._context.onsets(since, onset) + [note.onset for note in self._simultaneous]
+        for time, n_notes in sorted(Counter(passed).items()):
             self._beats.observe(time, n_notes)
-        self._beat = _within(MAX_BEAT, BEAT_DEPTH * self._beats.accent(onset))
+        self._beat_offset = _limit(BEAT_DEPTH * self._beats.accent(onset), MAX_BEAT_OFFSET)
         self._simultaneous = []
         self._now = onset
 
     def _centre(self, note: Note) -> tuple[float, float]:
-        """(the level about which a note lies, how deep its shape is)."""
-        own, *general = _voices(note)
-        role = DRUM_ROLES.get(note.pitch, 0) if note.instrument == DRUMS else BACKGROUND.get(note.instrument, 0)
-        if near := self._context.near(own, note.onset):
-            return near.velocity, _depth(near)
-        for voice in general:
-            if near := self._context.near(voice, note.onset):
-                return near.velocity + role, _depth(near)
-        everything = self._context.near(_EVERYTHING, note.onset)
-        return (everything.velocity if everything else DEFAULT_VELOCITY) + role, 1.0
+        """Return (the centre of a note's velocity, the scale of its offset)."""
+        own, *others = _sources(note)
+        if average := self._context.average_near(own, note.onset):
+            return average.velocity, _scale(average)
+        offsets, key = (DRUM_OFFSETS, note.pitch) if note.instrument == DRUMS else (BACKGROUND_OFFSETS, note.instrument)
+        role_offset = offsets.get(key, 0)
+        for source in others:
+            if average := self._context.average_near(source, note.onset):
+                return average.velocity + role_offset, _scale(average)
+        everything = self._context.average_near(_EVERYTHING, note.onset)
+        return (everything.velocity if everything else DEFAULT_VELOCITY) + role_offset, 1.0
 
-    def _lift(self, note: Note) -> float:
-        """What its pitch gives. Drums have none."""
+    def _pitch_offset(self, note: Note) -> float:
+        """Return how much louder a note is because of its pitch; 0 for drums."""
         if note.instrument == DRUMS:
             return 0.0
         register = self._registers.get(note.instrument)
         if register is None:
-            near = self._context.near((note.instrument,), note.onset)
-            if near is None:
+            average = self._context.average_near((note.instrument,), note.onset)
+            if average is None:
                 return 0.0
-            register = self._registers[note.instrument] = near.pitch
-        return _within(MAX_PITCH, PITCH_DEPTH * (note.pitch - register))
+            register = self._registers[note.instrument] = average.pitch
+        return _limit(PITCH_DEPTH * (note.pitch - register), MAX_PITCH_OFFSET)
 
 
-def _voices(note: Note) -> tuple[_Voice, ...]:
-    """What a note belongs to, the closest first."""
+def _sources(note: Note) -> tuple[_Source, ...]:
+    """Return the sources that a note belongs to, the narrowest first; `_EVERYTHING` is left out."""
     return ((DRUMS, note.pitch), (DRUMS,)) if note.instrument == DRUMS else ((note.instrument,),)
 
 
-def _depth(near: _Near) -> float:
-    return min(near.spread / TYPICAL_SPREAD, MAX_SPREAD)
+def _scale(average: _Average) -> float:
+    return min(average.deviation / TYPICAL_DEVIATION, MAX_SCALE)
 
 
-def _within(most: float, value: float) -> float:
+def _limit(value: float, most: float) -> float:
     return min(max(value, -most), most)

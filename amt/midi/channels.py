@@ -1,4 +1,4 @@
-"""Which MIDI channel each note is played on."""
+"""Assign a MIDI channel to each note."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -6,13 +6,13 @@ from typing import Final
 from amt.midi.notes import DRUMS, Note
 
 DRUM_CHANNEL: Final = 9
-"""Channel 10 to musicians."""
+"""Musicians count it as channel 10."""
 
 MELODIC_CHANNELS: Final = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
 
 
 class _Channel:
-    """What sounds on one channel, as far as the notes have been dealt out."""
+    """Know one channel, and the notes that have been assigned to it so far."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -21,10 +21,11 @@ class _Channel:
         self._pitch_until: dict[int, int] = {}
 
     def is_free_for(self, note: Note) -> bool:
-        """Whether no note of the same pitch still sounds here: its note-off would end this one, or the reverse."""
+        """Return whether no note of this pitch still sounds here: its note-off would end this one, or the reverse."""
         return self._pitch_until.get(note.pitch, 0) <= note.onset
 
     def play(self, note: Note) -> int:
+        """Assign a note to this channel, and return the channel's number."""
         self.instrument = note.instrument
         end = note.onset + note.duration
         self.busy_until = max(self.busy_until, end)
@@ -33,12 +34,16 @@ class _Channel:
 
 
 def assign_channels(notes: Sequence[Note]) -> list[int]:
-    """A channel for each note, notes sorted by onset; drums are on channel 10.
+    """Return a channel for each note; drums are on channel 10.
 
-    Up to 15 other instruments have a channel each, and what is left over goes to notes that overlap another of the
-    same instrument and pitch, or if that does not suffice any channel where their pitch is silent. With more
-    instruments all channels change hands: an idle one is taken, that which has been silent longest, or else the one
-    that falls silent first.
+    Up to 15 other instruments have a channel each. The channels left over go to notes that overlap another of the same
+    instrument and pitch; if there are too few, these go to any channel where their pitch is silent.
+
+    With more instruments all channels are shared. A note then takes the channel that has been silent longest, or if
+    all sound, the one that falls silent first.
+
+    Args:
+        notes: sorted by onset.
     """
     channels = [_Channel(number) for number in MELODIC_CHANNELS]
     instruments = list(dict.fromkeys(note.instrument for note in notes if note.instrument != DRUMS))
@@ -56,11 +61,19 @@ def assign_channels(notes: Sequence[Note]) -> list[int]:
 
 
 def _choose(note: Note, own: _Channel | None, spare: list[_Channel], channels: list[_Channel]) -> _Channel:
+    """Return the channel for a note.
+
+    Args:
+        note: the next by onset.
+        own: the channel of its instrument, if instruments have one each.
+        spare: the channels that belong to no instrument.
+        channels: all of them.
+    """
     if own and own.is_free_for(note):
         return own
-    theirs = [channel for channel in spare if channel.instrument == note.instrument and channel.is_free_for(note)]
-    if theirs:
-        return theirs[0]
+    taken = [channel for channel in spare if channel.instrument == note.instrument and channel.is_free_for(note)]
+    if taken:
+        return taken[0]
     free = [channel for channel in spare if channel.is_free_for(note)]
     free = free or [channel for channel in channels if channel.is_free_for(note)]
     if not free and own:

@@ -1,4 +1,4 @@
-"""The instruments' names. Source: General MIDI System Level 1 (RP-003), sound set."""
+"""Name the instruments, and find them by name. Source: General MIDI System Level 1 (RP-003), sound set."""
 
 from difflib import get_close_matches
 from typing import Final
@@ -41,8 +41,8 @@ if len(NAMES) != DRUMS + 1:
 
 _FAMILY_SIZE: Final = 8
 
-MAX_NAME: Final = 40
-"""So many characters of an unknown name are looked at and shown."""
+MAX_NAME_LENGTH: Final = 40
+"""Characters of an unknown name that are compared and shown."""
 
 _BY_NAME: Final[dict[str, frozenset[int]]] = {
     **{name.lower(): frozenset({program}) for program, name in enumerate(NAMES)},
@@ -54,15 +54,15 @@ _BY_NAME: Final[dict[str, frozenset[int]]] = {
 
 
 def instrument_name(instrument: int) -> str:
-    """The General MIDI name of a program (0..127), or "Drums" for 128."""
+    """Return the General MIDI name of a program (0..127), or "Drums" for 128."""
     return NAMES[instrument]
 
 
 def find_instruments(wanted: int | str) -> frozenset[int]:
-    """The instruments that a number, a General MIDI name or the name of a family means; case is ignored.
+    """Return the instruments that a number, a General MIDI name or the name of a family means; case is ignored.
 
     Raises:
-        InstrumentError: none; the message names the nearest.
+        InstrumentError: there is no such instrument; the message names the nearest.
     """
     if isinstance(wanted, int):
         if not 0 <= wanted <= DRUMS:
@@ -71,9 +71,9 @@ def find_instruments(wanted: int | str) -> frozenset[int]:
     name = " ".join(wanted.lower().split())
     if name in _BY_NAME:
         return _BY_NAME[name]
-    near = get_close_matches(name[:MAX_NAME], _BY_NAME, n=3, cutoff=0.5)
+    near = get_close_matches(name[:MAX_NAME_LENGTH], _BY_NAME, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     raise InstrumentError(
-        f"there is no instrument {wanted[:MAX_NAME]!r}: {hint}A General MIDI name, a number (0..127, 128: drums) or "
-        f"a family ({', '.join(_FAMILIES)}) is wanted"
+        f"there is no instrument {wanted[:MAX_NAME_LENGTH]!r}: {hint}A General MIDI name, "
+        f"a number (0..127, 128: drums) or a family ({', '.join(_FAMILIES)}) is wanted"
     )

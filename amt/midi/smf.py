@@ -1,12 +1,15 @@
-"""Standard MIDI Files, read tolerantly: only what decides which note sounds when.
+"""Read Standard MIDI Files tolerantly: only the messages that decide which note sounds when.
 
-mido's reader gives up on the whole file at the first byte that it does not expect, also inside messages that we
-ignore, and spends most of its time on them. This one keeps the order and the meaning that mido gives to well-formed
-files (tests hold it against mido), skips what it need not understand, and stops a track where the data stop. Python
-only walks from one message to the next; what they say is then read of all messages at once.
+mido's reader rejects the whole file at the first byte that it does not expect, also inside messages that we ignore,
+and spends most of its time on those. This reader gives well-formed files the order and the meaning that mido gives
+them (tests compare the two), skips messages that it does not need, and stops a track where its data stop.
+
+It works in two passes, because Python is slow byte by byte. The first pass only finds where each message begins; the
+second decodes all messages at once with NumPy.
 Source: Standard MIDI Files 1.0, RP-001 (chunks, running status, meta events); RP-029 (RMID).
 """
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -21,10 +24,10 @@ TRACK_NAME: Final = 0x03
 TEMPO: Final = 0x51
 TIME_SIGNATURE: Final = 0x58
 OTHER: Final = 0
-"""A message that we ignore, kept because its place in time decides how seconds are rounded."""
+"""A message that we ignore. It is kept because times are summed message by message, which decides their rounding."""
 
 DEFAULT_TEMPO: Final = 500_000
-"""Microseconds a quarter note: 120 bpm."""
+"""Microseconds per quarter note: 120 bpm."""
 
 _DATA_BYTES: Final = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
 _TWO_DATA_BYTES: Final = frozenset(kind | channel for kind, n in _DATA_BYTES.items() if n == 2 for channel in range(16))
@@ -33,25 +36,27 @@ _SYSEX: Final = (0xF0, 0xF7)
 _META: Final = 0xFF
 _END_OF_TRACK: Final = 0x2F
 _DROPPED: Final = -1
-"""A message that is not kept, though its time counts."""
+"""A message that is not kept, although its delta time counts for those after it."""
 
 _MAX_DELTA_BYTES: Final = 4
-_LONGEST_STEP: Final = _MAX_DELTA_BYTES + 3
-_UNKNOWN_STEP: Final = 0x80
-_STEP_AFTER_DELTA: Final = bytes(
-    2 if byte < 0x80 else 3 if byte in _TWO_DATA_BYTES else _UNKNOWN_STEP for byte in range(256)
-)
-"""By the byte behind a message's delta time: how many more bytes it has if the running status takes two data bytes."""
+_MAX_NOTE_BYTES: Final = _MAX_DELTA_BYTES + 3
+"""A delta time, a status byte and two data bytes."""
 
-Messages = NDArray[np.int64]
-"""Shape = (n_messages, 5): a `Message` in each row."""
+_UNKNOWN_LENGTH: Final = 0x80
+_LENGTH_AFTER_DELTA: Final = bytes(
+    2 if byte < 0x80 else 3 if byte in _TWO_DATA_BYTES else _UNKNOWN_LENGTH for byte in range(256)
+)
+"""Number of bytes after the delta time, looked up by the first of them, if the running status takes two data bytes."""
+
+Column = NDArray[np.int64]
+"""One field of every message; shape = (n_messages,)."""
 
 
 class Message(NamedTuple):
-    """One message: its time in file ticks from the track's start, what it is, and its data.
+    """Hold one message: its time in file ticks from the start of its track, its kind, and its data.
 
-    For notes: channel, pitch, velocity. For program changes: channel, program. For tempo: microseconds a quarter. For
-    time signatures: their four bytes as one number. For track names: where in the file they begin, and their length.
+    The data are, for notes: pitch and velocity; program changes: the program; tempos: microseconds per quarter note;
+    time signatures: their four bytes as one number; track names: their position in the file, and their length.
     """
 
     tick: int
@@ -61,21 +66,59 @@ class Message(NamedTuple):
     data2: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Messages:
+    """Hold many messages, one array for each field of `Message`."""
+
+    tick: Column
+    kind: Column
+    channel: Column
+    data1: Column
+    data2: Column
+
+    def __len__(self) -> int:
+        return len(self.tick)
+
+    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Messages":
+        """Return the messages at these places, or those where a mask is true."""
+        return Messages(self.tick[index], self.kind[index], self.channel[index], self.data1[index], self.data2[index])
+
+    @property
+    def switches_on(self) -> NDArray[np.bool_]:
+        """Return which messages begin a note; a note-on with velocity 0 ends one. Shape = (n_messages,)."""
+        begins: NDArray[np.bool_] = (self.kind == NOTE_ON) & (self.data2 > 0)
+        return begins
+
+    def rows(self) -> list[Message]:
+        """Return the messages one by one."""
+        columns = (self.tick, self.kind, self.channel, self.data1, self.data2)
+        return list(map(Message, *(column.tolist() for column in columns)))
+
+
 class File(NamedTuple):
-    """What a file says, track after track, and its unit of time."""
+    """Hold the messages of a file, track after track, and its unit of time.
+
+    Attributes:
+        type: 0, 1 or 2.
+        messages: of all tracks.
+        track_lengths: the number of messages in each track.
+        ticks_per_beat: file ticks per quarter note; 0 if the file counts in SMPTE frames.
+        seconds_per_tick: set if the file counts in SMPTE frames; tempo does not matter then.
+    """
 
     type: int
     messages: Messages
-    lengths: list[int]
-    """How many messages each track has."""
-
+    track_lengths: list[int]
     ticks_per_beat: int
     seconds_per_tick: float | None
-    """Set when the file counts in SMPTE frames, and then tempo does not matter."""
 
     def tick_seconds(self, tempo: int) -> float:
-        """How long a tick lasts at a tempo in microseconds a quarter note."""
+        """Return the length of a file tick at a tempo in microseconds per quarter note."""
         return self.seconds_per_tick or tempo * 1e-6 / self.ticks_per_beat
+
+    def track_numbers(self) -> Column:
+        """Return for each message which track holds it, counted from 0."""
+        return np.repeat(np.arange(len(self.track_lengths)), self.track_lengths)
 
 
 def read(data: bytes) -> File:
@@ -94,15 +137,15 @@ def read(data: bytes) -> File:
     if file_type > 2:
         raise MidiError(f"unknown MIDI file type {file_type}: it must be 0, 1 or 2")
     ticks_per_beat, seconds_per_tick = _division(header[12:14])
-    found = _Found()
-    _walk_tracks(data, start + 8 + int.from_bytes(header[4:8], "big"), found)
-    if not found.tracks:
+    layout = _Layout()
+    _walk_tracks(data, start + 8 + int.from_bytes(header[4:8], "big"), layout)
+    if not layout.track_starts:
         raise MidiError("the MIDI file holds no track")
-    return File(file_type, *_decode(data, found), ticks_per_beat, seconds_per_tick)
+    return File(file_type, *_decode(data, layout), ticks_per_beat, seconds_per_tick)
 
 
 def _division(field: bytes) -> tuple[int, float | None]:
-    """(ticks a quarter note, None) or (0, seconds a tick) when the field counts SMPTE frames."""
+    """Return (ticks per quarter note, None), or (0, seconds per tick) if the field counts SMPTE frames."""
     if field[0] < 0x80:
         ticks_per_beat = int.from_bytes(field, "big")
         if not ticks_per_beat:
@@ -115,67 +158,72 @@ def _division(field: bytes) -> tuple[int, float | None]:
     return 0, 1 / (real_rate * field[1])
 
 
-class _Found:
-    """Where the messages are.
+class _Layout:
+    """Collect where each message begins, in the first pass.
 
     Attributes:
-        positions: of each message, where its delta time begins.
-        tracks: how many messages there were when each track began.
-        special: (which message, kind, data1, data2) where more than the status decides.
+        positions: of each message, the position of its delta time.
+        track_starts: of each track, the index of its first message.
+        special: (index, kind, data1, data2) of messages that are more than a status byte and two data bytes.
     """
 
     def __init__(self) -> None:
         self.positions: list[int] = []
-        self.tracks: list[int] = []
+        self.track_starts: list[int] = []
         self.special: list[tuple[int, int, int, int]] = []
 
-    def mark(self, kind: int, data1: int = 0, data2: int = 0) -> None:
-        """The message to be added next is special."""
+    def add_special(self, kind: int, data1: int, data2: int) -> None:
+        """Set what the message that is added next says."""
         self.special.append((len(self.positions), kind, data1, data2))
 
 
-def _walk_tracks(data: bytes, position: int, found: _Found) -> None:
-    """Find the messages of every track chunk; what lies between them is skipped."""
-    steps = _steps(data)
+def _walk_tracks(data: bytes, position: int, layout: _Layout) -> None:
+    """Find the messages of every track chunk, and skip the bytes between the chunks."""
+    lengths = _note_lengths(data)
     while (position := data.find(b"MTrk", position)) >= 0:
         body = position + 8
-        claimed = body + int.from_bytes(data[position + 4 : body], "big")
-        end = min(claimed, len(data))
-        steps[max(end - _LONGEST_STEP, 0) : end] = bytes(end - max(end - _LONGEST_STEP, 0))
-        found.tracks.append(len(found.positions))
-        stop = _walk(data, steps, body, end, found, stop_at_end_of_track=claimed > len(data))
+        claimed_end = body + int.from_bytes(data[position + 4 : body], "big")
+        end = min(claimed_end, len(data))
+        # The last bytes are looked at one by one, so that no message reaches past the chunk.
+        tail = max(end - _MAX_NOTE_BYTES, 0)
+        lengths[tail:end] = bytes(end - tail)
+        layout.track_starts.append(len(layout.positions))
+        stop = _walk_track(data, lengths, body, end, layout, stop_at_end_of_track=claimed_end > len(data))
         position = max(stop, body)
 
 
-def _steps(data: bytes) -> bytearray:
-    """For each position how long the message is that begins there, or 0 where only a closer look can tell.
+def _note_lengths(data: bytes) -> bytearray:
+    """Return for each position the length of the message that begins there, or 0 where it must be looked at.
 
-    Messages under a status that takes two data bytes: notes, pedals, bends; that is nearly all.
+    Lengths are those of messages under a status with two data bytes (notes, controllers, pitch bends), because nearly
+    all messages are of that kind.
     """
-    padded = np.frombuffer(data.translate(_STEP_AFTER_DELTA) + bytes(_MAX_DELTA_BYTES), np.uint8)
+    padded = np.frombuffer(data.translate(_LENGTH_AFTER_DELTA) + bytes(_MAX_DELTA_BYTES), np.uint8)
     ends_delta = np.frombuffer(data + bytes(_MAX_DELTA_BYTES), np.uint8) < 0x80
-    steps = padded[_MAX_DELTA_BYTES:] + np.uint8(_MAX_DELTA_BYTES)
-    for length in range(_MAX_DELTA_BYTES - 1, 0, -1):
-        ends_here = ends_delta[length - 1 : length - 1 + len(data)]
-        steps = np.where(ends_here, padded[length : length + len(data)] + np.uint8(length), steps)
-    steps[steps >= _UNKNOWN_STEP] = 0
-    return bytearray(steps)
+    lengths = padded[_MAX_DELTA_BYTES:] + np.uint8(_MAX_DELTA_BYTES)
+    for n_delta in range(_MAX_DELTA_BYTES - 1, 0, -1):
+        ends_here = ends_delta[n_delta - 1 : n_delta - 1 + len(data)]
+        lengths = np.where(ends_here, padded[n_delta : n_delta + len(data)] + np.uint8(n_delta), lengths)
+    lengths[lengths >= _UNKNOWN_LENGTH] = 0
+    return bytearray(lengths)
 
 
-def _walk(data: bytes, steps: bytearray, position: int, end: int, found: _Found, *, stop_at_end_of_track: bool) -> int:
-    """Find the messages of data[position:end]; return where the track stopped.
+def _walk_track(
+    data: bytes, lengths: bytearray, position: int, end: int, layout: _Layout, *, stop_at_end_of_track: bool
+) -> int:
+    """Find the messages of data[position:end], and return where the track stopped.
 
-    An end-of-track message in the middle is passed over, as mido does, unless the chunk claims more bytes than the
-    file has: then its length is worthless and the message is all there is to go by.
+    An end-of-track message in the middle is skipped, as mido does. A chunk that claims more bytes than the file has
+    is the exception: its length cannot be trusted, so the message is the only mark of its end.
     """
-    positions = found.positions
+    positions = layout.positions
     running_status = 0
     try:
         while position < end:
             if running_status in _TWO_DATA_BYTES:
-                while step := steps[position]:  # there is none in the chunk's last bytes
+                while length := lengths[position]:
                     positions.append(position)
-                    position += step
+                    position += length
             begin = position
             _, position = _variable_length(data, position)
             status = data[position]
@@ -184,7 +232,7 @@ def _walk(data: bytes, steps: bytearray, position: int, end: int, found: _Found,
             elif running_status:
                 status = running_status
             else:
-                break  # no way to tell what these data bytes belong to
+                break  # data bytes without a status: there is no way to tell what they mean
             if status < 0xF0:
                 running_status = status
                 position += _DATA_BYTES[status & 0xF0]
@@ -195,17 +243,17 @@ def _walk(data: bytes, steps: bytearray, position: int, end: int, found: _Found,
                 if kind == _DROPPED and stop_at_end_of_track:
                     break
                 if kind != OTHER:
-                    found.mark(kind, *values)
+                    layout.add_special(kind, *values)
             else:
-                position = _behind_system_message(data, position, status)
+                position = _skip_system_message(data, position, status)
             positions.append(begin)
-    except IndexError:  # the file ends in the middle of a message; what came before stands
+    except IndexError:  # the file ends in the middle of a message; what came before it is kept
         position = end
     return min(position, end) if stop_at_end_of_track else end
 
 
 def _read_meta(data: bytes, position: int) -> tuple[int, int, int, int]:
-    """(where it ends, kind, data1, data2) of a meta message whose type is at `position`."""
+    """Return (where it ends, kind, data1, data2) of the meta message whose type byte is at `position`."""
     meta_type = data[position]
     length, position = _variable_length(data, position + 1)
     payload = data[position : position + length]
@@ -221,53 +269,69 @@ def _read_meta(data: bytes, position: int) -> tuple[int, int, int, int]:
     return position, OTHER, 0, 0
 
 
-def _behind_system_message(data: bytes, position: int, status: int) -> int:
+def _skip_system_message(data: bytes, position: int, status: int) -> int:
+    """Return where a system message ends whose status byte was just before `position`."""
     if status in _SYSEX:
         length, position = _variable_length(data, position)
         return position + length
     return position + _SYSTEM_DATA_BYTES.get(status, 0)
 
 
-def _decode(data: bytes, found: _Found) -> tuple[Messages, list[int]]:
-    """(all messages, how many each track has)."""
-    buffer = np.frombuffer(data + bytes(_LONGEST_STEP), np.uint8)
-    position = np.array(found.positions, np.int64)
-    delta = np.zeros(len(position), np.int64)
+def _decode(data: bytes, layout: _Layout) -> tuple[Messages, list[int]]:
+    """Return (all messages, the number of messages in each track)."""
+    bytes_at = np.frombuffer(data + bytes(_MAX_NOTE_BYTES), np.uint8)
+    delta, position = _delta_times(bytes_at, np.array(layout.positions, np.int64))
+    status = bytes_at[position]
+    position += status >= 0x80
+    status = _with_running_status(status)
+    kind = status & 0xF0
+    is_read = np.isin(kind, (NOTE_ON, NOTE_OFF, PROGRAM_CHANGE))
+    data1, data2 = (np.minimum(bytes_at[position + n], 127) for n in range(2))
+    nothing = np.int64(OTHER)
+    messages = Messages(
+        tick=_ticks_in_track(delta, layout.track_starts),
+        kind=np.where(is_read, kind, nothing),
+        channel=np.where(is_read, status & 0x0F, nothing),
+        data1=np.where(is_read, data1, nothing),
+        data2=np.where(is_read & (kind != PROGRAM_CHANGE), data2, nothing),
+    )
+    special, *values = np.array(layout.special, np.int64).reshape(-1, 4).T
+    messages.kind[special], messages.data1[special], messages.data2[special] = values
+    kept = messages.kind != _DROPPED
+    n_kept = np.concatenate([[0], np.cumsum(kept)])
+    return messages[kept], np.diff(n_kept[[*layout.track_starts, len(kept)]]).tolist()
+
+
+def _delta_times(bytes_at: NDArray[np.uint8], position: Column) -> tuple[Column, Column]:
+    """Return (the delta times of the messages at these positions, where each of them ends)."""
+    delta, position = np.zeros_like(position), position.copy()
     unfinished = np.arange(len(position))
     for _ in range(_MAX_DELTA_BYTES):
-        byte = buffer[position[unfinished]]
+        byte = bytes_at[position[unfinished]]
         delta[unfinished] = delta[unfinished] << 7 | byte & 0x7F
         position[unfinished] += 1
         unfinished = unfinished[byte >= 0x80]
-    status = buffer[position]
-    position += status >= 0x80
-    starts_run = (status >= 0x80) & (status < 0xF0)
-    run = np.maximum.accumulate(np.where(starts_run, np.arange(len(status)), 0))
-    status = np.where(status < 0x80, status[run], status)
-    kind = status & 0xF0
-    messages = np.zeros((len(position), len(Message._fields)), np.int64)
-    messages[:, 0] = _since_track_began(delta, found.tracks)
-    messages[:, 1:4] = np.stack([kind, status & 0x0F, np.minimum(buffer[position], 127)], axis=1)
-    messages[:, 4] = np.minimum(buffer[position + 1], 127) * (kind != PROGRAM_CHANGE)
-    messages[~np.isin(kind, (NOTE_ON, NOTE_OFF, PROGRAM_CHANGE)), 1:] = OTHER
-    special, kinds, data1, data2 = np.array(found.special, np.int64).reshape(-1, 4).T
-    messages[special, 1], messages[special, 3], messages[special, 4] = kinds, data1, data2
-    kept = messages[:, 1] != _DROPPED
-    n_kept = np.concatenate([[0], np.cumsum(kept)])
-    return messages[kept], np.diff(n_kept[[*found.tracks, len(kept)]]).tolist()
+    return delta, position
 
 
-def _since_track_began(delta: NDArray[np.int64], tracks: list[int]) -> NDArray[np.int64]:
-    """Delta times, shape = (n_messages,), added up in each track."""
+def _with_running_status(status: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Replace data bytes in the place of a status by the last channel status before them; shape = (n_messages,)."""
+    sets_status = (status >= 0x80) & (status < 0xF0)
+    last_set = np.maximum.accumulate(np.where(sets_status, np.arange(len(status)), 0))
+    return np.where(status < 0x80, status[last_set], status)
+
+
+def _ticks_in_track(delta: Column, track_starts: list[int]) -> Column:
+    """Return delta times summed within each track; shape = (n_messages,)."""
     total = np.concatenate([[0], np.cumsum(delta)])
-    before = total[tracks]
-    lengths = np.diff([*tracks, len(delta)])
-    ticks: NDArray[np.int64] = total[1:] - np.repeat(before, lengths)
+    before_track = total[track_starts]
+    track_lengths = np.diff([*track_starts, len(delta)])
+    ticks: Column = total[1:] - np.repeat(before_track, track_lengths)
     return ticks
 
 
 def _variable_length(data: bytes, position: int) -> tuple[int, int]:
-    """(a variable-length quantity of at most 4 bytes, where it ended)."""
+    """Return (a variable-length quantity of at most 4 bytes, where it ends)."""
     value = 0
     for _ in range(_MAX_DELTA_BYTES):
         byte = data[position]

@@ -1,43 +1,48 @@
-"""How a MIDI file counts time: ticks a quarter note, changes of tempo, and time signatures.
+"""Convert between the file ticks of a MIDI file and seconds: ticks per beat, tempo map, and time signatures.
+
+A beat is a quarter note throughout, as in the header of a file.
 
 Source: Standard MIDI Files 1.0, RP-001 (header chunk, set tempo, time signature).
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from amt.midi.notes import TICKS_PER_SECOND
-from amt.midi.smf import DEFAULT_TEMPO, TEMPO, TIME_SIGNATURE, File, Message
+from amt.midi.smf import DEFAULT_TEMPO, TEMPO, TIME_SIGNATURE, File, Messages
 
 MILLISECONDS_PER_TICK: Final = 1_000 // TICKS_PER_SECOND
-"""Times here are whole milliseconds from the start of the file; the model's tick of 10 ms is ten of them."""
+"""Times are whole milliseconds from the start of the file, ten to the model's tick of 10 ms."""
 
 MAX_TICKS_PER_BEAT: Final = 32_767
 MAX_FILE_TICK: Final = 0x0FFF_FFFF
 """The largest distance between two messages that a file can hold."""
 
-COARSEST_MICROSECONDS: Final = 500
-"""A file tick at the slowest tempo: then rounding to it never takes a time to another tick of 10 ms."""
+MAX_FILE_TICK_MICROSECONDS: Final = 500
+"""The length of a file tick at the slowest tempo. Rounding to it never moves a time to another tick of 10 ms."""
 
 MAX_CHANGES: Final = 10_000
-"""Of tempo or time signature. A file with more of them is no score, and they would outgrow the music."""
+"""Of tempo and time signature together. A file with more is not a score, and would hold little else."""
 
 MAX_DENOMINATOR_POWER: Final = 7
+"""128th notes are the shortest beat that a time signature may have."""
 
 
 class TempoChange(NamedTuple):
-    """From this file tick on a quarter note lasts so many microseconds."""
+    """Hold a tempo in microseconds per quarter note, and the file tick at which it begins."""
 
     tick: int
     tempo: int
 
 
 class TimeSignature(NamedTuple):
-    """From this file tick on a bar is so long; and what a file says beside it about clicks and notation."""
+    """Hold a time signature as a file gives it, and the file tick at which it begins."""
 
     tick: int
     numerator: int
@@ -48,12 +53,12 @@ class TimeSignature(NamedTuple):
 
 @dataclass(frozen=True)
 class Timing:
-    """What seconds mean in file ticks. By default 120 bpm with a file tick of 1 ms.
+    """Convert times to file ticks; by default at 120 bpm with a file tick of 1 ms.
 
     Attributes:
-        ticks_per_beat: file ticks a quarter note.
-        tempos: sorted, the first at file tick 0.
-        signatures: sorted; without one at 0 a reader takes 4/4.
+        ticks_per_beat: file ticks per quarter note.
+        tempos: sorted; the first is at file tick 0.
+        signatures: sorted; without one at file tick 0 a reader takes 4/4.
     """
 
     ticks_per_beat: int = 500
@@ -61,53 +66,58 @@ class Timing:
     signatures: tuple[TimeSignature, ...] = ()
 
     @classmethod
-    def at(cls, bpm: float) -> "Timing":
-        """One tempo, in quarter notes a minute, and a file tick of which 10 ms are as nearly as may be a multiple."""
+    def from_bpm(cls, bpm: float) -> "Timing":
+        """Return a timing with one tempo, in quarter notes per minute.
+
+        Its file tick is chosen so that 10 ms are as nearly as possible a whole number of file ticks.
+        """
         tempo = round(60_000_000 / bpm)
-        ticks = [n * tempo / (1_000 * MILLISECONDS_PER_TICK) for n in range(10, 101)]
-        nearest = min(ticks, key=lambda each: abs(each - round(each)))
+        candidates = [n * tempo / (1_000 * MILLISECONDS_PER_TICK) for n in range(10, 101)]
+        nearest = min(candidates, key=lambda ticks_per_beat: abs(ticks_per_beat - round(ticks_per_beat)))
         return cls(round(nearest), (TempoChange(0, tempo),))
 
     @classmethod
-    def of(cls, file: File, messages: Iterable[Message]) -> "Timing":
-        """That of a file whose messages are these, in the order of time; of two changes at one tick the later counts.
+    def from_messages(cls, file: File, messages: Messages) -> "Timing":
+        """Return the timing of a file; of two changes at one file tick the later counts.
 
-        The default when the file counts in SMPTE frames, holds independent patterns (type 2), or changes too often.
+        It is the default if the file counts in SMPTE frames, holds independent patterns (type 2), or changes too often.
+
+        Args:
+            file: that the messages come from.
+            messages: all of them, in order of time.
         """
         tempos = {0: DEFAULT_TEMPO}
         signatures: dict[int, TimeSignature] = {}
-        for tick, kind, _, value, _ in messages:
-            if kind == TEMPO:
-                tempos[tick] = value
-            elif kind == TIME_SIGNATURE:
-                signature = _signature(tick, value)
-                if signature:
-                    signatures[tick] = signature
+        for message in messages[np.isin(messages.kind, (TEMPO, TIME_SIGNATURE))].rows():
+            if message.kind == TEMPO:
+                tempos[message.tick] = message.data1
+            elif signature := _decode_signature(message.tick, message.data1):
+                signatures[message.tick] = signature
         if file.seconds_per_tick or file.type == 2 or len(tempos) + len(signatures) > MAX_CHANGES:
             return cls()
         return cls(file.ticks_per_beat, tuple(map(TempoChange._make, tempos.items())), tuple(signatures.values()))
 
     @cached_property
     def _starts(self) -> list[int]:
-        """When each tempo begins, in microseconds x `ticks_per_beat`: whole numbers, so that nothing adds up."""
+        """Return when each tempo begins, in microseconds x `ticks_per_beat`: whole numbers, so that no error grows."""
         starts = [0]
         for change, following in pairwise(self.tempos):
             starts.append(starts[-1] + (following.tick - change.tick) * change.tempo)
         return starts
 
     def _locate(self, milliseconds: int) -> tuple[TempoChange, int]:
-        """The tempo that holds at a time, and for how long it has held; the last goes on for ever."""
+        """Return (the tempo that holds at a time, for how long it has held in the unit of `_starts`)."""
         moment = 1_000 * milliseconds * self.ticks_per_beat
         index = bisect_right(self._starts, moment) - 1
         return self.tempos[index], moment - self._starts[index]
 
     def file_tick(self, milliseconds: int) -> int:
-        """The file tick nearest to a time."""
+        """Return the file tick nearest to a time."""
         change, elapsed = self._locate(milliseconds)
         return change.tick + (2 * elapsed + change.tempo) // (2 * change.tempo)
 
     def until(self, milliseconds: int) -> "Timing":
-        """Without what changes at that time or later; what holds at the very start stays."""
+        """Return the timing without the changes at that time or later; those at file tick 0 stay."""
         change, elapsed = self._locate(milliseconds)
         end = max(change.tick - (-elapsed // change.tempo), 1)
         return Timing(
@@ -117,19 +127,22 @@ class Timing:
         )
 
     def with_tempo(self, bpm: float) -> "Timing":
-        """One tempo throughout. Of the time signatures only the first bar's: the others would move."""
-        single = Timing.at(bpm)
+        """Return a timing with one tempo throughout, and with no time signature but the first bar's.
+
+        The others are left out because they would move against the music.
+        """
+        single = Timing.from_bpm(bpm)
         return Timing(single.ticks_per_beat, single.tempos, tuple(each for each in self.signatures if not each.tick))
 
     def fit_to_write(self, end_milliseconds: int) -> "Timing":
-        """The same, with a tick fine enough for notes, for a file that ends then.
+        """Return the same timing for a file that ends then, with a file tick short enough for notes.
 
-        The default when no file can say it: at less than 8 bpm a tick may be too coarse, and at
-        thousands there may be too many.
+        It is the default if no file can hold it: below 8 bpm a file tick may be too long, and at thousands of bpm
+        there may be too many of them.
         """
         kept = self.until(end_milliseconds)
         slowest = max(change.tempo for change in kept.tempos)
-        finer = -(-slowest // (COARSEST_MICROSECONDS * kept.ticks_per_beat))
+        finer = -(-slowest // (MAX_FILE_TICK_MICROSECONDS * kept.ticks_per_beat))
         if kept == Timing() or finer * kept.ticks_per_beat > MAX_TICKS_PER_BEAT:
             return Timing()
         refined = Timing(
@@ -140,8 +153,29 @@ class Timing:
         return refined if refined.file_tick(end_milliseconds) <= MAX_FILE_TICK else Timing()
 
 
-def _signature(tick: int, value: int) -> TimeSignature | None:
-    """The four bytes of the message, or None when they are no time signature."""
+def message_seconds(file: File, messages: Messages, starts_pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Return the time of each message, in seconds from the start of the file; shape = (n_messages,).
+
+    Times are summed message by message in floating point, as in the reference, because the result is rounded to ticks.
+
+    Args:
+        file: that the messages come from.
+        messages: in order of time, pattern after pattern.
+        starts_pattern: whether a message is the first of its pattern; tempo and file ticks then begin again.
+    """
+    deltas = np.where(starts_pattern, messages.tick, np.diff(messages.tick, prepend=0))
+    is_tempo = messages.kind == TEMPO
+    changes = np.flatnonzero(starts_pattern | is_tempo)
+    tempos = np.where(is_tempo, messages.data1, DEFAULT_TEMPO)[changes]
+    tick_seconds = [file.tick_seconds(tempo) for tempo in tempos.tolist()]
+    after_message = np.repeat(tick_seconds, np.diff(changes, append=len(messages)))
+    before_message = np.roll(after_message, 1)
+    before_message[starts_pattern] = file.tick_seconds(DEFAULT_TEMPO)
+    return np.cumsum(deltas * before_message)
+
+
+def _decode_signature(tick: int, value: int) -> TimeSignature | None:
+    """Return the time signature that the four bytes of a message hold, or None if they hold none."""
     numerator, power, clocks_per_click, thirty_seconds_per_beat = value.to_bytes(4, "big")
     if not numerator or power > MAX_DENOMINATOR_POWER:
         return None

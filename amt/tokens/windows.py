@@ -1,4 +1,4 @@
-"""Pieces cut to windows: as much of the music as a model can see at once, or all of it."""
+"""Cut a piece into windows, each as much music as a model can see at once."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from amt.tokens.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
 
 
 class Window(NamedTuple):
-    """Whole events that a model can see together.
+    """Hold whole events that a model can see together.
 
     Attributes:
-        events: rests included, at most 341; onsets count from the first, and are under 100 s.
-        start_ticks: when the first one begins, from the start of the file.
-        end_ticks: when the next window begins, or for the last one, when the last note of all ends.
+        events: with rests, at most 341; onsets count from the first event, and are under 100 s.
+        start_ticks: when the first event begins, from the start of the file.
+        end_ticks: when the next window begins; for the last window, when the last note of the piece ends.
     """
 
     events: Events
@@ -27,24 +27,28 @@ class Window(NamedTuple):
 
     @property
     def num_tokens(self) -> int:
-        """How many event tokens there are."""
+        """Return the number of event tokens."""
         return self.events.size
 
 
 class Excerpt(NamedTuple):
-    """What is embedded of a piece, and how many event tokens the whole piece has."""
+    """Hold the windows of a piece that are embedded, and the number of event tokens of the whole piece."""
 
     windows: list[Window]
     original_tokens: int
 
     @property
     def num_tokens(self) -> int:
-        """How many event tokens there are in all windows."""
+        """Return the number of event tokens in all windows."""
         return sum(window.num_tokens for window in self.windows)
 
 
 def take_excerpt(notes: Sequence[Note], *, whole: bool = False) -> Excerpt:
-    """The piece from its first note on, padded with rests: what fits into one window, or `whole` in as many as need be.
+    """Return the windows of a piece, from its first note on and padded with rests.
+
+    Args:
+        notes: in any order.
+        whole: cut the whole piece into windows; if not, take the first window only.
 
     Raises:
         NoNotesError: there are no notes.
@@ -52,10 +56,10 @@ def take_excerpt(notes: Sequence[Note], *, whole: bool = False) -> Excerpt:
     if not notes:
         raise NoNotesError("the MIDI file holds no notes: there is nothing to embed")
     sounding = ev.sort(ev.from_notes(notes))
-    start_ticks = int(sounding[0, 0])
+    start_ticks = min(note.onset for note in notes)
     end_ticks = max(note.onset + note.duration for note in notes)
     events = ev.pad(ev.translate(sounding, -start_ticks))
-    onsets = events[:, 0]
+    onsets = ev.onsets(events)
     windows: list[Window] = []
     begin = 0
     while begin < len(events) and (whole or not windows):

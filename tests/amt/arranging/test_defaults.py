@@ -1,8 +1,8 @@
 from amt.arranging.defaults import (
     BALANCE,
     ENSEMBLE,
-    MAX_DENSITY,
-    MIN_DENSITY,
+    MAX_ACCOMPANIMENT_DENSITY,
+    MIN_ACCOMPANIMENT_DENSITY,
     OVERDUE_SECONDS,
     accompaniment_defaults,
     infill_defaults,
@@ -22,7 +22,7 @@ def accompanied(
 
 
 def test_a_bare_melody_is_given_three_instruments_a_balance_and_a_density() -> None:
-    constraints = Constraints(ENSEMBLE[:3], balance=BALANCE, overdue_seconds=OVERDUE_SECONDS, density=MIN_DENSITY)
+    constraints = Constraints(ENSEMBLE[:3], balance=BALANCE, overdue_seconds=OVERDUE_SECONDS, density=MIN_ACCOMPANIMENT_DENSITY)
     assert accompanied(FLUTE, []) == constraints
 
 
@@ -34,7 +34,7 @@ def test_the_melodys_own_instrument_does_not_accompany_it() -> None:
 
 
 def test_a_fast_melody_is_accompanied_at_the_most_that_is_sensible() -> None:
-    assert accompanied([Note(10 * step, 10, 72, 73) for step in range(100)], []).density == MAX_DENSITY
+    assert accompanied([Note(10 * step, 10, 72, 73) for step in range(100)], []).density == MAX_ACCOMPANIMENT_DENSITY
 
 
 def test_what_is_replaced_says_which_instruments_play_and_how_much() -> None:
@@ -76,4 +76,4 @@ def test_an_empty_span_is_filled_in_as_densely_as_what_is_around_it() -> None:
 
 def test_a_new_part_has_a_density_too() -> None:
     constraints = Constraints(groups=(frozenset({19}),))
-    assert infill_defaults(constraints, infill(BASS, 500, 1_500, {19}), BASS).density == MIN_DENSITY
+    assert infill_defaults(constraints, infill(BASS, 500, 1_500, {19}), BASS).density == MIN_ACCOMPANIMENT_DENSITY

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from amt.arranging.beat import BeatTracker
-from amt.arranging.velocity import MAX_SHAPE, VelocityContext, VelocityShaper
+from amt.arranging.velocity import MAX_OFFSET, VelocityContext, VelocityShaper
 from amt.midi.codec import read_notes
 from amt.midi.notes import DEFAULT_VELOCITY, DRUMS, Note
 from tests.conftest import GOLDEN
@@ -76,7 +76,7 @@ def test_without_kept_notes_levels_lie_lightly_about_72():
     levels = np.array(velocities(PIECE))
     assert abs(levels.mean() - DEFAULT_VELOCITY) < 4
     assert 2 < levels.std() < 6
-    assert np.abs(levels - DEFAULT_VELOCITY).max() <= MAX_SHAPE + 8
+    assert np.abs(levels - DEFAULT_VELOCITY).max() <= MAX_OFFSET + 8
 
 
 def test_next_to_notes_of_one_velocity_new_ones_have_that():

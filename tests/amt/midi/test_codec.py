@@ -351,7 +351,7 @@ def test_drums_played_by_people_come_back_whatever_the_timing(bpm, hits):
     steps = zip([0, *(time for time, _ in order)], order, strict=False)
     notes = read_notes(smf(b"".join(quantity(time - last) + bytes([0x99, 38, level]) for last, (time, level) in steps)))
     rubato = Timing(480, (TempoChange(0, 1_234_567), TempoChange(11, 345_678), TempoChange(97, 2_000_001)))
-    timing = rubato if bpm is None else Timing.at(bpm)
+    timing = rubato if bpm is None else Timing.from_bpm(bpm)
     assert Counter(read_notes(write_notes(notes, timing=timing))) == Counter(notes)
 
 
@@ -370,7 +370,7 @@ def test_a_tempo_and_a_time_signature_stand_where_they_stood():
 
 def test_at_a_tempo_of_ones_own_a_beat_of_music_is_a_beat_of_the_file():
     notes = [Note(60 * beat, 30, 60, 0) for beat in range(8)]  # quarter notes at 100 bpm
-    file = mido.MidiFile(file=BytesIO(write_notes(notes, timing=Timing.at(100))))
+    file = mido.MidiFile(file=BytesIO(write_notes(notes, timing=Timing.from_bpm(100))))
     onsets, now = [], 0
     for message in file.tracks[1]:
         now += message.time

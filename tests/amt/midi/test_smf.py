@@ -27,8 +27,8 @@ def file(*tracks, file_type=1, division="01 E0"):
 def tracks(data):
     """The messages of each track of a file."""
     read = smf.read(data)
-    rows = map(Message._make, read.messages.tolist())
-    found = [list(islice(rows, length)) for length in read.lengths]
+    rows = iter(read.messages.rows())
+    found = [list(islice(rows, length)) for length in read.track_lengths]
     assert not list(rows)
     return found
 

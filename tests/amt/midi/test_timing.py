@@ -59,14 +59,14 @@ def test_changes_from_the_end_on_are_left_out(milliseconds, n_left):
 
 @pytest.mark.parametrize("bpm", [20, 60, 90, 100, 120, 128, 140, 174, 300])
 def test_at_usual_tempos_a_tick_of_10_ms_is_nearly_a_whole_number_of_file_ticks(bpm):
-    timing = Timing.at(bpm)
+    timing = Timing.from_bpm(bpm)
     in_file_ticks = 10_000 * timing.ticks_per_beat / timing.tempos[0].tempo
     assert in_file_ticks >= 10
     assert abs(in_file_ticks - round(in_file_ticks)) < 1e-4
 
 
 def test_120_bpm_is_the_default():
-    assert Timing.at(120) == Timing()
+    assert Timing.from_bpm(120) == Timing()
 
 
 def test_a_tempo_throughout_leaves_the_first_time_signature():
