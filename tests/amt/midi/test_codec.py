@@ -77,22 +77,22 @@ def hexed(*lines):
 
 
 @each_file
-def test_tokens_are_the_references(case):
+def test_tokens_match_the_reference(case):
     assert ev.from_notes(read_notes(contents(case))).ravel().tolist() == case["tokens"]
 
 
 @each_file
-def test_notes_are_those_that_mido_reads(case):
+def test_notes_match_those_that_mido_reads(case):
     assert read_notes(contents(case)) == read_with_mido(mido.MidiFile(GOLDEN / case["file"]))
 
 
 @each_file
-def test_every_note_of_a_real_file_comes_back(case):
+def test_notes_of_a_real_file_survive_a_round_trip(case):
     assert Counter(there_and_back(sorted_notes(case))) == Counter(sorted_notes(case))
 
 
 @each_file
-def test_velocities_of_a_real_file_come_back(case):
+def test_velocities_of_a_real_file_survive_a_round_trip(case):
     notes = read_notes(contents(case))
     assert Counter(there_and_back(notes)) == Counter(notes)
 
@@ -106,12 +106,12 @@ def test_velocities_of_a_real_file_come_back(case):
     ],
     ids=lambda case: Path(case["file"]).stem,
 )
-def test_what_comes_back_is_what_comes_back_from_the_reference(case):
+def test_a_round_trip_gives_the_notes_that_the_reference_gives(case):
     reference = [Note(*fields) for fields in case["notes_written_back"]]
     assert Counter(there_and_back(sorted_notes(case))) == Counter(reference)
 
 
-def test_the_reference_package_agrees():
+def test_the_reference_reads_and_writes_the_same_notes():
     convert = pytest.importorskip("anticipation.convert")
     for case in CASES:
         assert convert.midi_to_events(str(GOLDEN / case["file"])) == case["tokens"]
@@ -120,7 +120,7 @@ def test_the_reference_package_agrees():
         assert Counter(ev.to_notes(ev.from_tokens(tokens))) == Counter(sorted_notes(case))
 
 
-def test_written_files_have_a_track_for_each_instrument():
+def test_a_written_file_has_a_named_track_for_each_instrument():
     notes = [Note(30, 20, 64, 40), Note(0, 50, 60, 0), Note(10, 5, 38, DRUMS), Note(10, 50, 67, 0)]
     file = mido.MidiFile(file=BytesIO(write_notes(notes)))
     assert (file.type, file.ticks_per_beat) == (1, 500)
@@ -144,7 +144,7 @@ def test_written_files_have_a_track_for_each_instrument():
 
 
 @each_file
-def test_every_track_holds_its_instrument_alone(case):
+def test_a_track_holds_one_instrument_only(case):
     file = mido.MidiFile(file=BytesIO(write_notes(sorted_notes(case))))
     instruments = list(dict.fromkeys(note.instrument for note in sorted_notes(case)))
     assert [track.name for track in file.tracks[1:]] == [instrument_name(instrument) for instrument in instruments]
@@ -157,21 +157,21 @@ def test_every_track_holds_its_instrument_alone(case):
 
 
 @pytest.mark.parametrize("case", CASES[:8], ids=lambda case: Path(case["file"]).stem)
-def test_programs_are_set_at_the_start_when_channels_suffice(case):
+def test_programs_are_set_only_at_the_start_if_there_are_enough_channels(case):
     file = mido.MidiFile(file=BytesIO(write_notes(sorted_notes(case))))
     for track in file.tracks:
         assert all(message.time == 0 for message in track if message.type == "program_change")
 
 
 @pytest.mark.parametrize(("length_ticks", "seconds"), [(0, 1.5), (149, 1.5), (150, 1.5), (151, 1.51), (9_000, 90)])
-def test_the_file_ends_where_asked_or_with_its_last_note(length_ticks, seconds):
+def test_a_file_ends_at_the_requested_time_or_with_its_last_note(length_ticks, seconds):
     file = mido.MidiFile(file=BytesIO(write_notes([Note(0, 150, 60, 0), Note(0, 10, 60, 5)], length_ticks)))
     assert [sum(message.time for message in track) for track in file.tracks] == [1_000 * seconds] * 3
     assert file.length == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("length_ticks", [0, 500])
-def test_no_notes_are_a_file_without_notes(length_ticks):
+def test_writing_no_notes_gives_a_file_without_notes(length_ticks):
     data = write_notes([], length_ticks)
     assert mido.MidiFile(file=BytesIO(data)).length == length_ticks / 100
     assert read_notes(data) == []
@@ -183,22 +183,22 @@ def test_notes_can_be_written_in_any_order():
     assert write_notes(shuffled) == write_notes(notes)
 
 
-def test_forty_instruments_one_after_the_other_come_back():
+def test_forty_instruments_one_after_the_other_survive_a_round_trip():
     notes = [Note(20 * step, 20, 60, 3 * (step % 40)) for step in range(120)]
     assert there_and_back(notes) == notes
 
 
-def test_twenty_instruments_at_once_come_back():
+def test_twenty_instruments_at_once_survive_a_round_trip():
     notes = [Note(30 * beat, 30, 60, instrument) for beat in range(8) for instrument in range(20)]
     assert Counter(there_and_back(notes)) == Counter(notes)
 
 
-def test_every_instrument_at_once_comes_back():
+def test_all_instruments_at_once_survive_a_round_trip():
     notes = [Note(instrument // 9, 500 - instrument, instrument % 128, instrument) for instrument in range(DRUMS + 1)]
     assert Counter(there_and_back(notes)) == Counter(notes)
 
 
-def test_notes_of_no_length_come_back():
+def test_notes_of_no_length_survive_a_round_trip():
     notes = [
         Note(0, 0, 60, 0),
         Note(0, 0, 60, 7),
@@ -209,12 +209,12 @@ def test_notes_of_no_length_come_back():
     assert there_and_back(notes) == notes
 
 
-def test_a_note_of_no_length_does_not_end_the_one_that_it_meets():
+def test_a_note_of_no_length_does_not_end_another_of_its_pitch():
     notes = [Note(0, 10, 60, 0), Note(5, 0, 60, 0, 50), Note(10, 0, 60, 0, 60), Note(10, 5, 60, 0)]
     assert Counter(there_and_back(notes)) == Counter(notes)
 
 
-def test_repeated_notes_end_before_they_begin_again():
+def test_a_repeated_note_ends_before_it_begins_again():
     notes = [Note(10 * step, 10, 60, 0, 1 + step) for step in range(20)]
     file = mido.MidiFile(file=BytesIO(write_notes(notes)))
     assert {message.channel for track in file.tracks for message in track if not message.is_meta} == {0}
@@ -223,7 +223,7 @@ def test_repeated_notes_end_before_they_begin_again():
     assert there_and_back(notes) == notes
 
 
-def test_overlapping_notes_of_one_pitch_and_instrument_come_back():
+def test_overlapping_notes_of_one_pitch_and_instrument_survive_a_round_trip():
     notes = [
         Note(0, 100, 60, 0, 11),
         Note(10, 20, 60, 0, 22),
@@ -233,7 +233,7 @@ def test_overlapping_notes_of_one_pitch_and_instrument_come_back():
     assert there_and_back(notes) == notes
 
 
-def test_drum_hits_that_rounding_made_end_in_the_wrong_order_come_back():
+def test_drum_hits_whose_ends_rounding_exchanged_survive_a_round_trip():
     track = hexed(
         "00 99 26 43  # a snare hit",
         "5D 99 26 4B  # after 93 ms another",
@@ -245,7 +245,7 @@ def test_drum_hits_that_rounding_made_end_in_the_wrong_order_come_back():
     assert there_and_back(notes) == notes
 
 
-def test_drum_hits_stay_on_whole_ticks_when_no_rounding_is_to_be_undone():
+def test_drum_hits_stay_on_whole_ticks_if_their_ends_are_in_order():
     notes = [Note(10, 3, 38, DRUMS), Note(12, 2, 38, DRUMS), Note(12, 9, 42, DRUMS), Note(14, 0, 38, DRUMS)]
     file = mido.MidiFile(file=BytesIO(write_notes(notes)))
     assert [message.time % 10 for message in file.tracks[1]] == [0] * len(file.tracks[1])
@@ -266,7 +266,7 @@ performances = (
 
 @given(performances)
 @settings(max_examples=150, deadline=None)
-def test_drums_played_by_people_come_back(hits):
+def test_drums_with_human_timing_survive_a_round_trip(hits):
     track, previous = b"", 0
     for time, velocity in sorted([(onset, 100) for onset, _ in hits] + [(end, 0) for _, end in hits]):
         track += quantity(time - previous) + bytes([0x99, 38, velocity])
@@ -294,14 +294,14 @@ notes_of_programs = st.lists(
     )
 )
 @settings(max_examples=100, deadline=None)
-def test_notes_that_overlap_as_they_like_come_back_while_channels_last(rows):
+def test_notes_that_overlap_survive_a_round_trip_while_there_are_free_channels(rows):
     notes = [Note(*row) for row in rows]
     assert Counter(there_and_back(notes)) == Counter(notes)
 
 
 @given(notes_of_programs)
 @settings(max_examples=100, deadline=None)
-def test_notes_of_any_instruments_come_back_unless_they_overlap_in_pitch(notes):
+def test_notes_of_any_instruments_survive_a_round_trip_if_equal_notes_do_not_overlap(notes):
     silent_from = {}
     kept = []
     for note in sorted(notes):
@@ -313,7 +313,7 @@ def test_notes_of_any_instruments_come_back_unless_they_overlap_in_pitch(notes):
 
 @given(notes_of_programs, st.integers(1, 128))
 @settings(max_examples=50, deadline=None)
-def test_no_note_is_lost_however_they_overlap(notes, n_instruments):
+def test_no_overlap_loses_a_note(notes, n_instruments):
     notes = [note._replace(instrument=(note.instrument % n_instruments) + DRUMS + 1 - n_instruments) for note in notes]
     kept = Counter(note._replace(duration=0) for note in there_and_back(notes))
     assert kept == Counter(note._replace(duration=0) for note in notes)
@@ -324,7 +324,7 @@ timed = pytest.mark.parametrize("bpm", [None, 20, 87.3, 100, 300], ids=lambda bp
 
 @timed
 @each_file
-def test_the_notes_of_a_real_file_come_back_whatever_the_timing(case, bpm):
+def test_notes_of_a_real_file_survive_a_round_trip_with_any_timing(case, bpm):
     piece = read_piece(contents(case))
     timing = piece.timing if bpm is None else piece.timing.with_tempo(bpm)
     data = write_notes(piece.notes, timing=timing)
@@ -333,7 +333,7 @@ def test_the_notes_of_a_real_file_come_back_whatever_the_timing(case, bpm):
 
 
 @each_file
-def test_the_tempo_map_and_the_time_signatures_of_a_real_file_come_back(case):
+def test_tempo_map_and_time_signatures_of_a_real_file_survive_a_round_trip(case):
     piece = read_piece(contents(case))
     last = 10 * max((note.onset + note.duration for note in piece.notes), default=0)
     wanted, back = piece.timing.until(last), read_piece(write_notes(piece.notes, timing=piece.timing)).timing
@@ -346,7 +346,7 @@ def test_the_tempo_map_and_the_time_signatures_of_a_real_file_come_back(case):
 @timed
 @given(performances)
 @settings(max_examples=40, deadline=None)
-def test_drums_played_by_people_come_back_whatever_the_timing(bpm, hits):
+def test_drums_with_human_timing_survive_a_round_trip_with_any_timing(bpm, hits):
     order = sorted([(onset, 100) for onset, _ in hits] + [(end, 0) for _, end in hits])
     steps = zip([0, *(time for time, _ in order)], order, strict=False)
     notes = read_notes(smf(b"".join(quantity(time - last) + bytes([0x99, 38, level]) for last, (time, level) in steps)))
@@ -355,7 +355,7 @@ def test_drums_played_by_people_come_back_whatever_the_timing(bpm, hits):
     assert Counter(read_notes(write_notes(notes, timing=timing))) == Counter(notes)
 
 
-def test_a_tempo_and_a_time_signature_stand_where_they_stood():
+def test_tempos_and_time_signatures_are_written_at_their_times():
     timing = Timing(480, (TempoChange(0, 600_000), TempoChange(1440, 400_000)), (TimeSignature(1440, 3, 8, 12),))
     file = mido.MidiFile(file=BytesIO(write_notes([Note(180, 40, 60, 0)], 300, timing)))
     assert [str(message) for message in file.tracks[0][1:-1]] == [
@@ -368,7 +368,7 @@ def test_a_tempo_and_a_time_signature_stand_where_they_stood():
     assert file.length == pytest.approx(3.0)
 
 
-def test_at_a_tempo_of_ones_own_a_beat_of_music_is_a_beat_of_the_file():
+def test_at_the_tempo_of_the_music_quarter_notes_begin_on_the_beats_of_the_file():
     notes = [Note(60 * beat, 30, 60, 0) for beat in range(8)]  # quarter notes at 100 bpm
     file = mido.MidiFile(file=BytesIO(write_notes(notes, timing=Timing.from_bpm(100))))
     onsets, now = [], 0
@@ -385,28 +385,28 @@ def test_at_a_tempo_of_ones_own_a_beat_of_music_is_a_beat_of_the_file():
         Timing(20_000, (TempoChange(0, 16_000_000),)),  # not 4 bpm, with a tick that cannot be halved
     ],
 )
-def test_a_timing_that_no_file_can_hold_gives_way_to_120_bpm(timing):
+def test_a_timing_that_no_file_can_hold_is_replaced_by_120_bpm(timing):
     notes = [Note(0, 50, 60, 0), Note(5_000, 1, 62, 0)]
     assert write_notes(notes, 6_000, timing) == write_notes(notes, 6_000)
 
 
-def test_smpte_frames_and_patterns_have_no_tempo_map():
+def test_files_in_smpte_frames_or_of_type_2_have_the_default_timing():
     tempo = hexed("00 FF 51 03 01 00 00", "00 90 3C 40")
     assert read_piece(smf(tempo, division=0xE728)).timing == Timing()
     assert read_piece(smf(tempo, file_type=2, division=96)).timing == Timing()
 
 
-def test_more_changes_than_music_has_are_not_kept():
+def test_more_than_ten_thousand_tempo_changes_are_not_kept():
     assert read_piece(smf(hexed("01 FF 51 03 01 02 03") * 10_001)).timing == Timing()
 
 
 @pytest.mark.parametrize("bad", ["03 04 02 18", "04 00 02 18 08", "04 04 08 18 08", "04 04 FF 18 08"])
-def test_a_bad_time_signature_is_passed_over(bad):
+def test_a_bad_time_signature_is_ignored(bad):
     track = hexed(f"00 FF 58 {bad}", "00 FF 58 04 06 03 24 08", "64 90 3C 40")
     assert read_piece(smf(track)).timing.signatures == (TimeSignature(0, 6, 8, 36),)
 
 
-def test_of_two_changes_at_one_tick_the_later_counts():
+def test_of_two_changes_at_one_file_tick_the_later_counts():
     track = hexed("00 FF 51 03 01 02 03", "00 FF 58 04 03 02 18 08", "00 FF 51 03 06 05 04", "00 FF 58 04 04 02 18 08")
     assert read_piece(smf(track)).timing == Timing(500, (TempoChange(0, 0x060504),), (TimeSignature(0, 4, 4),))
 
@@ -414,7 +414,7 @@ def test_of_two_changes_at_one_tick_the_later_counts():
 NOTE = hexed("00 90 3C 40", "83 74 80 3C 00")  # 500 ms
 
 
-def test_a_type_0_file_says_the_same_as_type_1():
+def test_a_type_0_file_is_read_like_a_type_1_file():
     assert read_notes(smf(NOTE, file_type=0)) == read_notes(smf(NOTE, file_type=1)) == [Note(0, 50, 60, 0, 64)]
 
 
@@ -441,29 +441,29 @@ def test_patterns_of_a_type_2_file_share_neither_programs_nor_open_notes():
     ]
 
 
-def test_a_riff_wrapper_does_not_matter():
+def test_notes_in_a_riff_wrapper_are_read():
     inside = contents(CASES[0])
     wrapped = b"RIFF" + struct.pack("<I", len(inside) + 12) + b"RMIDdata" + struct.pack("<I", len(inside)) + inside
     assert read_notes(wrapped) == read_notes(inside)
 
 
-def test_smpte_frames_know_no_tempo():
+def test_tempos_do_not_count_in_a_file_of_smpte_frames():
     track = hexed("00 FF 51 03 01 00 00", "64 90 3C 40", "64 80 3C 40")
     assert read_notes(smf(track, division=0xE728)) == [Note(10, 10, 60, 0, 64)]  # 25 frames of 40 ticks: 1 ms
 
 
-def test_a_tempo_counts_from_its_place_on_in_every_track():
+def test_a_tempo_holds_from_its_time_on_in_every_track():
     tempo = hexed("64 FF 51 03 0F 42 40  # after 100 ms: 60 bpm, a tick is 2 ms")
     track = hexed("00 90 3C 40", "81 48 80 3C 40")
     assert read_notes(smf(tempo, track)) == [Note(0, 30, 60, 0, 64)]
 
 
-def test_a_tempo_of_zero_is_no_tempo():
+def test_a_tempo_of_zero_is_ignored():
     track = hexed("00 FF 51 03 00 00 00", "64 90 3C 40", "64 80 3C 40")
     assert read_notes(smf(track)) == [Note(10, 10, 60, 0, 64)]
 
 
-def test_notes_keep_the_program_with_which_they_began():
+def test_a_note_keeps_the_program_with_which_it_began():
     track = hexed(
         "00 C0 05",
         "00 90 3C 40",
@@ -475,12 +475,12 @@ def test_notes_keep_the_program_with_which_they_began():
     assert read_notes(smf(track)) == [Note(0, UNCLOSED_TICKS, 60, 5, 64), Note(20, 10, 60, 40, 64)]
 
 
-def test_program_changes_on_the_drum_channel_do_not_matter():
+def test_program_changes_on_the_drum_channel_are_ignored():
     assert read_notes(smf(hexed("00 C9 28", "00 99 26 40", "64 89 26 40"))) == [Note(0, 10, 38, DRUMS, 64)]
 
 
 @pytest.mark.parametrize("track", [b"", hexed("00 FF 2F 00"), hexed("00 80 3C 40"), hexed("00 C0 05 00 B0 40 7F")])
-def test_a_file_without_notes_has_none(track):
+def test_a_file_without_notes_is_read_as_no_notes(track):
     assert read_notes(smf(track)) == []
 
 
@@ -599,7 +599,7 @@ def test_damaged_files_are_read_or_refused(data, damage):
 
 @given(st.sampled_from(SMALL_FILES), st.lists(edits, min_size=1, max_size=12))
 @settings(max_examples=200, deadline=None)
-def test_files_damaged_behind_their_header_are_read_or_refused(data, damage):
+def test_files_damaged_after_their_header_are_read_or_refused(data, damage):
     read_or_refused(data[:14] + edited(data[14:], damage))
 
 
@@ -610,12 +610,12 @@ def test_files_damaged_behind_their_header_are_read_or_refused(data, damage):
     st.binary(max_size=400),
 )
 @settings(max_examples=200, deadline=None)
-def test_noise_behind_a_header_is_read_or_refused(file_type, division, start, noise):
+def test_random_bytes_after_a_header_are_read_or_refused(file_type, division, start, noise):
     read_or_refused(smf(file_type=file_type, division=division) + start + noise)
 
 
 @given(st.binary(max_size=200))
 @settings(max_examples=100, deadline=None)
-def test_noise_is_refused(noise):
+def test_random_bytes_are_refused(noise):
     with pytest.raises(MidiError):
         read_notes(noise)
