@@ -1,11 +1,7 @@
-import random
-
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt.arranging.beat import BeatTracker
 from amt.arranging.velocity import MAX_OFFSET, VelocityContext, VelocityShaper
 from amt.midi.codec import read_notes
 from amt.midi.notes import DEFAULT_VELOCITY, DRUMS, Note
@@ -126,24 +122,3 @@ def test_notes_on_the_beat_are_louder_than_notes_off_the_beat():
     found = shaped(swung)[20:]
     on, off = ([note.velocity for note in found if note.onset % 60 == late] for late in (0, 40))
     assert np.mean(on) - np.mean(off) > 3
-
-
-@pytest.mark.parametrize("period", [40, 50, 60, 75])
-def test_the_accent_is_stronger_on_the_beat_than_between_beats(period):
-    beats = BeatTracker()
-    for beat in range(16):
-        beats.observe(beat * period, 2)
-        if beat % 2:
-            beats.observe(beat * period + period // 2)
-    on, off = beats.accent(16 * period), beats.accent(16 * period + period // 2)
-    assert on > off + 0.05
-
-
-def test_random_onsets_have_weak_accents():
-    beats, rng, accents, now = BeatTracker(), random.Random(0), [], 0
-    for _ in range(400):
-        now += rng.randrange(1, 60)
-        accents.append(beats.accent(now))
-        beats.observe(now)
-    assert np.abs(accents).mean() < 0.25
-    assert abs(np.mean(accents)) < 0.1

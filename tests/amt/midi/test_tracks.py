@@ -1,6 +1,5 @@
 import pytest
 
-from amt.arranging.melody import split_melody
 from amt.errors import ArrangementError
 from amt.midi import codec
 from amt.midi.notes import Note
@@ -47,11 +46,3 @@ def test_tracks_are_found_by_number_from_one_and_by_name_in_any_case() -> None:
 def test_an_unknown_track_is_refused_with_a_list_of_the_tracks(wanted: int | str) -> None:
     with pytest.raises(ArrangementError, match="those that hold notes are 1 'Voice', 2 'Piano'"):
         Tracks(["Voice", "Piano"], []).find(wanted)
-
-
-def test_the_melody_is_all_named_instruments_and_tracks() -> None:
-    tracks = Tracks(["a", "b"], [0, 1, 0])
-    assert split_melody(PAIR, tracks, [], []) == (PAIR, [])
-    assert split_melody(PAIR, tracks, ["piano"], []) == ([PAIR[0], PAIR[2]], [PAIR[1]])
-    assert split_melody(PAIR, tracks, [], ["b"]) == ([PAIR[1]], [PAIR[0], PAIR[2]])
-    assert split_melody(PAIR, tracks, [40], [1]) == (PAIR, [])

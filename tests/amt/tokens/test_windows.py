@@ -5,10 +5,9 @@ import pytest
 
 from amt.errors import NoNotesError
 from amt.midi.notes import Note
-from amt.pooling import combine, normalized
 from amt.tokens import events as ev
 from amt.tokens.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
-from amt.tokens.windows import Excerpt, Window, take_excerpt
+from amt.tokens.windows import Excerpt, take_excerpt
 
 DENSE = [Note(10 * index, 5, 60, 0) for index in range(500)]
 SPARSE = [Note(0, 5, 60, 0), Note(30_000, 5, 60, 0)]
@@ -83,23 +82,6 @@ def test_the_first_window_is_the_same_if_the_whole_piece_is_cut(notes: list[Note
     (alone,), (first, *_) = take_excerpt(notes).windows, take_excerpt(notes, whole=True).windows
     assert np.array_equal(alone.events, first.events)
     assert alone[1:] == first[1:]
-
-
-def windows_of(*lengths: int) -> list[Window]:
-    return [Window(ev.from_notes(DENSE[:length]), 0, 0) for length in lengths]
-
-
-def test_combined_vectors_equal_pooling_over_all_tokens() -> None:
-    vectors = np.array([[0, 8], [4, 0]], np.float32)
-    windows = windows_of(1, 3)
-    assert combine(vectors, windows, "mean").tolist() == [[3, 2]]
-    assert combine(vectors, windows, "max").tolist() == [[4, 8]]
-    assert combine(vectors, windows, "last").tolist() == [[4, 0]]
-
-
-def test_normalized_vectors_have_length_1_and_the_same_direction() -> None:
-    vectors = normalized(np.array([[3, 4], [0, -1e-3], [0, 0]], np.float32))
-    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, -1], [0, 0]], atol=1e-7)
 
 
 def test_an_excerpt_without_notes_is_refused() -> None:
