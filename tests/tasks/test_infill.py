@@ -92,7 +92,7 @@ def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None
 @pytest.mark.parametrize(
     ("data", "body", "complaint"),
     [
-        (CHORALE, {"start_seconds": 4}, "start_seconds and end_seconds are required"),
+        (CHORALE, {"start_seconds": 4}, "end_seconds is required for task 'infill'"),
         (CHORALE, {"start_seconds": 6, "end_seconds": 4}, "0.1 to 120.0 s after start_seconds, got 6.0 to 4.0"),
         (CHORALE, {"start_seconds": 6, "end_seconds": 99}, "end_seconds must be in range 0.."),
         (CHORALE, {**SPAN, "instruments": ["violine"]}, "'violin'"),
