@@ -26,8 +26,8 @@ def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
 class TaskRequest(BaseModel):
     """Hold what any task takes.
 
-    A field that is null is as one that was not sent. Unknown fields are refused; those of other tasks are known where
-    a body is read, see `tasks.body`.
+    A field that is null counts as not sent. Unknown fields are refused, those of other tasks too: `tasks.body` adds
+    them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_document)

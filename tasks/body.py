@@ -29,10 +29,10 @@ MODELS: Final[dict[Task, type[TaskRequest]]] = {
 
 
 def _with_fields_of_other_tasks(model: type[TaskRequest]) -> type[TaskRequest]:
-    """Return a request's model that also takes what only other tasks use.
+    """Return a request's model that also takes the fields that only other tasks use.
 
-    A value must be such as the first of them takes, by itself: whether it fits other fields, or is a file, is not
-    checked, and nothing reads it.
+    Nothing reads them, but a value must be one that the first of these tasks allows. Whether it fits other fields, and
+    whether a text is a file, is not checked.
     """
     fields = {name: field for other in reversed(MODELS.values()) for name, field in other.model_fields.items()}
     foreign: dict[str, Any] = {
@@ -47,7 +47,7 @@ _TOLERANT: Final = {task: _with_fields_of_other_tasks(model) for task, model in 
 
 
 class _TaskOf(BaseModel):
-    """The task of a body, whatever else that holds."""
+    """Read the task of a body, whatever else that holds."""
 
     task: Task = "generate"
 
@@ -80,7 +80,8 @@ class _OneOfEachTask:
         for request in requests:
             foreign = "|".join(sorted(known - request["properties"].keys()))
             request["patternProperties"] = {f"^({foreign})$": {"description": "Of other tasks: checked, then ignored."}}
-        mapping = {task: choice["$ref"] for task, choice in zip(MODELS, choices, strict=True)}
+        tasks = [request["properties"]["task"]["const"] for request in requests]
+        mapping = {task: choice["$ref"] for task, choice in zip(tasks, choices, strict=True)}
         return {"oneOf": choices, "discriminator": {"propertyName": "task", "mapping": mapping}}
 
 

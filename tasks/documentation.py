@@ -16,7 +16,7 @@ DOCUMENTATION: Final = Documentation(
     description="""Make music from nothing, continue or accompany a MIDI file, write a span of it again, or describe it
 by a vector: `task` says which. Choose an example to try each; the schema lists the fields of each.
 
-A field that is null is as one that was not sent. Fields of other tasks are checked and ignored, all others refused.""",
+A field that is null counts as not sent. Fields of other tasks are checked and ignored, all others refused.""",
     stream_description="""The same request, answered with server-sent events while it is worked on:
 
 - `note`, for each new note as it is decided (all tasks but embed): `variation`, `onset` and `duration` in seconds from

@@ -132,6 +132,6 @@ def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
 
 def test_a_span_that_is_left_without_new_notes_says_so(http: httpx.Client) -> None:
     held = codec.write_notes([Note(0, 3_000, 60, 0)])
-    wish = {"instruments": [0], "pitch_range": [60, 60], "start_seconds": 5, "end_seconds": 8}
-    (variation,) = infill(http, held, **wish)["variations"]
+    body = {"instruments": [0], "pitch_range": [60, 60], "start_seconds": 5, "end_seconds": 8}
+    (variation,) = infill(http, held, **body)["variations"]
     assert (variation["num_events"], variation["flaw"]) == (1, "silent")

@@ -9,7 +9,9 @@ import pytest
 
 from amt.midi import codec
 from amt.midi.notes import Note
+from tasks.body import MODELS
 from tasks.examples import EXAMPLE_MIDI, EXAMPLE_SCALE, EXAMPLES
+from tasks.fields import Task
 from tasks.requests import GenerateRequest
 from tests.tasks.bodies import problems, read
 
@@ -18,6 +20,56 @@ RANGES = [
     ("top_p", 0.1, 1.0, "0.1..1.0"),
     ("num_variations", 1, 5, "1..5"),
 ]
+
+
+COMMON = {"model_size": None, "client_job_id": None}
+MUSIC = {
+    "num_variations": 1,
+    "seed": None,
+    "top_p": 0.95,
+    "temperature": 1.0,
+    "top_k": None,
+    "min_p": 0.0,
+    "instruments": None,
+    "exclude_instruments": None,
+    "instrument_balance": 3.0,
+    "pitch_range": None,
+    "max_polyphony": None,
+    "density": None,
+    "velocity": "auto",
+    "bpm": None,
+    "on_degenerate": "retry",
+}
+DEFAULTS = {
+    "generate": {**COMMON, **MUSIC, "length_seconds": 20.0},
+    "continue": {**COMMON, **MUSIC, "prime_seconds": 5.0, "prime_from": "start", "length_seconds": 20.0},
+    "accompany": {
+        **COMMON,
+        **MUSIC,
+        "instrument_balance": None,
+        "melody_instruments": None,
+        "melody_tracks": None,
+        "prime_seconds": 0.0,
+        "length_seconds": None,
+    },
+    "infill": {**COMMON, **MUSIC, "instrument_balance": None},
+    "embed": {
+        **COMMON,
+        "embed_layer": -3,
+        "pooling": "mean",
+        "windows": "first",
+        "normalize": False,
+        "midi_inputs": None,
+    },
+}
+
+
+@pytest.mark.parametrize("task", DEFAULTS)
+def test_each_task_has_the_contracts_defaults(task: Task) -> None:
+    required = {"task", "midi_input", "start_seconds", "end_seconds"} & MODELS[task].model_fields.keys()
+    given = {name: value for name, value in EXAMPLES[task].items() if name in required}
+    request = read(**given)
+    assert {name: getattr(request, name) for name in MODELS[task].model_fields} == {**given, **DEFAULTS[task]}
 
 
 @pytest.mark.parametrize(("field", "minimum", "maximum", "shown"), RANGES)
@@ -53,16 +105,6 @@ def test_how_long_a_prime_may_be_depends_on_the_task(
     for value in refused:
         [(where, message)] = problems({**body, "prime_seconds": value})
         assert (where, message) == ("prime_seconds", f"prime_seconds must be in range {shown}, got {value}")
-
-
-def test_each_task_has_defaults_of_its_own() -> None:
-    continuation = read(**EXAMPLES["continue"] | {"prime_seconds": None, "length_seconds": None})
-    accompaniment = read(task="accompany", midi_input=EXAMPLE_MIDI)
-    infill = read(**EXAMPLES["infill"])
-    assert (continuation.prime_seconds, accompaniment.prime_seconds) == (5, 0)
-    assert (continuation.length_seconds, accompaniment.length_seconds) == (20, None)
-    balances = [request.instrument_balance for request in (read(), continuation, accompaniment, infill)]
-    assert balances == [3, 3, None, None]
 
 
 def test_a_span_needs_both_ends() -> None:
