@@ -5,22 +5,26 @@ from pathlib import Path
 from typing import Final
 
 from serving.http import Documentation
-from tasks.schemas import EXAMPLES, ErrorResponse
+from tasks.examples import EXAMPLES
+from tasks.responses import ErrorResponse
 
 _PROJECT: Final = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 
 DOCUMENTATION: Final = Documentation(
     title="Anticipatory Music Transformer",
     version=_PROJECT["version"],
-    description="""Make music from nothing, continue or accompany a MIDI file, write a span of it anew, or describe it
-by a vector: `task` says which. The fields of all tasks are below; choose an example to try each.""",
+    description="""Make music from nothing, continue or accompany a MIDI file, write a span of it again, or describe it
+by a vector: `task` says which. Choose an example to try each; the schema lists the fields of each.
+
+A field that is null counts as not sent. Fields of other tasks are checked and ignored, all others refused.""",
     stream_description="""The same request, answered with server-sent events while it is worked on:
 
 - `note`, for each new note as it is decided (all tasks but embed): `variation`, `onset` and `duration` in seconds from
   the start of the piece, `pitch`, `instrument` (General MIDI program, 128 for drums), `velocity`
-- `discard`: what was told of this `variation` is void, it is drawn again; `reason` is silent or stuck
-- `progress`: `seconds` of new music decided, on average over the variations, of `total_seconds`; `events` decided so
-  far, rests included
+- `discard` (all tasks but embed): what was told of this `variation` is void, it is drawn again; `reason` is silent or
+  stuck
+- `progress` (all tasks but embed): `seconds` of new music decided, on average over the variations, of `total_seconds`;
+  `events` decided so far, rests included
 - `result`, last: the JSON that the route without /stream answers with
 - `error`, last: `status` and `detail`, when something goes wrong after the first event; before, the answer has
   the status itself""",
