@@ -324,6 +324,8 @@ def test_health_is_the_truth_while_the_worker_starts(start: Start) -> None:
     own = start("--default-model", "tiny")
     own.wait_until_listening()
     assert httpx.get(f"{own.url}/health").status_code == 503
+    probe = httpx.head(f"{own.url}/health")
+    assert (probe.status_code, probe.content) == (503, b"")
     refused = post(own)
     assert (refused.status_code, "the service is starting" in detail(refused)) == (503, True)
     own.wait_until_ready()
