@@ -71,6 +71,7 @@ class AnticipatoryAPI(BatchingAPI):
             trace_id=report.trace_id,
             span_id=report.span_id,
             queue_seconds=report.queue_seconds,
+            load_seconds=report.load_seconds,
             compute_seconds=report.compute_seconds,
         )
         if isinstance(request, EmbedRequest):

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-from serving.http import Documentation
+from serving.documentation import Documentation
 from tasks.examples import EXAMPLES
 from tasks.responses import ErrorResponse
 
@@ -27,11 +27,15 @@ A field that is null counts as not sent. Fields of other tasks are checked and i
   `events` decided so far, rests included
 - `result`, last: the JSON that the route without /stream answers with
 - `error`, last: `status` and `detail`, when something goes wrong after the first event; before, the answer has
-  the status itself""",
+  the status itself
+
+While there is nothing to tell, a comment (`: keep-alive`) comes every 10 seconds. If the first event takes longer,
+the stream begins with a comment, and an error after that is an `error` event too.""",
     errors={
-        400: "The body is not JSON that can be read.",
+        400: "The body is empty, or not JSON that can be read; the detail says where.",
         401: "The service asks for a key, in the header X-API-Key.",
         413: "The body is larger than the service accepts.",
+        415: "The body's content type is not application/json.",
         422: "A field is missing, unknown or out of range, or the MIDI cannot be used; the detail says why.",
         429: "Too many requests wait already; Retry-After says when to try again.",
         500: "The service failed, and its log says how.",

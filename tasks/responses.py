@@ -42,8 +42,10 @@ class Metadata(_Response):
     )
     span_id: str = Field(description="The request's span in that trace, 16 hexadecimal digits.")
     queue_seconds: float = Field(
-        description="Seconds from the request's arrival to the start of its computation, "
-        "those in which a model was loaded included."
+        description="Seconds from the request's arrival to the start of its computation, without `load_seconds`."
+    )
+    load_seconds: float = Field(
+        default=0.0, description="Seconds in which it waited for a model to be loaded; 0 when that was loaded already."
     )
     compute_seconds: float = Field(description="Seconds of computation, from the first event to the last.")
     redrawn: int = Field(default=0, description="How many silent or stuck results were thrown away and drawn again.")

@@ -18,8 +18,8 @@ CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
 CHORALE = (GOLDEN / "midi/chorale_001.mid").read_bytes()
 
 METADATA = {
-    "model_size", "model_id", "device", "client_job_id", "trace_id", "span_id", "queue_seconds", "compute_seconds",
-    "redrawn",
+    "model_size", "model_id", "device", "client_job_id", "trace_id", "span_id", "queue_seconds", "load_seconds",
+    "compute_seconds", "redrawn",
 }  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def test_the_documentation_shows_each_task_its_own_fields(http: httpx.Client) ->
 
 def test_the_documentation_names_every_status(http: httpx.Client) -> None:
     operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "401", "413", "422", "429", "500", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "401", "413", "415", "422", "429", "500", "503", "504"}
 
 
 def test_every_request_has_a_trace_of_its_own(http: httpx.Client) -> None:
