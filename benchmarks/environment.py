@@ -20,7 +20,7 @@ CUDA_PACKAGES = ("nvidia", "triton")
 
 
 def commit() -> str:
-    """Return the commit's short name and whether files have changed since, or that there is none."""
+    """Return the short name of the commit, and whether files have changed since."""
     names = subprocess.run(
         ["git", "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*"],
         cwd=PROJECT,
@@ -55,7 +55,7 @@ def disk_megabytes(folder: Path) -> float:
 
 
 def cuda_megabytes(environment: Path) -> float:
-    """Return how much of that only GPUs need."""
+    """Return how much of a virtual environment only NVIDIA GPUs need."""
     folders = (folder for name in CUDA_PACKAGES for folder in environment.glob(f"lib/python*/site-packages/{name}"))
     return sum(map(disk_megabytes, folders))
 
@@ -71,11 +71,11 @@ def facts(device: torch.device) -> list[tuple[str, str]]:
         ("memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"),
         ("device", device_name(device)),
         ("threads of torch", str(torch.get_num_threads())),
-        ("system", platform.platform()),
+        ("system", f"{platform.system()} {platform.machine()}"),
         ("Python", platform.python_version()),
         *((name, version(name)) for name in PACKAGES),
         (
-            "virtual environment",
+            "virtual environment, with the tools for development",
             f"{disk_megabytes(environment):,.0f} MB on disk, {cuda_megabytes(environment):,.0f} MB of it for GPUs",
         ),
     ]
