@@ -174,26 +174,28 @@ class Figures:
         return self.wrong + left + [f"still running: {each}" for each in self.orphans]
 
 
-def measure(n_requests: int, n_clients: int, n_kills: int = 2, *, with_small: bool = True) -> Figures:
-    """Send requests to a service of its own, and kill its worker `n_kills` times in their first half."""
-    with tempfile.TemporaryDirectory() as folder:
-        small = ("--model-small", str(random_small(Path(folder)))) if with_small else ()
-        with service(*small) as running:
-            running.wait_until_ready()
-            clients = Clients(running, SIZES if with_small else ("tiny",))
-            with ThreadPoolExecutor(n_clients) as pool:  # every size loaded, every cache grown
-                list(pool.map(clients.one, range(100_000, 100_000 + 3 * n_clients)))
-            before, start = running.megabytes(), time.perf_counter()
-            clients.statuses.clear()
-            with ThreadPoolExecutor(n_clients + n_kills) as pool:
-                moments = [n_requests * share // (2 * n_kills) for share in range(1, n_kills + 1)]
-                kills = [pool.submit(kill, running, clients, after) for after in moments]
-                list(pool.map(clients.one, range(n_requests)))
-                recovery = [each.result() for each in kills]
-            seconds = time.perf_counter() - start
-            deaths = running.metric(DEATHS)
-            left = running.metric("anticipatory_batch_rows") + running.metric("anticipatory_queue_depth")
-            after, processes = running.megabytes(), running.processes()
+def measure(n_requests: int, n_clients: int, n_kills: int, small: Path | None) -> Figures:
+    """Send requests to a service of its own, and kill its worker `n_kills` times in their first half.
+
+    `small`: the folder of a model of small's shape, if it takes part.
+    """
+    flags = ("--model-small", str(small)) if small else ()
+    with service(*flags) as running:
+        running.wait_until_ready()
+        clients = Clients(running, SIZES if small else ("tiny",))
+        with ThreadPoolExecutor(n_clients) as pool:  # every size loaded, every cache grown
+            list(pool.map(clients.one, range(100_000, 100_000 + 3 * n_clients)))
+        before, start = running.megabytes(), time.perf_counter()
+        clients.statuses.clear()
+        with ThreadPoolExecutor(n_clients + n_kills) as pool:
+            moments = [n_requests * share // (2 * n_kills) for share in range(1, n_kills + 1)]
+            kills = [pool.submit(kill, running, clients, after) for after in moments]
+            list(pool.map(clients.one, range(n_requests)))
+            recovery = [each.result() for each in kills]
+        seconds = time.perf_counter() - start
+        deaths = running.metric(DEATHS)
+        left = running.metric("anticipatory_batch_rows") + running.metric("anticipatory_queue_depth")
+        after, processes = running.megabytes(), running.processes()
     return Figures(
         answers=dict(sorted(clients.statuses.items())),
         wrong=clients.wrong,
@@ -230,7 +232,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--clients", type=int, default=32)
     args = parser.parse_args()
-    figures = measure(args.requests, args.clients)
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(args.requests, args.clients, 2, random_small(Path(folder)))
     print(markdown(figures))
     if figures.problems:
         raise SystemExit("\n".join(figures.problems[:10]))

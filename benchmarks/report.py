@@ -91,12 +91,13 @@ class Report:
         problems: what went wrong where nothing may, in words.
     """
 
-    def __init__(self, sizes: Sizes, device: torch.device, small: Path) -> None:
-        """`small`: the folder of a model of small's shape."""
+    def __init__(self, sizes: Sizes, device: torch.device, small: Path | None) -> None:
+        """`small`: the folder of a model of small's shape, if it takes part."""
         self.problems: list[str] = []
         self._sizes, self._device = sizes, device
         self._dtype = find_dtype("auto", device)
-        self._folders = {"tiny": TINY} | ({"small's shape": small} if sizes.with_small else {})
+        self._small = small
+        self._folders = {"tiny": TINY} | ({"small's shape": small} if small else {})
 
     def sections(self, corpus: Path | None, results: Path, out: Path) -> Iterator[str]:
         """Yield the texts of all sections, each as soon as it is measured.
@@ -112,8 +113,7 @@ class Report:
                 device, sizes.service_repeats, sizes.service_starts, long_seconds=sizes.service_long_seconds
             )
         )
-        with_small = sizes.with_small
-        yield page.of_throughput(throughput.measure(device, sizes.load, with_small=with_small), sizes.load)
+        yield page.of_throughput(throughput.measure(device, sizes.load, self._small), sizes.load)
         pieces = precision.by_collection(load(corpus, corpus.with_suffix(".npz"))) if corpus else []
         found = precision.perplexities(pieces, sizes.windows, self._dtypes(), self._device) if pieces else {}
         decoded = decode.with_perplexities(self._decode(), found)
@@ -134,13 +134,13 @@ class Report:
 
     def _dtypes(self) -> list[torch.dtype]:
         """Return the precisions to compare: on a CPU bfloat16 is computed as float16, and need not be measured."""
-        if not self._sizes.with_small:
+        if not self._small:
             return [self._dtype]
         return [each for each in decode.precisions(self._device) if each in (*CPU_DTYPES, self._dtype)]
 
     def _decode(self) -> decode.Figures:
         name, folder = list(self._folders.items())[-1]
-        name = f"random weights of {name}" if self._sizes.with_small else name
+        name = f"random weights of {name}" if self._small else name
         return decode.measure(
             folder, name, self._device, self._dtypes(), self._sizes.decode_rows, self._sizes.decode_events
         )
@@ -160,9 +160,7 @@ class Report:
 
     def _faults(self) -> str:
         sizes = self._sizes
-        figures = faults.measure(
-            sizes.fault_requests, sizes.fault_clients, sizes.fault_kills, with_small=sizes.with_small
-        )
+        figures = faults.measure(sizes.fault_requests, sizes.fault_clients, sizes.fault_kills, self._small)
         self.problems += figures.problems
         return page.of_faults(figures, sizes.fault_clients)
 
@@ -229,7 +227,7 @@ def main() -> None:
     facts = environment.facts(device)  # now, for results that are written change what git says
     with tempfile.TemporaryDirectory() as temporary, held_out_folder(args.corpus) as corpus:
         sizes = QUICK if args.quick else Sizes()
-        small = random_small(Path(temporary)) if sizes.with_small else Path()
+        small = random_small(Path(temporary)) if sizes.with_small else None
         report = Report(sizes, device, small)
         sections = []
         for section in report.sections(corpus, args.results, args.out):

@@ -100,20 +100,19 @@ def beside_long(running: Running, client: AnticipatoryClient, seconds: float) ->
     return found
 
 
-def measure(device: str, load: Load, *, with_small: bool = True) -> Figures:
-    """Measure a service of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        small = ("--model-small", str(random_small(Path(folder)))) if with_small else ()
-        with service("--device", device, *small) as running, AnticipatoryClient(running.url) as client:
-            running.wait_until_ready()
-            rates = []
-            for size in ("tiny", "small") if with_small else ("tiny",):
-                client.generate(2, model_size=size)
-                one = events_per_second(running, client, size, load, 1)
-                many = events_per_second(running, client, size, load, AT_A_TIME)
-                rates.append(Rate(size, one, many))
-            alone = median([short_request(client) for _ in range(load.repeats)])
-            return Figures(rates, alone, median(beside_long(running, client, load.long_seconds)))
+def measure(device: str, load: Load, small: Path | None) -> Figures:
+    """Measure a service of its own; `small`: the folder of a model of small's shape, if it takes part."""
+    flags = ("--model-small", str(small)) if small else ()
+    with service("--device", device, *flags) as running, AnticipatoryClient(running.url) as client:
+        running.wait_until_ready()
+        rates = []
+        for size in ("tiny", "small") if small else ("tiny",):
+            client.generate(2, model_size=size)
+            one = events_per_second(running, client, size, load, 1)
+            many = events_per_second(running, client, size, load, AT_A_TIME)
+            rates.append(Rate(size, one, many))
+        alone = median([short_request(client) for _ in range(load.repeats)])
+        return Figures(rates, alone, median(beside_long(running, client, load.long_seconds)))
 
 
 def markdown(figures: Figures) -> str:
@@ -149,7 +148,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of music in each generate")
     parser.add_argument("--repeats", type=int, default=15, help="of the short generate")
     args = parser.parse_args()
-    print(markdown(measure(args.device, Load(seconds=args.seconds, repeats=args.repeats))))
+    load = Load(seconds=args.seconds, repeats=args.repeats)
+    with tempfile.TemporaryDirectory() as folder:
+        print(markdown(measure(args.device, load, random_small(Path(folder)))))
 
 
 if __name__ == "__main__":

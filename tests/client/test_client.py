@@ -87,15 +87,15 @@ def with_client(url: str, run: Callable[[AsyncAnticipatoryClient], Coroutine[Any
 
 @pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Calls a method of one of the two clients."""
+    """Call a method of one of the two clients."""
     chosen: Ask = request.param
     return chosen
 
 
 def observe_sync(
-    url: str, *arguments: Any, heard: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
+    url: str, *arguments: Any, collected: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
 ) -> list[Event]:
-    events = [] if heard is None else heard
+    events = [] if collected is None else collected
     with AnticipatoryClient(url, **options) as each:
         for event in each.stream(*arguments, **fields):
             events.append(event)
@@ -103,9 +103,9 @@ def observe_sync(
 
 
 def observe_async(
-    url: str, *arguments: Any, heard: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
+    url: str, *arguments: Any, collected: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
 ) -> list[Event]:
-    events = [] if heard is None else heard
+    events = [] if collected is None else collected
 
     async def run() -> None:
         async with AsyncAnticipatoryClient(url, **options) as each:
@@ -118,13 +118,13 @@ def observe_async(
 
 @pytest.fixture(params=[observe_sync, observe_async], ids=["sync", "async"])
 def observe(request: pytest.FixtureRequest) -> Ask:
-    """All events of a stream of one of the two clients; also in `heard`, should it end in an error."""
+    """Return all events of a stream of one of the two clients; `collected` has them even after an error."""
     chosen: Ask = request.param
     return chosen
 
 
 def nobody() -> str:
-    """An address where nothing listens: it was free a moment ago."""
+    """Return an address where nothing listens: it was free a moment ago."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         return f"http://127.0.0.1:{server.server_port}"
 
@@ -341,7 +341,7 @@ def test_health_is_false_when_nothing_answers(ask: Ask) -> None:
 
 
 def embedding(number: float) -> dict[str, Any]:
-    """What the service says of a file."""
+    """Return the answer of the service about a file."""
     return {name: value for name, value in EMBEDDING.body.items() if name not in ("task", "metadata")} | {
         "embedding": [number]
     }
@@ -373,7 +373,7 @@ def embed_many_async(url: str, *arguments: Any, done: list[Any] | None = None, *
 
 @pytest.fixture(params=[embed_many_sync, embed_many_async], ids=["sync", "async"])
 def embed_many(request: pytest.FixtureRequest) -> Ask:
-    """All results of one of the two clients; also in `done`, should it end in an error."""
+    """Return all results of one of the two clients; `done` has them even after an error."""
     chosen: Ask = request.param
     return chosen
 
@@ -560,12 +560,12 @@ def test_an_error_event_is_raised_without_a_retry(
     scripted: Scripted, observe: Ask, status: int, kind: type[ServiceError]
 ) -> None:
     scripted.script = [streamed(NOTE, Event("error", {"status": status, "detail": "because"})), streamed(EMBEDDING)]
-    heard: list[Event] = []
+    collected: list[Event] = []
     with pytest.raises(kind) as caught:
-        observe(scripted.url, heard=heard)
+        observe(scripted.url, collected=collected)
     assert type(caught.value) is kind
     assert str(caught.value) == f"because (HTTP {status})"
-    assert (heard, len(scripted.received)) == ([NOTE], 1)
+    assert (collected, len(scripted.received)) == ([NOTE], 1)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}], ids=["at an end", "anywhere"])
@@ -573,10 +573,10 @@ def test_a_stream_that_ends_without_a_result_raises_connection_lost(
     scripted: Scripted, observe: Ask, headers: Mapping[str, str]
 ) -> None:
     scripted.script = [streamed(NOTE, "event: no", **headers), streamed(EMBEDDING)]
-    heard: list[Event] = []
+    collected: list[Event] = []
     with pytest.raises(ConnectionLost, match=f"^the connection to {scripted.url} broke: "):
-        observe(scripted.url, heard=heard)
-    assert (heard, len(scripted.received)) == ([NOTE], 1)
+        observe(scripted.url, collected=collected)
+    assert (collected, len(scripted.received)) == ([NOTE], 1)
 
 
 def test_a_stream_that_stays_silent_raises_request_timeout(scripted: Scripted, observe: Ask) -> None:

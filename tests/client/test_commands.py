@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,6 +34,25 @@ def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.Com
     )
 
 
+def test_client_and_commands_are_the_same_command(tmp_path: Path) -> None:
+    direct = subprocess.run(
+        [sys.executable, "-W", "error", str(PROJECT / "commands.py"), "--help"], capture_output=True, text=True
+    )
+    through_client = run_client("--help", cwd=tmp_path)
+    assert (direct.returncode, through_client.returncode) == (0, 0)
+    assert direct.stdout == through_client.stdout
+    assert direct.stdout.startswith("usage: client.py ")
+    assert run_client("sing", cwd=tmp_path).returncode == 2
+
+
+def test_client_without_commands_beside_it_says_so(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "client.py", tmp_path)
+    command = [sys.executable, "-W", "error", "client.py", "health"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert re.fullmatch(r"error: .*commands\.py is missing: as a command, client\.py needs it\n", run.stderr)
+
+
 def test_generate_writes_a_file_and_prints_a_summary(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script = [streamed(NOTE, PROGRESS, music(164))]
     options = ["--length-seconds", "10", "--top-p", "0.9", "--model-size", "tiny", "--client-job-id", "me"]
@@ -54,7 +74,7 @@ def test_embed_without_out_writes_only_json_to_stdout(scripted: Scripted, tmp_pa
 
 
 class Terminal:
-    """The command line on a terminal of so many columns; stdout is a pipe."""
+    """Run the command line on a terminal of this width; stdout is a pipe."""
 
     def __init__(self, *arguments: str, cwd: Path, columns: int = 80) -> None:
         self._screen, terminal = pty.openpty()
@@ -73,13 +93,13 @@ class Terminal:
         self.shown = ""
 
     def read_until(self, text: str) -> None:
-        """Take what is shown, up to a text that is, or to the end."""
+        """Read the output up to this text, or to the end."""
         with suppress(OSError):  # so Linux says that the other end is closed
             while text not in self.shown and (part := os.read(self._screen, 1000)):
                 self.shown += part.decode()
 
     def finish(self) -> tuple[int, str]:
-        """(exit status, stdout), once there is nothing more to show."""
+        """Wait for the end; return (exit status, stdout)."""
         self.read_until("there is no such text")
         os.close(self._screen)
         stdout, _ = self.process.communicate()
@@ -138,7 +158,7 @@ def test_the_key_is_an_option_of_every_command(scripted: Scripted, capsys: pytes
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """The command line without the start of a process: (exit status, stdout, stderr)."""
+    """Run the command line in this process; return (exit status, stdout, stderr)."""
     status = commands.main(arguments)
     return (status, *capsys.readouterr())
 
@@ -170,7 +190,7 @@ def test_an_embedding_is_written_to_the_file_asked_for(
 
 
 def files(folder: Path, count: int) -> list[str]:
-    """So many MIDI files."""
+    """Write `count` MIDI files."""
     paths = [folder / f"{number}.mid" for number in range(count)]
     for path in paths:
         path.write_bytes(MIDI)
@@ -178,7 +198,7 @@ def files(folder: Path, count: int) -> list[str]:
 
 
 def embedded(*numbers: int) -> dict[str, Any]:
-    """The service's answer about several files."""
+    """Return the answer of the service about several files."""
     shape = {"embedding_dim": 2, "num_tokens": 9, "original_tokens": 12}
     return {"task": "embed", "files": [{"embedding": [each, 0], **shape} for each in numbers], "metadata": METADATA}
 
