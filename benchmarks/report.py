@@ -122,10 +122,7 @@ class Report:
         picture = write_results(decoded, lengths, results)
         yield page.of_length(lengths, os.path.relpath(picture, out.parent) if picture else None)
         yield self._precision(pieces, found)
-        control_rows = sizes.control_rows
-        yield page.of_control(
-            control.measure(self._folders, self._dtype, self._device, control_rows, sizes.control_steps)
-        )
+        yield self._control()
         yield page.of_embeds(embeds.measure(corpus or GOLDEN_MIDI, device, sizes.embed_files, 30, at_once=32))
         yield self._memory()
         yield self._faults()
@@ -150,6 +147,10 @@ class Report:
             return page.WITHOUT_CORPUS
         windows = precision.measure_windows(pieces, self._sizes.hops, torch.float32, self._device)
         return page.of_precision(found, windows, self._sizes.windows)
+
+    def _control(self) -> str:
+        rows, n_steps = self._sizes.control_rows, self._sizes.control_steps
+        return page.of_control(control.measure(self._folders, self._dtype, self._device, rows, n_steps))
 
     def _memory(self) -> str:
         model = load_model(TINY, self._dtype, self._device)
