@@ -1,4 +1,4 @@
-"""A client for the service. It needs nothing but httpx; with commands.py beside it, it is a command too.
+"""Ask the service for music. This file needs nothing but httpx; with commands.py beside it, it is a command too.
 
     python client.py generate --length-seconds 10 --out out.mid
 
@@ -6,7 +6,7 @@ AnticipatoryError
 ├── ConnectionFailed     nothing answers at the address
 ├── ConnectionLost       something did, but went away before its answer was complete
 ├── RequestTimeout       the answer did not come in time
-├── UnexpectedAnswer     what answered is not this service
+├── UnexpectedAnswer     it is not this service that answered
 └── ServiceError         the service answered with an error; has its `status` and `detail`
     ├── InvalidRequest   4xx: the request must be changed
     │   └── Unauthorized 401: the service asks for a key, and this is not it
@@ -26,6 +26,7 @@ import random
 import re
 import runpy
 import ssl
+import sys
 import time
 import weakref
 from abc import ABC, abstractmethod
@@ -49,34 +50,34 @@ import httpx
 
 DEFAULT_URL: Final = "http://localhost:2011"
 TIMEOUT_SECONDS: Final = 330.0
-"""The service itself gives up after 300 s, and its answer says why."""
+"""Longer than the 300 s after which the service itself gives up, for its answer says why."""
 
 QUICK_TIMEOUT_SECONDS: Final = 10.0
-"""For what needs no computation: to connect, and /health."""
+"""For requests without computation: to connect, and /health."""
 
 FIRST_WAIT_SECONDS: Final = 0.5
 LONGEST_WAIT_SECONDS: Final = 30.0
 UNAUTHORIZED, TOO_LARGE, UNPROCESSABLE, BUSY, UNAVAILABLE = 401, 413, 422, 429, 503
 
 MAX_FILES: Final = 16
-"""In one request of `embed_many`, which the service limits to 64 files and 1,024 windows."""
+"""How many files `embed_many` sends in one request; the service allows 64 files and 1,024 windows."""
 
 MAX_FILES_CHARACTERS: Final = 4_000_000
-"""Of base64, likewise; the service takes 8 MiB by default."""
+"""How much base64 `embed_many` sends in one request; the service allows 8 MiB by default."""
 
 Result: TypeAlias = dict[str, Any]
-"""The service's answer as it came, and in each variation also `midi_bytes`."""
+"""An answer of the service as it came, with `midi_bytes` added to each variation."""
 
 Midi: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
 """The bytes of a MIDI file, or the path of one."""
 
 Headers: TypeAlias = Mapping[str, str] | None
-"""Sent along as they are: `traceparent`, for instance."""
+"""HTTP headers to add to the request: `traceparent`, for instance."""
 
 Task: TypeAlias = Literal["generate", "continue", "accompany", "infill", "embed"]
 
 BySlot: TypeAlias = float | Mapping[Literal["onset", "duration", "note"], float]
-"""One number for each of the three choices that make a note, or numbers for some of them."""
+"""One number for all three choices that make a note, or numbers by choice."""
 
 PrimeFrom: TypeAlias = Literal["start", "end"]
 
@@ -84,7 +85,7 @@ Names: TypeAlias = Sequence[int | str]
 """Instruments: General MIDI names, numbers (0 to 127, 128 for drums) or families. Tracks: names, or numbers from 1."""
 
 PitchRanges: TypeAlias = Sequence[int] | Mapping[str, Sequence[int]]
-"""The lowest and the highest pitch, of all instruments but drums or by instrument."""
+"""The lowest and the highest pitch: of all instruments but drums, or by instrument."""
 
 AnswerT = TypeVar("AnswerT")
 EventsT = TypeVar("EventsT")
@@ -92,14 +93,14 @@ ResultsT = TypeVar("ResultsT")
 
 
 class Options(TypedDict, total=False):
-    """What any request may say. Here and below: what is None, or not given, is as the service has it by default."""
+    """Name the fields of every request. For a field that is None or absent the service takes its own default."""
 
     model_size: Annotated[str | None, "tiny, small, medium or large (default: the service's)"]
     client_job_id: Annotated[str | None, "your own name for this job"]
 
 
 class MusicOptions(Options, total=False):
-    """What a request for music may say of it."""
+    """Name the fields of all requests for music."""
 
     top_p: Annotated[BySlot | None, "tame or wild, 0.1 to 1 (default: 0.95)"]
     temperature: Annotated[BySlot | None, "bolder above 1, the likeliest only at 0, 0 to 2 (default: 1)"]
@@ -128,7 +129,7 @@ class MusicOptions(Options, total=False):
 
 
 class EmbedOptions(Options, total=False):
-    """What a request for vectors may say of them."""
+    """Name the fields of requests for vectors."""
 
     pooling: Annotated[Literal["mean", "last", "max", "none"] | None, "how tokens become a vector (default: mean)"]
     windows: Annotated[
@@ -139,7 +140,7 @@ class EmbedOptions(Options, total=False):
 
 
 class Fields(MusicOptions, EmbedOptions, total=False):
-    """What a request of some task may say, but for the file."""
+    """Name the fields of all tasks, without the file."""
 
     length_seconds: Annotated[float | None, "new music, 1 to 120 (default: 20; accompany: to the end)"]
     prime_seconds: Annotated[
@@ -154,12 +155,12 @@ class Fields(MusicOptions, EmbedOptions, total=False):
 
 
 class Event(NamedTuple):
-    """Something that happened while the service worked.
+    """Hold one event of a stream.
 
     - `note`, once for each: `variation`, `onset` and `duration` in seconds, `pitch`, `instrument`, `velocity`
-    - `progress`: `seconds` of new music that are done, on average over the variations, of `total_seconds`
-    - `discard`: `variation` was silent or got stuck (`reason`) and begins anew; what was told of it is void
-    - `result`, the last: what the method without a stream returns
+    - `progress`: `seconds` of new music that are done, on average over the variations, out of `total_seconds`
+    - `discard`: forget the notes of `variation`: it was silent or stuck (`reason`) and is generated again
+    - `result`, the last: the same data that the method without a stream returns
     """
 
     name: str
@@ -167,27 +168,27 @@ class Event(NamedTuple):
 
 
 class AnticipatoryError(Exception):
-    """Base of every error that this client raises on purpose; `str` of it is one line."""
+    """Group all errors that this client raises on purpose; `str` of one is a line of text."""
 
 
 class ConnectionFailed(AnticipatoryError):
-    """Nothing answers at the address."""
+    """Report that nothing answers at the address."""
 
 
 class ConnectionLost(AnticipatoryError):
-    """The connection broke before the answer was complete."""
+    """Report that the connection broke before the answer was complete."""
 
 
 class RequestTimeout(AnticipatoryError):
-    """The answer did not come in time."""
+    """Report that the answer did not come in time."""
 
 
 class UnexpectedAnswer(AnticipatoryError):
-    """What answered is not this service."""
+    """Report that something answered, but not this service."""
 
 
 class ServiceError(AnticipatoryError):
-    """The service answered with an error. `detail` is as sent: text, or a list of problems."""
+    """Report that the service answered with an error. `detail` is as sent: text, or a list of problems."""
 
     def __init__(self, status: int, detail: Any) -> None:
         super().__init__(status, detail)
@@ -200,30 +201,30 @@ class ServiceError(AnticipatoryError):
 
 
 class InvalidRequest(ServiceError):
-    """The request must be changed; `detail` says what is wrong with it."""
+    """Report that the request must be changed; `detail` says what is wrong with it."""
 
 
 class Unauthorized(InvalidRequest):
-    """The service asks for a key, and this is not it."""
+    """Report that the service asks for a key, and was given none or a wrong one."""
 
     def __str__(self) -> str:
         return f"{super().__str__()}: give api_key, or set LIT_SERVER_API_KEY"
 
 
 class Busy(ServiceError):
-    """Too many requests are waiting."""
+    """Report that too many requests are waiting."""
 
 
 class Unavailable(ServiceError):
-    """The service is not ready, or the model cannot be had."""
+    """Report that the service is not ready, or that the model cannot be loaded."""
 
 
 class ServerFault(ServiceError):
-    """The service failed, or ran out of time."""
+    """Report that the service failed, or ran out of time."""
 
 
 def address(text: str) -> httpx.URL:
-    """The address of a service. Raises ValueError when it cannot be one."""
+    """Return the address of a service. Raise ValueError when it cannot be one."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
@@ -234,10 +235,10 @@ def address(text: str) -> httpx.URL:
 
 
 def retry_wait_seconds(attempt: int, retry_after: str | None = None) -> float:
-    """How long to wait after `attempt` retries: what `retry_after` asks for, else twice as long each time.
+    """Return how long to wait after `attempt` retries: what `retry_after` asks for, else twice as long each time.
 
-    With jitter, so that clients that were turned away together do not come back together. `retry_after` is
-    the header's value: seconds or an HTTP date.
+    Random jitter keeps clients that were refused together from coming back together. `retry_after` is the value of
+    the header: seconds or an HTTP date.
     """
     asked = _retry_after_seconds(retry_after)
     if asked is None:
@@ -260,7 +261,7 @@ def _retry_after_seconds(value: str | None) -> float | None:
 
 
 def _detail_text(detail: Any) -> str:
-    """An error's detail as one line. FastAPI's list becomes `field: message; field: message`."""
+    """Return an error's detail as one line. FastAPI's list becomes `field: message; field: message`."""
     if isinstance(detail, list):
         return "; ".join(_problem_text(problem) for problem in detail)
     return " ".join((detail if isinstance(detail, str) else json.dumps(detail)).split())
@@ -275,7 +276,7 @@ def _problem_text(problem: Any) -> str:
 
 
 def _read_event(name: str, text: str) -> Event:
-    """An event of the service, with `midi_bytes` added to the variations of a result. An `error` is raised."""
+    """Return an event, with `midi_bytes` added to the variations of a result. Raise an `error` event."""
     try:
         data = json.loads(text)
         if name == "error":
@@ -289,7 +290,7 @@ def _read_event(name: str, text: str) -> Event:
 
 
 class _EventReader:
-    """Server-sent events out of the lines that they travel as."""
+    """Read server-sent events from the lines of an answer."""
 
     def __init__(self, response: httpx.Response) -> None:
         kind = response.headers.get("content-type", "nothing known")
@@ -298,7 +299,7 @@ class _EventReader:
         self._fields: dict[str, str] = {}
 
     def read(self, line: str) -> Event | None:
-        """The event that ends with this line, if one does."""
+        """Return the event that ends with this line, if one does."""
         if line:
             name, _, value = line.partition(":")  # a comment has no name
             self._fields[name] = value.removeprefix(" ")
@@ -308,7 +309,7 @@ class _EventReader:
 
 
 def _refusal(response: httpx.Response) -> AnticipatoryError:
-    """The error that an answer without success stands for."""
+    """Return the error that an answer without success stands for."""
     if response.status_code < 400:
         return UnexpectedAnswer(f"the service does not answer with HTTP {response.status_code}: is the address right?")
     try:
@@ -324,7 +325,7 @@ def _service_error(status: int, detail: Any) -> ServiceError:
 
 
 def _is_ok(health: httpx.Response) -> bool:
-    """/health answers in plain text: ok, or with 503 that it is not ready."""
+    """Return whether /health says ok; it answers in plain text, and 503 while the service is not ready."""
     return health.status_code == httpx.codes.OK and health.text.strip() == "ok"
 
 
@@ -334,38 +335,38 @@ def _base64(midi: Midi) -> str:
 
 
 def _body(task: Task, midi: Midi | None = None, **fields: Any) -> Result:
-    """A request. What is None is not sent."""
+    """Return a request. Fields that are None are left out."""
     file = {} if midi is None else {"midi_input": _base64(midi)}
     return {"task": task, **file, **{name: value for name, value in fields.items() if value is not None}}
 
 
 @dataclass
 class _Batch:
-    """Files that one request embeds, in base64, and what else it says."""
+    """Hold the files that one request embeds, in base64, and its other fields."""
 
     fields: Mapping[str, Any]
     names: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
 
     def is_full(self, file: str) -> bool:
-        """Whether this file must go into the next request."""
-        most = 1 if self.fields.get("pooling") == "none" else MAX_FILES  # a vector for each token is much to answer
+        """Return whether this file must go into the next request."""
+        most = 1 if self.fields.get("pooling") == "none" else MAX_FILES  # vectors of all tokens make a large answer
         return len(self.files) >= most or sum(map(len, [file, *self.files])) > MAX_FILES_CHARACTERS
 
     @property
     def body(self) -> Result:
-        """The request."""
+        """Return the request."""
         files = {"midi_inputs": self.files} if len(self.files) > 1 else {"midi_input": self.files[0]}
         return _body("embed", **files, **self.fields)
 
     def split(self, answer: Result) -> list[Result]:
-        """A result for each file, as if it had been sent alone."""
+        """Return a result for each file, as if it had been sent alone."""
         files = answer.pop("files", [{}])
         return [file | answer for file in files]
 
     @contextmanager
     def own_errors(self) -> Iterator[None]:
-        """What the service says of a file leaves with the file's name."""
+        """Put the file's name into errors about it."""
         try:
             yield
         except InvalidRequest as error:
@@ -377,7 +378,7 @@ class _Batch:
 
 
 def _batches(midis: Iterable[Midi], **fields: Any) -> Iterator[_Batch]:
-    """Requests that embed all of the files, in their order."""
+    """Yield requests that embed all of the files, in their order."""
     batch = _Batch(fields)
     for number, midi in enumerate(midis):
         file = _base64(midi)
@@ -391,7 +392,7 @@ def _batches(midis: Iterable[Midi], **fields: Any) -> Iterator[_Batch]:
 
 
 class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
-    """All but the sending. A request returns `AnswerT`: a result, or a coroutine that does; several `ResultsT`."""
+    """Share all but the sending. `AnswerT` is what a request returns: a result, or a coroutine that gives one."""
 
     def __init__(
         self,
@@ -401,11 +402,16 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         timeout: float = TIMEOUT_SECONDS,
         max_retries: int = 3,
     ) -> None:
-        """A client of the service at `base_url` (ValueError when that is no address).
+        """Prepare a client; nothing is sent yet.
 
-        It shows `api_key` to a service that asks for one, by default what LIT_SERVER_API_KEY says. It waits
-        `timeout` seconds for an answer, or for the next event of a stream, and while the service is busy (429) or
-        not ready (503) it tries `max_retries` times more.
+        Args:
+            base_url: the address of the service.
+            api_key: the key for a service that asks for one (default: the environment's LIT_SERVER_API_KEY).
+            timeout: seconds to wait for an answer, or for the next event of a stream.
+            max_retries: how often to try again while the service is busy (429) or not ready (503).
+
+        Raises:
+            ValueError: `base_url` is no address.
         """
         url = address(str(base_url))
         self.base_url = str(url.copy_with(userinfo=b"")).rstrip("/")
@@ -425,7 +431,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
     def generate(
         self, length_seconds: float = 20.0, *, headers: Headers = None, **options: Unpack[MusicOptions]
     ) -> AnswerT:
-        """Music from nothing."""
+        """Generate music from nothing."""
         return self._predict(_body("generate", length_seconds=length_seconds, **options), headers)
 
     def continue_midi(
@@ -438,9 +444,9 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         headers: Headers = None,
         **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """The first `prime_seconds` of a MIDI file, and `length_seconds` of new music after them.
+        """Keep the first `prime_seconds` of a MIDI file, and go on with `length_seconds` of new music.
 
-        With `prime_from="end"` all of the file, and new music after its last note that goes on from its last
+        With `prime_from="end"` keep all of the file; the new music follows its last note, and goes on from its last
         `prime_seconds`.
         """
         seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}
@@ -457,10 +463,10 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         headers: Headers = None,
         **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """New parts around the one that `melody_instruments` play or that `melody_tracks` hold, in place of all others.
+        """Write new parts around a melody, in place of all other parts.
 
-        By default everything is kept and accompanied, from its start to its end. Before `prime_seconds` the others are
-        kept too.
+        The melody is all that `melody_instruments` play or that `melody_tracks` hold; by default it is everything. It
+        is accompanied from its start to its end. Before `prime_seconds` the other parts are kept too.
         """
         melody = {"melody_instruments": melody_instruments, "melody_tracks": melody_tracks}
         seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}
@@ -475,9 +481,9 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         headers: Headers = None,
         **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """A MIDI file with the span from `start_seconds` to `end_seconds` written anew.
+        """Replace the music from `start_seconds` to `end_seconds` of a MIDI file.
 
-        With `instruments` only what those play there; the others keep what they have.
+        With `instruments` replace only the notes of these instruments, and keep those of all others.
         """
         seconds = {"start_seconds": start_seconds, "end_seconds": end_seconds}
         return self._predict(_body("infill", midi, **seconds, **options), headers)
@@ -485,27 +491,27 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
     def embed(
         self, midi: Midi, embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]
     ) -> AnswerT:
-        """One vector that describes a MIDI file, or several: see `EmbedOptions`."""
+        """Describe a MIDI file by a vector, or by several: see `EmbedOptions`."""
         return self._predict(_body("embed", midi, embed_layer=embed_layer, **options), headers)
 
     def embed_many(
         self, midis: Iterable[Midi], embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]
     ) -> ResultsT:
-        """What `embed` returns, for each of any number of MIDI files, in their order and as they are done.
+        """Yield what `embed` returns for each of any number of MIDI files, in their order, as they are done.
 
-        They are read and sent some at a time, so that a folder of any size needs little memory, and what came before
-        an error is not lost. Nothing is sent before the first result is asked for.
+        Files are read and sent a few at a time, so that a folder of any size needs little memory, and results that came
+        before an error are not lost. Nothing is sent before the first result is asked for.
         """
         return self._embed_many(_batches(midis, embed_layer=embed_layer, **options), headers)
 
     def stream(
         self, task: Task = "generate", midi: Midi | None = None, *, headers: Headers = None, **fields: Unpack[Fields]
     ) -> EventsT:
-        """The same request, answered by its events as they happen: each note, and last the result.
+        """Yield the events of a request as they happen: each note, and last the result.
 
-        `fields` are those of the task's own method, by name. Nothing is sent before the first event is asked for. To
-        leave the loop early hangs up, and the service stops: at once if the iterator is closed (`contextlib.closing`,
-        `aclosing`), else when it is forgotten.
+        `fields` are those of the task's own method, by name. Nothing is sent before the first event is asked for.
+        Leaving the loop early closes the connection, and the service stops: at once if the iterator is closed
+        (`contextlib.closing`, `aclosing`), else when it is garbage-collected.
         """
         return self._stream(_body(task, midi, **fields), headers)
 
@@ -523,17 +529,17 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
 
     @abstractmethod
     def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> ResultsT:
-        """Send requests one after another and read what they say of each file."""
+        """Send requests one after another, and read the result of each file."""
 
     def _wait_seconds(self, response: httpx.Response, attempt: int) -> float:
-        """How long to wait before a request that was refused is sent again. Raises the refusal when it is not."""
+        """Return how long to wait before a refused request is sent again. Raise the refusal if it is not."""
         if response.status_code not in (BUSY, UNAVAILABLE) or attempt >= self.max_retries:
             raise _refusal(response)
         return retry_wait_seconds(attempt, response.headers.get("retry-after"))
 
     @contextmanager
     def _own_errors(self) -> Iterator[None]:
-        """Errors of httpx leave as ours."""
+        """Turn errors of httpx into those of this client."""
         try:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
@@ -548,7 +554,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
 
 
 class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]]):
-    """The client for ordinary code. A `with` block closes it; so does garbage collection."""
+    """Ask the service from ordinary code. A `with` block closes the client; so does garbage collection."""
 
     def _open(self, **options: Any) -> None:
         self._http = httpx.Client(**options)
@@ -556,7 +562,7 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]
 
     @contextmanager
     def _post(self, path: str, body: Result, headers: Headers) -> Iterator[httpx.Response]:
-        """A good answer, not yet read. Sends the request again while the service asks for patience."""
+        """Provide a good answer, not yet read. Send the request again while the service is busy or not ready."""
         with self._own_errors():
             for attempt in itertools.count():
                 with self._http.stream("POST", path, json=body, headers=headers) as response:
@@ -588,7 +594,7 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]
             yield from batch.split(answer)
 
     def health(self) -> bool:
-        """Whether the service is there and ready."""
+        """Return whether the service is there and ready."""
         try:
             return _is_ok(self._http.get("/health", timeout=self._quick_timeout))
         except httpx.RequestError:
@@ -606,14 +612,14 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]
 
 
 class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGenerator[Event], AsyncGenerator[Result]]):
-    """The client for asyncio: the same methods, to be awaited, and `async for`. Use it in an `async with` block."""
+    """Ask the service from asyncio: the same methods, with `await` and `async for`. Use an `async with` block."""
 
     def _open(self, **options: Any) -> None:
         self._http = httpx.AsyncClient(**options)
 
     @asynccontextmanager
     async def _post(self, path: str, body: Result, headers: Headers) -> AsyncIterator[httpx.Response]:
-        """A good answer, not yet read. Sends the request again while the service asks for patience."""
+        """Provide a good answer, not yet read. Send the request again while the service is busy or not ready."""
         with self._own_errors():
             for attempt in itertools.count():
                 async with self._http.stream("POST", path, json=body, headers=headers) as response:
@@ -646,7 +652,7 @@ class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGene
                 yield result
 
     async def health(self) -> bool:
-        """Whether the service is there and ready."""
+        """Return whether the service is there and ready."""
         try:
             return _is_ok(await self._http.get("/health", timeout=self._quick_timeout))
         except httpx.RequestError:
@@ -663,5 +669,9 @@ class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGene
         await self.aclose()
 
 
-if __name__ == "__main__":  # without an import, which would make a circle
-    runpy.run_path(str(Path(__file__).with_name("commands.py")), run_name="__main__")
+if __name__ == "__main__":
+    _commands = Path(__file__).with_name("commands.py")
+    if not _commands.is_file():
+        sys.exit(f"error: {_commands} is missing: as a command, client.py needs it")
+    # It imports this file under its own name. To import it here would make a circle, so it is run instead.
+    runpy.run_path(str(_commands), run_name="__main__")

@@ -1,4 +1,4 @@
-"""The client's command line: `python client.py --help`."""
+"""Ask the service from the command line: `python client.py --help`."""
 
 import argparse
 import errno
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line. Returns the exit status: 1 when something went wrong, 2 for a wrong call."""
+    """Run the command line. Return the exit status: 1 for an error, 130 after Ctrl-C. A wrong call exits with 2."""
     try:
         _run(**vars(_parser().parse_args(arguments)))
     except OSError as error:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    """What is not given is not passed on: the defaults are those of the client and the service."""
+    """Return the parser. Flags that are absent are not passed on, so that client and service apply their defaults."""
     service = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     url = os.environ.get("ANTICIPATORY_URL") or DEFAULT_URL
     url_help = f"where the service is (default: ANTICIPATORY_URL, or {DEFAULT_URL})"
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     each.add_argument("midi", type=Path, metavar="in.mid")
     _add_music(each, "melody_instruments", "melody_tracks", "prime_seconds", "length_seconds")
     usage = "client.py infill in.mid --start-seconds X --end-seconds X [options]"
-    each = add("infill", help="write a span of a MIDI file anew", usage=usage)
+    each = add("infill", help="replace a span of a MIDI file", usage=usage)
     each.add_argument("midi", type=Path, metavar="in.mid")
     _add_fields(each, "start_seconds", "end_seconds", required=True)
     _add_music(each)
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
-    """Flags for these fields, for those of all music, and for where it goes."""
+    """Add flags for these fields, for those of all music, and for the file to write."""
     _add_fields(parser, *names, *MusicOptions.__annotations__)
     parser.epilog = MUSIC_HELP
     out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
@@ -102,7 +102,7 @@ def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
 
 
 def _add_fields(parser: argparse.ArgumentParser, *names: str, required: bool = False) -> None:
-    """Flags for these fields of requests, with the texts that stand beside them there."""
+    """Add flags for these fields of requests, with the texts that describe them in client.py."""
     kinds = get_type_hints(Fields, include_extras=True)
     for name in names:
         kind, text = get_args(kinds[name])
@@ -115,7 +115,7 @@ def _add_fields(parser: argparse.ArgumentParser, *names: str, required: bool = F
 
 
 def _by_name(read: Callable[[str], T], example: str) -> Callable[[str], T | dict[str, T]]:
-    """What reads a value, or several by name as in `onset=0.9,note=1.1`."""
+    """Return a reader of one value, or of several by name as in `onset=0.9,note=1.1`."""
 
     def read_all(text: str) -> T | dict[str, T]:
         try:
@@ -152,12 +152,12 @@ _READERS: Final[dict[Any, dict[str, Any]]] = {
     Names | None: {"type": _number_or_name, "nargs": "+", "metavar": "NAME"},
     PitchRanges | None: {"type": _by_name(_pitches, PITCHES_EXAMPLE), "metavar": "N-N"},
 }
-"""How a field of a type is read from the command line."""
+"""How to read a field from the command line, by its type."""
 
 
 def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Path | None = None, **fields: Any) -> None:
-    """Ask, write what comes to `out`, and sum it up in one line."""
-    if out and not out.parent.is_dir():  # minutes before it would have come to light
+    """Send the request, write the answer to `out`, and sum it up in one line."""
+    if out and not out.parent.is_dir():  # else it would be noticed only after minutes of work
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(out.parent))
     with AnticipatoryClient(base_url, api_key=api_key) as client:
         if command == "embed":
@@ -171,17 +171,17 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
 
 
 def _make(client: AnticipatoryClient, task: Task, out: Path, **fields: Any) -> None:
-    """Ask for music, and write it."""
-    heard = Counter[int]()
+    """Ask for music, and write it. Show its progress meanwhile."""
+    counts = Counter[int]()
     with _StatusLine(task) as status:
         for name, data in client.stream(task, **fields):
             if name == "note":
-                heard[data["variation"]] += 1
+                counts[data["variation"]] += 1
             elif name == "discard":
-                del heard[data["variation"]]
+                del counts[data["variation"]]
             elif name == "progress":
                 done, total = data["seconds"], data["total_seconds"]
-                counted = _count(heard.total(), "note")
+                counted = _count(counts.total(), "note")
                 status.show(done / total, f"{done:.1f} of {total:.1f} s of music, {counted}")
     variations = data["variations"]
     paths = [out]
@@ -194,7 +194,7 @@ def _make(client: AnticipatoryClient, task: Task, out: Path, **fields: Any) -> N
 
 
 def _notes(variation: Result) -> str:
-    """How many notes it has, whether it was drawn again, and what is wrong with it nevertheless."""
+    """Say how many notes a variation has, how often it was drawn, and what is wrong with it nevertheless."""
     draws, flaw = variation.get("draws", 1), variation.get("flaw")
     again = f"drawn {draws} times" if draws > 1 else ""
     remark = f"{flaw}, though {again}" if flaw and again else flaw or again
@@ -202,7 +202,7 @@ def _notes(variation: Result) -> str:
 
 
 def _embed(client: AnticipatoryClient, out: Path | None, midis: Sequence[Path], **fields: Any) -> None:
-    """Ask for vectors, and write a line of JSON for each file: also of those that were done before an error."""
+    """Ask for vectors, and write a line of JSON for each file, also for those that were done before an error."""
     results: list[Result] = []
     try:
         with _StatusLine("embed") as status:
@@ -228,7 +228,7 @@ def _count(number: int, noun: str) -> str:
 
 
 class _StatusLine:
-    """On a terminal, while the block runs: that something is going on, for how long, and how far it has come."""
+    """Show on a terminal, while the block runs, how long it has been running and how far it has come."""
 
     def __init__(self, label: str) -> None:
         self._label = label
@@ -238,12 +238,12 @@ class _StatusLine:
         self._thread = threading.Thread(target=self._turn, daemon=True)
 
     def show(self, share: float, text: str) -> None:
-        """A bar of which this share is done, and a text."""
+        """Show a bar of which this share is done, and a text."""
         bar = "#" * round(BAR_WIDTH * min(1.0, share))
         self._bar = f" [{bar:<{BAR_WIDTH}}] {text}"
 
     def summary(self, result: Result) -> str:
-        """On what it ran, and for how long."""
+        """Say on what it ran, and for how long."""
         metadata = result["metadata"]
         seconds = time.monotonic() - self._started
         return f"{metadata['model_size']} on {metadata.get('device', 'unknown device')}, {seconds:.1f} s"

@@ -1,1 +1,1 @@
-"""What produces every speed figure in the README."""
+"""Measure every figure of docs/performance.md: `uv run python -m benchmarks.report` measures them all."""

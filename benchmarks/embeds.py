@@ -1,4 +1,4 @@
-"""What embedding a folder takes: `uv run python -m benchmarks.embeds FOLDER`.
+"""Measure what embedding a folder takes: `uv run python -m benchmarks.embeds FOLDER`.
 
 Files a second of tiny through a service of its own: one request after another with a file each, and with several files
 each while two requests are under way, so that files are read while others are embedded. Then what the time goes
@@ -9,9 +9,9 @@ that the figures of different folders can be compared; a file that the service r
 import argparse
 import base64
 import json
-import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,46 @@ from amt.errors import MidiError
 from amt.gpt2.device import find_device, find_dtype
 from amt.midi import codec, smf
 from amt.tokens.windows import Window, take_excerpt
-from benchmarks.running import PROJECT, service
+from benchmarks.checkpoints import TINY
+from benchmarks.markdown import table
+from benchmarks.running import service
+from benchmarks.timing import seconds
 
 LAYER = -3
 UNDER_WAY = 2
+FORWARDED = 50
+"""Files whose windows the model is timed on."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Hold what was embedded, and how fast.
+
+    Attributes:
+        n_files: how many files.
+        kilobytes: of the smallest and of the largest.
+        mean_tokens: how many tokens of a file were used.
+        at_once: files in one request of the second rate.
+        files_per_second: through the service, one at a time and several in a request.
+        ms_per_file: what each part of the work takes, by its name.
+    """
+
+    n_files: int
+    kilobytes: tuple[float, float]
+    mean_tokens: float
+    at_once: int
+    files_per_second: tuple[float, float]
+    ms_per_file: dict[str, float]
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return the share of each part."""
+        total = sum(self.ms_per_file.values())
+        return {name: each / total for name, each in self.ms_per_file.items()}
 
 
 def nearest_in_size(folder: Path, n_bytes: int, count: int) -> list[Path]:
-    """So many MIDI files that hold notes, nearest in size first."""
+    """Return at most `count` MIDI files that hold notes, nearest in size first."""
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
     found.sort(key=lambda path: abs(path.stat().st_size - n_bytes))
     chosen: list[Path] = []
@@ -46,8 +78,8 @@ def nearest_in_size(folder: Path, n_bytes: int, count: int) -> list[Path]:
     return chosen
 
 
-def through_the_service(files: list[bytes], device: str, at_once: int) -> list[tuple[str, float]]:
-    """(how, files a second)."""
+def through_the_service(files: Sequence[bytes], device: str, at_once: int) -> tuple[float, float]:
+    """Return files a second: one in a request, and `at_once` in a request with two requests under way."""
     encoded = [base64.b64encode(data).decode() for data in files]
     batches = [encoded[start : start + at_once] for start in range(0, len(encoded), at_once)]
     few = encoded[: max(len(encoded) // 5, 1)]
@@ -57,33 +89,25 @@ def through_the_service(files: list[bytes], device: str, at_once: int) -> list[t
         one = len(few) / seconds(lambda: [predict(http, midi_input=text) for text in few])
         with ThreadPoolExecutor(UNDER_WAY) as pool:
             many = len(files) / seconds(lambda: list(pool.map(lambda each: predict(http, midi_inputs=each), batches)))
-    return [("one at a time", one), (f"{at_once} in a request, {UNDER_WAY} requests under way", many)]
+    return one, many
 
 
 def predict(http: httpx.Client, **fields: Any) -> dict[str, Any]:
-    """The service's answer to an embed."""
+    """Return the service's answer to an embed."""
     response = http.post("/predict", json={"task": "embed", "embed_layer": LAYER, "model_size": "tiny", **fields})
     response.raise_for_status()
     answer: dict[str, Any] = response.json()
     return answer
 
 
-def seconds(action: Callable[[], Any]) -> float:
-    """How long it takes."""
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
-
-
-def parts(files: list[bytes], device_name: str, n_forwarded: int) -> list[tuple[str, float]]:
-    """(what, milliseconds a file) of what the service does, each alone; the model for the first few files only."""
+def parts(files: Sequence[bytes], device_name: str) -> dict[str, float]:
+    """Return the milliseconds a file of what the service does, each part alone; the model for the first files only."""
     device = find_device(device_name)
-    folder = PROJECT / "weights/tiny"
-    gpt2 = load_model(folder, find_dtype("auto", device), device)
+    gpt2 = load_model(TINY, find_dtype("auto", device), device)
     notes = [codec.read_notes(data) for data in files]
     windows: list[Window] = [take_excerpt(each).windows[0] for each in notes]
     vectors = [embed(gpt2, [window], LAYER)[0][0].tolist() for window in windows[:2]]
-    few = windows[:n_forwarded]
+    few = windows[:FORWARDED]
     measured = {
         "bytes to messages": (len(files), lambda: [smf.read(data) for data in files]),
         "messages to notes": (len(files), lambda: [codec.read_notes(data) for data in files]),
@@ -93,7 +117,35 @@ def parts(files: list[bytes], device_name: str, n_forwarded: int) -> list[tuple[
     }
     taken = {name: 1e3 * seconds(action) / count for name, (count, action) in measured.items()}
     taken["messages to notes"] -= taken["bytes to messages"]
-    return list(taken.items())
+    return taken
+
+
+def measure(folder: Path, device: str, n_files: int, kilobytes: float, at_once: int) -> Figures:
+    """Measure the files below a folder that are nearest in size. Raise ValueError if there is none."""
+    files = [path.read_bytes() for path in nearest_in_size(folder, round(1e3 * kilobytes), n_files)]
+    if not files:
+        raise ValueError(f"there is no MIDI file with notes below {folder}")
+    sizes = sorted(map(len, files))
+    n_tokens = sum(take_excerpt(codec.read_notes(data)).num_tokens for data in files)
+    return Figures(
+        n_files=len(files),
+        kilobytes=(sizes[0] / 1e3, sizes[-1] / 1e3),
+        mean_tokens=n_tokens / len(files),
+        at_once=at_once,
+        files_per_second=through_the_service(files, device, at_once),
+        ms_per_file=parts(files, device),
+    )
+
+
+def markdown(figures: Figures) -> str:
+    """Return both tables."""
+    how = "one at a time", f"{figures.at_once} in a request, {UNDER_WAY} requests under way"
+    rates = zip(how, (f"{rate:.1f}" for rate in figures.files_per_second), strict=True)
+    shares = (
+        (what, f"{each:.1f}", f"{share:.0%}")
+        for (what, each), share in zip(figures.ms_per_file.items(), figures.shares.values(), strict=True)
+    )
+    return f"{table(('through the service', 'files/s'), rates)}\n\n{table(('alone', 'ms a file', 'share'), shares)}"
 
 
 def main() -> None:
@@ -105,20 +157,10 @@ def main() -> None:
     parser.add_argument("--kilobytes", type=float, default=30)
     parser.add_argument("--at-once", type=int, default=32, help="files in one request")
     args = parser.parse_args()
-    paths = nearest_in_size(args.folder, round(1e3 * args.kilobytes), args.files)
-    files = [path.read_bytes() for path in paths]
-    sizes = sorted(map(len, files))
-    tokens = sum(take_excerpt(codec.read_notes(data)).num_tokens for data in files) / len(files)
-    print(f"{len(files)} files of {sizes[0] / 1e3:.0f} to {sizes[-1] / 1e3:.0f} kB, {tokens:.0f} tokens each")
-    print(f"on average; {torch.get_num_threads()} threads\n")
-    print("| through the service | files/s |\n|---|---|")
-    for how, rate in through_the_service(files, args.device, args.at_once):
-        print(f"| {how} | {rate:.1f} |", flush=True)
-    measured = parts(files, args.device, n_forwarded=50)
-    total = sum(milliseconds for _, milliseconds in measured)
-    print("\n| alone | ms a file | share |\n|---|---|---|")
-    for what, milliseconds in measured:
-        print(f"| {what} | {milliseconds:.1f} | {100 * milliseconds / total:.0f} % |")
+    figures = measure(args.folder, args.device, args.files, args.kilobytes, args.at_once)
+    smallest, largest = figures.kilobytes
+    print(f"{figures.n_files} files of {smallest:.0f} to {largest:.0f} kB, {figures.mean_tokens:.0f} tokens each")
+    print(f"on average; {torch.get_num_threads()} threads\n\n{markdown(figures)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Many clients, some of them careless, and a worker that dies: `uv run python -m benchmarks.faults`.
+"""Send requests of many clients, some careless, while the worker is killed: `uv run python -m benchmarks.faults`.
 
 A thousand requests from 32 clients, mixed tasks, sizes tiny and a random small; a third malformed, a tenth dropped
 half-way, the worker killed twice. Every request must be answered rightly: 200, the 4xx that it deserves, or 429 or 503
@@ -14,16 +14,21 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from benchmarks.decode import random_small
+from benchmarks.checkpoints import random_small
+from benchmarks.markdown import table
 from benchmarks.running import PROJECT, Running, service
 
 MIDI = base64.b64encode((PROJECT / "tests/data/golden/midi/freedoom_e1m2.mid").read_bytes()).decode()
+
+SIZES = ("tiny", "tiny", "small")
 
 DEATHS = "anticipatory_worker_deaths_total"
 
@@ -39,10 +44,10 @@ MALFORMED: list[dict[str, Any]] = [
 ]
 
 
-def valid(rng: random.Random) -> dict[str, Any]:
-    """A request that deserves a 200."""
+def valid(rng: random.Random, sizes: Sequence[str] = SIZES) -> dict[str, Any]:
+    """Return a request that deserves a 200."""
     task = rng.choice(["generate", "generate", "continue", "accompany", "infill", "embed"])
-    body: dict[str, Any] = {"task": task, "model_size": rng.choice(["tiny", "tiny", "small"])}
+    body: dict[str, Any] = {"task": task, "model_size": rng.choice(sizes)}
     if task != "generate":
         body["midi_input"] = MIDI
     if task != "embed":
@@ -54,10 +59,10 @@ def valid(rng: random.Random) -> dict[str, Any]:
 
 
 class Clients:
-    """What the clients have sent and been answered."""
+    """Send requests, and hold what was answered."""
 
-    def __init__(self, running: Running) -> None:
-        self._running = running
+    def __init__(self, running: Running, sizes: Sequence[str]) -> None:
+        self._running, self._sizes = running, sizes
         self._lock = threading.Lock()
         self.statuses: Counter[str] = Counter()
         self.wrong: list[str] = []
@@ -65,13 +70,13 @@ class Clients:
         self.slowest_refusal = 0.0
 
     def one(self, index: int) -> None:
-        """Send the request of that number, until it gets the answer that it deserves."""
+        """Send the request of this number until it gets an answer that is not "come back later", and check that."""
         rng = random.Random(index)
         if rng.random() < 0.1:
             self._count("dropped")
-            return self._drop(valid(rng), rng.uniform(0, 0.5))
+            return self._drop(valid(rng, self._sizes), rng.uniform(0, 0.5))
         is_malformed = rng.random() < 1 / 3
-        body = rng.choice(MALFORMED) if is_malformed else valid(rng)
+        body = rng.choice(MALFORMED) if is_malformed else valid(rng, self._sizes)
         while True:
             start = time.perf_counter()
             answer = httpx.post(f"{self._running.url}/predict", json=body, timeout=300)
@@ -89,10 +94,11 @@ class Clients:
             self.statuses[what] += 1
 
     def _drop(self, body: dict[str, Any], after_seconds: float) -> None:
-        """Go away before the answer."""
+        """Send a request, and go away before its answer."""
         content = json.dumps(body).encode()
         head = f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(content)}"
-        with socket.create_connection(self._running.url.removeprefix("http://").split(":")) as connection:
+        url = httpx.URL(self._running.url)
+        with socket.create_connection((url.host, url.port)) as connection:
             connection.sendall(head.encode() + b"\r\n\r\n" + content)
             time.sleep(after_seconds)
 
@@ -105,7 +111,7 @@ class Clients:
 
 
 def kill(running: Running, clients: Clients, after: int) -> float:
-    """Kill the worker once so many answers have come; how many seconds until the service is good again."""
+    """Kill the worker once `after` answers have come; return how many seconds later the service is good again."""
     while clients.statuses["200"] + clients.statuses["422"] < after:
         time.sleep(0.05)
     deaths = running.metric(DEATHS)
@@ -118,7 +124,10 @@ def kill(running: Running, clients: Clients, after: int) -> float:
 
 
 def still_there(processes: list[int], poll_timeout: float = 5) -> list[str]:
-    """The command lines of those that have not ended; Python's resource tracker outlives its parent by a moment."""
+    """Return the command lines of those that have not ended.
+
+    Python's resource tracker outlives its parent by a moment, so they get some seconds.
+    """
     deadline = time.monotonic() + poll_timeout
     while True:
         # One that has ended has no command line, even if nobody has asked for its status yet.
@@ -132,39 +141,102 @@ def _command(pid: int) -> Path:
     return Path(f"/proc/{pid}/cmdline")
 
 
+@dataclass(frozen=True)
+class Figures:
+    """Hold what became of the requests, and of the service.
+
+    Attributes:
+        answers: how many there were, by status; requests whose client went away count as dropped.
+        wrong: what was answered wrongly, in words.
+        recovery_seconds: from each kill to the next good answer of /health.
+        deaths: how many workers died, as the service counts them.
+        slowest_refusal_seconds: from the last kill to the last refusal of what ran then.
+        left: requests in the queue or the batch at the end.
+        orphans: command lines of processes that outlived the service.
+        megabytes: memory of all processes before and after.
+        seconds: of the whole.
+    """
+
+    answers: dict[str, int]
+    wrong: list[str]
+    recovery_seconds: list[float]
+    deaths: int
+    slowest_refusal_seconds: float
+    left: int
+    orphans: list[str]
+    megabytes: tuple[float, float]
+    seconds: float
+
+    @property
+    def problems(self) -> list[str]:
+        """Return all that must not be; empty if all went well."""
+        left = [f"{self.left} requests are left in the queue or the batch"] if self.left else []
+        return self.wrong + left + [f"still running: {each}" for each in self.orphans]
+
+
+def measure(n_requests: int, n_clients: int, n_kills: int, small: Path | None) -> Figures:
+    """Send requests to a service of its own, and kill its worker `n_kills` times in their first half.
+
+    `small`: the folder of a model of small's shape, if it takes part.
+    """
+    flags = ("--model-small", str(small)) if small else ()
+    with service(*flags) as running:
+        running.wait_until_ready()
+        clients = Clients(running, SIZES if small else ("tiny",))
+        with ThreadPoolExecutor(n_clients) as pool:  # every size loaded, every cache grown
+            list(pool.map(clients.one, range(100_000, 100_000 + 3 * n_clients)))
+        before, start = running.megabytes(), time.perf_counter()
+        clients.statuses.clear()
+        with ThreadPoolExecutor(n_clients + n_kills) as pool:
+            moments = [n_requests * share // (2 * n_kills) for share in range(1, n_kills + 1)]
+            kills = [pool.submit(kill, running, clients, after) for after in moments]
+            list(pool.map(clients.one, range(n_requests)))
+            recovery = [each.result() for each in kills]
+        seconds = time.perf_counter() - start
+        deaths = running.metric(DEATHS)
+        left = running.metric("anticipatory_batch_rows") + running.metric("anticipatory_queue_depth")
+        after, processes = running.megabytes(), running.processes()
+    return Figures(
+        answers=dict(sorted(clients.statuses.items())),
+        wrong=clients.wrong,
+        recovery_seconds=recovery,
+        deaths=round(deaths),
+        slowest_refusal_seconds=clients.slowest_refusal,
+        left=round(left),
+        orphans=still_there(processes),
+        megabytes=(before, after),
+        seconds=seconds,
+    )
+
+
+def markdown(figures: Figures) -> str:
+    """Return the table."""
+    before, after = figures.megabytes
+    recovery = ", ".join(f"{each:.1f} s" for each in figures.recovery_seconds)
+    rows = (
+        ("answers", ", ".join(f"{count} {status}" for status, count in figures.answers.items())),
+        ("answered wrongly", len(figures.wrong)),
+        ("workers killed, and good again after", f"{figures.deaths}: {recovery}"),
+        ("what ran was refused, after the kill, within", f"{figures.slowest_refusal_seconds:.2f} s"),
+        ("left in the queue or batch at the end", figures.left),
+        ("processes left after stopping", len(figures.orphans)),
+        ("memory before and after (PSS)", f"{before:.0f} MB, {after:.0f} MB"),
+        ("took", f"{figures.seconds:.0f} s"),
+    )
+    return table(("what", ""), rows)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--clients", type=int, default=32)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, service("--model-small", str(random_small(Path(folder)))) as running:
-        running.wait_until_ready()
-        clients = Clients(running)
-        with ThreadPoolExecutor(args.clients) as pool:  # every size loaded, every cache grown
-            list(pool.map(clients.one, range(100_000, 100_000 + 3 * args.clients)))
-        before, start = running.megabytes(), time.perf_counter()
-        clients.statuses.clear()
-        with ThreadPoolExecutor(args.clients + 1) as pool:
-            kills = [pool.submit(kill, running, clients, args.requests * share // 4) for share in (1, 2)]
-            list(pool.map(clients.one, range(args.requests)))
-            back = [f"{each.result():.1f} s" for each in kills]
-        took = time.perf_counter() - start
-        deaths = running.metric(DEATHS)
-        left = running.metric("anticipatory_batch_rows") + running.metric("anticipatory_queue_depth")
-        after, processes = running.megabytes(), running.processes()
-    orphans = still_there(processes)
-    print("| what | |\n|---|---|")
-    print(f"| answers | {', '.join(f'{n} {status}' for status, n in sorted(clients.statuses.items()))} |")
-    print(f"| answered wrongly | {len(clients.wrong)} |")
-    print(f"| workers killed, and good again after | {deaths:.0f}: {', '.join(back)} |")
-    print(f"| what ran was refused, after the kill, within | {clients.slowest_refusal:.2f} s |")
-    print(f"| left in the queue or batch at the end | {left:.0f} |")
-    print(f"| processes left after stopping | {len(orphans)} |")
-    print(f"| memory before and after (PSS) | {before:.0f} MB, {after:.0f} MB |")
-    print(f"| took | {took:.0f} s |")
-    if clients.wrong or orphans or left:
-        raise SystemExit("\n".join(clients.wrong[:10] + orphans) or "something was left behind")
+    with tempfile.TemporaryDirectory() as folder:
+        figures = measure(args.requests, args.clients, 2, random_small(Path(folder)))
+    print(markdown(figures))
+    if figures.problems:
+        raise SystemExit("\n".join(figures.problems[:10]))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 
 def draw_rows(axes: Axes, run: dict[str, Any]) -> None:
-    """Events a second over rows."""
+    """Draw events a second over rows."""
     for precision in dict.fromkeys(each["precision"] for each in run["ours"]):
         points = [each for each in run["ours"] if each["precision"] == precision]
         rows, rates = zip(*((each["rows"], each["events_per_second"]) for each in points), strict=True)
@@ -25,12 +25,21 @@ def draw_rows(axes: Axes, run: dict[str, Any]) -> None:
 
 
 def draw_length(axes: Axes, run: dict[str, Any]) -> None:
-    """Milliseconds per event over the length."""
+    """Draw milliseconds per event over the length."""
     for name, times in run["ms_per_event"].items():
         seconds = [run["step_seconds"] * (1 + index) for index in range(len(times))]
         axes.plot(seconds, times, marker="o", markersize=3, label=name)
     axes.set(xlabel="seconds of music so far", ylabel="ms an event", ylim=0, title="one sequence")
     axes.legend(frameon=False, fontsize="small")
+
+
+def draw(decode: dict[str, Any], length: dict[str, Any], out: Path) -> None:
+    """Draw both side by side, and write the picture in the format of its suffix."""
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    draw_rows(left, decode)
+    draw_length(right, length)
+    figure.savefig(out)
 
 
 def main() -> None:
@@ -40,11 +49,7 @@ def main() -> None:
     parser.add_argument("length", type=Path)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    draw_rows(left, json.loads(args.decode.read_text()))
-    draw_length(right, json.loads(args.length.read_text()))
-    figure.savefig(args.out)
+    draw(json.loads(args.decode.read_text()), json.loads(args.length.read_text()), args.out)
 
 
 if __name__ == "__main__":

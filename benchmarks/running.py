@@ -1,4 +1,4 @@
-"""A service of its own to measure, and its processes."""
+"""Start a service of its own to measure, and look at its processes."""
 
 import os
 import signal
@@ -17,20 +17,20 @@ PROJECT = Path(__file__).parent.parent
 
 
 class Running:
-    """A service that runs in a process of its own, on this machine only."""
+    """Hold a service that runs in a process of its own, on this machine only."""
 
     def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url, self.process = url, process
 
     def is_ready(self) -> bool:
-        """Whether /health says so."""
+        """Return whether /health says so."""
         try:
             return httpx.get(f"{self.url}/health").status_code == 200
         except httpx.TransportError:
             return False
 
     def wait_until_ready(self) -> float:
-        """How many seconds that took."""
+        """Return how many seconds that took. Raise RuntimeError if the service ends instead."""
         start = time.perf_counter()
         while not self.is_ready():
             if self.process.poll() is not None:
@@ -39,12 +39,12 @@ class Running:
         return time.perf_counter() - start
 
     def metric(self, name: str) -> float:
-        """The sum of a metric's samples."""
+        """Return the sum of a metric's samples."""
         families = text_string_to_metric_families(httpx.get(f"{self.url}/metrics").text)
         return sum(sample.value for family in families for sample in family.samples if sample.name == name)
 
     def processes(self) -> list[int]:
-        """The service's process and all below it."""
+        """Return the service's process and all below it."""
         found, waiting = [], [self.process.pid]
         while waiting:
             pid = waiting.pop()
@@ -53,13 +53,13 @@ class Running:
         return found
 
     def kill_worker(self) -> None:
-        """SIGKILL, as the system does it when memory runs out."""
+        """Send SIGKILL, as the system does when memory runs out."""
         for pid in self.processes():
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
 
     def megabytes(self) -> float:
-        """Memory of all processes, shared pages divided among those that share them (PSS)."""
+        """Return the memory of all processes, shared pages divided among those that share them (PSS)."""
         total = 0
         for pid in self.processes():
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -69,7 +69,7 @@ class Running:
 
 @contextmanager
 def service(*flags: str) -> Iterator[Running]:
-    """A service with tiny as its default, on a free port; stopped at the end."""
+    """Run a service with tiny as its default, on a free port; stop it at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])

@@ -1,26 +1,81 @@
-"""Memory over time at full load: `uv run python -m benchmarks.soak --minutes 15`.
+"""Measure memory over time at full load: `uv run python -m benchmarks.soak --minutes 15`.
 
-Clients send mixed requests without a pause; prints the memory of all processes every minute, and how far it strayed
-from the first minute's.
+Clients send mixed requests without a pause; prints the memory of all processes at even distances, and how far it went
+from that of the first time.
 """
 
 import argparse
 import random
 import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import httpx
 
 from benchmarks.faults import valid
+from benchmarks.markdown import table
 from benchmarks.running import Running, service
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Hold what is known after some minutes of load."""
+
+    minutes: float
+    megabytes: float
+    requests: float
+    events: float
+
+
 def send(running: Running, seed: int, stop: threading.Event) -> None:
-    """One request after another."""
+    """Send one request after another until told to stop. Raise if one is not answered well."""
     rng = random.Random(seed)
     with httpx.Client(base_url=running.url, timeout=300) as client:
         while not stop.is_set():
             client.post("/predict", json=valid(rng) | {"model_size": "tiny"}).raise_for_status()
+
+
+def sample(running: Running, minutes: float) -> Sample:
+    """Read memory and counters."""
+    counts = [running.metric(f"anticipatory_{name}_total") for name in ("requests", "events")]
+    return Sample(minutes, running.megabytes(), *counts)
+
+
+def measure(minutes: float, n_clients: int, n_samples: int) -> list[Sample]:
+    """Load a service of its own, and take samples at even distances."""
+    stop = threading.Event()
+    with service() as running, ThreadPoolExecutor(n_clients) as pool:
+        running.wait_until_ready()
+        sending = [pool.submit(send, running, seed, stop) for seed in range(n_clients)]
+        found = []
+        try:
+            for index in range(1, n_samples + 1):
+                time.sleep(60 * minutes / n_samples)
+                found.append(sample(running, minutes * index / n_samples))
+        finally:
+            stop.set()
+        for each in sending:
+            each.result()
+    return found
+
+
+def strayed(samples: Sequence[Sample]) -> tuple[float, float]:
+    """Return by which share of the first memory the least and the most lie apart from it."""
+    megabytes = [each.megabytes for each in samples]
+    return min(megabytes) / megabytes[0] - 1, max(megabytes) / megabytes[0] - 1
+
+
+def markdown(samples: Sequence[Sample]) -> str:
+    """Return the table."""
+    return table(
+        ("minutes", "memory (PSS)", "requests", "events"),
+        (
+            (f"{each.minutes:.2g}", f"{each.megabytes:.0f} MB", f"{each.requests:.0f}", f"{each.events:.0f}")
+            for each in samples
+        ),
+    )
 
 
 def main() -> None:
@@ -28,24 +83,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=15)
     parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--samples", type=int, default=15)
     args = parser.parse_args()
-    with service() as running:
-        running.wait_until_ready()
-        stop = threading.Event()
-        threads = [threading.Thread(target=send, args=(running, seed, stop)) for seed in range(args.clients)]
-        for thread in threads:
-            thread.start()
-        found = []
-        print("| minute | memory (PSS) | requests | events |\n|---|---|---|---|")
-        for minute in range(1, round(args.minutes) + 1):
-            time.sleep(60)
-            found.append(running.megabytes())
-            counts = [running.metric(f"anticipatory_{name}_total") for name in ("requests", "events")]
-            print(f"| {minute} | {found[-1]:.0f} MB | {counts[0]:.0f} | {counts[1]:.0f} |", flush=True)
-        stop.set()
-        for thread in threads:
-            thread.join()
-    print(f"\nfrom {100 * (min(found) / found[0] - 1):+.1f} % to {100 * (max(found) / found[0] - 1):+.1f} %")
+    samples = measure(args.minutes, args.clients, args.samples)
+    least, most = strayed(samples)
+    print(f"{markdown(samples)}\n\nfrom {least:+.1%} to {most:+.1%}")
 
 
 if __name__ == "__main__":

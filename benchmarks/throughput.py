@@ -1,4 +1,4 @@
-"""What batching gains: `uv run python -m benchmarks.throughput`.
+"""Measure what batching gains: `uv run python -m benchmarks.throughput`.
 
 The same generates one after another and sixteen at a time, in events per second; and a short generate alone against one
 beside five long ones. Three times as many as run at a time, or the densest piece would run alone for most of the time.
@@ -8,33 +8,137 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.decode import random_small
+from benchmarks.checkpoints import random_small
+from benchmarks.markdown import table
 from benchmarks.running import Running, service
 from client import AnticipatoryClient
 
 AT_A_TIME = 16
 COUNT = 3 * AT_A_TIME
+LONG_REQUESTS = 5
 
 
-def events_per_second(running: Running, client: AnticipatoryClient, size: str, seconds: float, workers: int) -> float:
-    """Of so many generates, so many at a time."""
+@dataclass(frozen=True)
+class Rate:
+    """Hold the events per second of one size."""
+
+    size: str
+    one_after_another: float
+    at_a_time: float
+
+
+@dataclass(frozen=True)
+class Short:
+    """Hold what a generate of 2 s takes: all of it, and per event."""
+
+    seconds: float
+    ms_per_event: float
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Hold all figures of one run."""
+
+    rates: list[Rate]
+    alone: Short
+    beside: Short
+
+
+@dataclass(frozen=True)
+class Load:
+    """Say what is sent.
+
+    Attributes:
+        seconds: of music in each generate.
+        count: of these generates, for either rate.
+        repeats: of the short generate, when it is alone.
+        long_seconds: of music in each of the long ones beside it.
+    """
+
+    seconds: float = 5
+    count: int = COUNT
+    repeats: int = 15
+    long_seconds: float = 60
+
+
+def events_per_second(running: Running, client: AnticipatoryClient, size: str, load: Load, workers: int) -> float:
+    """Measure the generates, `workers` at a time."""
     before, start = running.metric("anticipatory_events_total"), time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda seed: client.generate(seconds, model_size=size, seed=seed), range(COUNT)))
+        list(pool.map(lambda seed: client.generate(load.seconds, model_size=size, seed=seed), range(load.count)))
     return (running.metric("anticipatory_events_total") - before) / (time.perf_counter() - start)
 
 
-def short_request(running: Running, client: AnticipatoryClient, repeats: int) -> tuple[float, float]:
-    """(median seconds of a generate of 2 s, median milliseconds of each of its events)."""
-    times, each = [], []
-    for _ in range(repeats):
-        result = client.generate(2, model_size="tiny")
-        times.append(result["metadata"]["queue_seconds"] + result["metadata"]["compute_seconds"])
-        each.append(1e3 * times[-1] / max(result["variations"][0]["num_events"], 1))
-    return statistics.median(times), statistics.median(each)
+def short_request(client: AnticipatoryClient) -> Short:
+    """Measure one generate of 2 s in the service, without the way there and back."""
+    result = client.generate(2, model_size="tiny")
+    seconds = result["metadata"]["queue_seconds"] + result["metadata"]["compute_seconds"]
+    return Short(seconds, 1e3 * seconds / max(result["variations"][0]["num_events"], 1))
+
+
+def median(shorts: Sequence[Short]) -> Short:
+    """Return the medians of either figure."""
+    return Short(
+        statistics.median(each.seconds for each in shorts), statistics.median(each.ms_per_event for each in shorts)
+    )
+
+
+def beside_long(running: Running, client: AnticipatoryClient, seconds: float) -> list[Short]:
+    """Measure short generates as long as all of the long ones run."""
+    with ThreadPoolExecutor(LONG_REQUESTS) as pool:
+        long = [pool.submit(client.generate, seconds, model_size="tiny") for _ in range(LONG_REQUESTS)]
+        while running.metric("anticipatory_batch_rows") < len(long):
+            time.sleep(0.01)
+        found = [short_request(client)]
+        while not any(request.done() for request in long):
+            found.append(short_request(client))
+    return found
+
+
+def measure(device: str, load: Load, small: Path | None) -> Figures:
+    """Measure a service of its own; `small`: the folder of a model of small's shape, if it takes part."""
+    flags = ("--model-small", str(small)) if small else ()
+    with service("--device", device, *flags) as running, AnticipatoryClient(running.url) as client:
+        running.wait_until_ready()
+        rates = []
+        for size in ("tiny", "small") if small else ("tiny",):
+            client.generate(2, model_size=size)
+            one = events_per_second(running, client, size, load, 1)
+            many = events_per_second(running, client, size, load, AT_A_TIME)
+            rates.append(Rate(size, one, many))
+        alone = median([short_request(client) for _ in range(load.repeats)])
+        return Figures(rates, alone, median(beside_long(running, client, load.long_seconds)))
+
+
+def markdown(figures: Figures) -> str:
+    """Return both tables."""
+    alone, beside = figures.alone, figures.beside
+    rates = table(
+        ("size", "one after another", "sixteen at a time", "ratio"),
+        (
+            (
+                each.size,
+                f"{each.one_after_another:.0f} events/s",
+                f"{each.at_a_time:.0f} events/s",
+                f"{each.at_a_time / each.one_after_another:.1f}",
+            )
+            for each in figures.rates
+        ),
+    )
+    whole, event = beside.seconds / alone.seconds, beside.ms_per_event / alone.ms_per_event
+    short = table(
+        ("generate of 2 s", "alone", "beside five long ones", "ratio"),
+        (
+            ("whole", f"{alone.seconds:.2f} s", f"{beside.seconds:.2f} s", f"{whole:.1f}"),
+            ("each event", f"{alone.ms_per_event:.1f} ms", f"{beside.ms_per_event:.1f} ms", f"{event:.1f}"),
+        ),
+    )
+    return f"{rates}\n\n{short}"
 
 
 def main() -> None:
@@ -44,31 +148,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5, help="of music in each generate")
     parser.add_argument("--repeats", type=int, default=15, help="of the short generate")
     args = parser.parse_args()
+    load = Load(seconds=args.seconds, repeats=args.repeats)
     with tempfile.TemporaryDirectory() as folder:
-        small = str(random_small(Path(folder)))
-        with service("--device", args.device, "--model-small", small) as running:
-            running.wait_until_ready()
-            client = AnticipatoryClient(running.url)
-            print("| size | one after another | sixteen at a time | ratio |\n|---|---|---|---|")
-            for size in ("tiny", "small"):
-                client.generate(2, model_size=size)
-                one = events_per_second(running, client, size, args.seconds, 1)
-                many = events_per_second(running, client, size, args.seconds, AT_A_TIME)
-                print(f"| {size} | {one:.0f} events/s | {many:.0f} events/s | {many / one:.1f} |", flush=True)
-            alone, alone_each = short_request(running, client, args.repeats)
-            with ThreadPoolExecutor(5) as pool:
-                long = [pool.submit(client.generate, 60, model_size="tiny") for _ in range(5)]
-                while running.metric("anticipatory_batch_rows") < len(long):
-                    time.sleep(0.01)
-                beside, beside_each = [], []
-                while not any(request.done() for request in long):
-                    times = short_request(running, client, 1)
-                    beside.append(times[0])
-                    beside_each.append(times[1])
-            print("\n| generate of 2 s | alone | beside five of 60 s | ratio |\n|---|---|---|---|")
-            busy, busy_each = statistics.median(beside), statistics.median(beside_each)
-            print(f"| whole | {alone:.2f} s | {busy:.2f} s | {busy / alone:.1f} |")
-            print(f"| each event | {alone_each:.1f} ms | {busy_each:.1f} ms | {busy_each / alone_each:.1f} |")
+        print(markdown(measure(args.device, load, random_small(Path(folder)))))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def client(url: str) -> Iterator[AnticipatoryClient]:
         yield client
 
 
-def test_two_minutes_of_music_reach_to_the_end(client: AnticipatoryClient) -> None:
+def test_two_minutes_of_music_have_notes_near_the_end(client: AnticipatoryClient) -> None:
     (variation,) = client.generate(length_seconds=120)["variations"]
     onsets = [note.onset for note in codec.read_notes(variation["midi_bytes"])]
     assert len(onsets) == variation["num_events"]

@@ -1,1 +1,1 @@
-"""How the bundled model is made."""
+"""Train the bundled model, and measure it."""

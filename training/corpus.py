@@ -1,4 +1,4 @@
-"""A folder of MIDI, as event arrays: one sub-folder per collection."""
+"""Read a folder of MIDI files, one sub-folder per collection, as event arrays."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ MIN_NOTES = 24
 
 @dataclass(frozen=True)
 class Piece:
-    """One file: its notes as sorted events, without rests."""
+    """Hold one file: its notes as sorted events, without rests."""
 
     collection: str
     name: str
@@ -27,16 +27,17 @@ class Piece:
 
     @property
     def held_out(self) -> bool:
-        """Whether the piece is kept from training.
+        """Return whether the piece is kept from training.
 
-        About 5 % are by a hash of the file name. That rule alone keeps none of the smallest collection, so as many
-        again are by the same hash of the path.
+        About 5 % are, by a hash of the file name. That rule alone keeps no piece of the smallest collection, so as
+        many more are held out by the same hash of the path.
         """
         names = (self.name, f"{self.collection}/{self.name}")
         return any(hashlib.md5(name.encode()).digest()[0] < 13 for name in names)
 
 
 def _read(path: Path) -> Piece | None:
+    """Return the piece in a file, or nothing if it cannot be read or is too short."""
     try:
         notes = codec.read_notes(path.read_bytes())
     except MidiError:
@@ -48,7 +49,7 @@ def _read(path: Path) -> Piece | None:
 
 
 def load(folder: Path, cache: Path) -> list[Piece]:
-    """Every readable piece under the folder, from the cache file when there is one."""
+    """Return every readable piece under the folder, from the cache file when there is one; else write that."""
     if not cache.exists():
         with ProcessPoolExecutor() as pool:
             pieces = [piece for piece in pool.map(_read, sorted(folder.glob("*/*.mid")), chunksize=16) if piece]
@@ -65,6 +66,7 @@ def load(folder: Path, cache: Path) -> list[Piece]:
 
 
 def _from_cache(cache: Path) -> Iterator[Piece]:
+    """Yield the pieces in a cache file."""
     with np.load(cache) as arrays:
         parts = np.split(arrays["events"].astype(np.int64), np.cumsum(arrays["lengths"])[:-1])
         for collection, name, events in zip(arrays["collections"], arrays["names"], parts, strict=True):

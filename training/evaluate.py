@@ -1,7 +1,7 @@
 """Measure a checkpoint: `uv run --group evaluation python -m training.evaluate CORPUS MODEL`.
 
-Perplexity on held-out pieces, collection by collection; statistics of pieces generated from nothing beside those of
-held-out music; how much of them is copied; a picture. Prints Markdown, as the model card has it.
+Computes the perplexity on held-out pieces, collection by collection; statistics of pieces generated from nothing,
+beside those of held-out music; how much of them is copied from training pieces; and a picture. Prints Markdown.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PICTURED = 8
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("model", type=Path)
@@ -35,13 +35,13 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def by_collection(pieces: Sequence[Piece]) -> dict[str, list[Piece]]:
-    """The pieces of each collection, in the order of their names."""
+    """Return the pieces of each collection, in the order of their names."""
     names = sorted({piece.collection for piece in pieces})
     return {name: [piece for piece in pieces if piece.collection == name] for name in names}
 
 
 def print_perplexities(folder: Path, held_out: Sequence[Piece], n_windows: int) -> None:
-    """A row for each collection, as soon as it is known."""
+    """Print a row for each collection, as soon as it is known."""
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval()
     rows = []
     print(perplexity.HEADER)
@@ -52,7 +52,7 @@ def print_perplexities(folder: Path, held_out: Sequence[Piece], n_windows: int) 
 
 
 def print_memorisation(music: Sequence[ev.Events], made: Sequence[ev.Events], trained: Sequence[Piece]) -> None:
-    """Longest runs shared with training pieces: of the generated excerpts, and, to compare, of held-out music."""
+    """Print the longest runs shared with training pieces: of generated excerpts, and of held-out music to compare."""
     pieces = [piece.events for piece in trained]
     for name, excerpts in (("held-out music", music), ("generated", made)):
         runs = memorisation.longest_shared_runs(excerpts, pieces)

@@ -1,4 +1,4 @@
-"""Excerpts of equal length: held-out music, and what a model makes of nothing."""
+"""Make excerpts of equal length: of held-out music, and of music that a model generates from nothing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +23,7 @@ ROWS = 24
 
 
 def held_out_excerpts(pieces: Sequence[Piece], count: int) -> list[ev.Events]:
-    """So many of a collection, evenly spaced over its pieces; none runs over the end of its piece."""
+    """Return `count` of a collection, evenly spaced over its pieces; none runs over the end of its piece."""
     ticks = SECONDS * TICKS_PER_SECOND
     starts = [(piece, start) for piece in pieces for start in range(0, int(piece.events[-1, 0]) - ticks, ticks)]
     chosen = [starts[round(k)] for k in np.linspace(0, len(starts) - 1, min(count, len(starts)))]
@@ -34,7 +34,7 @@ def held_out_excerpts(pieces: Sequence[Piece], count: int) -> list[ev.Events]:
 
 
 def generated_excerpts(folder: Path, count: int, top_p: Sequence[float]) -> list[ev.Events]:
-    """What the checkpoint generates as the service does, for the seeds 0 to `count - 1`; `top_p` of each slot."""
+    """Generate with the checkpoint as the service does, for the seeds 0 to `count - 1`; `top_p` is by slot."""
     engine = Engine(load_model(folder, torch.float32, torch.device("cpu")))
     ticks = SECONDS * TICKS_PER_SECOND
     sampling = tuple(SamplingParams(top_p=value) for value in top_p)

@@ -1,4 +1,4 @@
-"""How much of an excerpt is copied: the longest run of notes that it shares with any training piece."""
+"""Measure how much of an excerpt is copied: the longest run of notes that it shares with any training piece."""
 
 from collections.abc import Sequence
 
@@ -9,13 +9,13 @@ from amt.midi.notes import N_INSTRUMENTS, N_PITCHES
 from amt.tokens import events as ev
 from amt.tokens.vocab import NOTE
 
-_BASE = np.uint64(0x9E3779B97F4A7C15)
+_HASH_BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
 def symbols(events: ev.Events) -> NDArray[np.uint64]:
-    """A run in another key is the same run: instrument and interval from the note before; shape = (n_notes - 1,).
+    """Return each note's instrument and interval from the note before, as one number; shape = (n_notes - 1,).
 
-    Notes of one onset are taken from the lowest instrument and pitch up, whatever order they came in.
+    So a run in another key is the same run. Notes of one onset are sorted by instrument and pitch.
     """
     codes = (events[:, 2] - NOTE.offset)[np.lexsort((events[:, 2], events[:, 0]))]
     instruments, pitches = np.divmod(codes, N_PITCHES)
@@ -23,9 +23,9 @@ def symbols(events: ev.Events) -> NDArray[np.uint64]:
 
 
 def longest_shared_runs(excerpts: Sequence[ev.Events], pieces: Sequence[ev.Events]) -> list[int]:
-    """For each excerpt the number of intervals of its longest run that some piece has too.
+    """Return for each excerpt the number of intervals of its longest run that some piece has too.
 
-    Runs are compared by a polynomial hash modulo 2 ** 64, made one symbol longer at a time.
+    Runs are compared by a polynomial hash modulo 2 ** 64, one symbol longer at a time.
     """
     corpus, _ = _joined(pieces, separator=2**40)
     own, owners = _joined(excerpts, separator=2**41)
@@ -48,13 +48,13 @@ def longest_shared_runs(excerpts: Sequence[ev.Events], pieces: Sequence[ev.Event
 def _one_longer(
     starts: NDArray[np.int64], hashes: NDArray[np.uint64], symbols: NDArray[np.uint64], length: int
 ) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Extend runs of `length` symbols by one, those that still can be."""
+    """Extend runs of `length` symbols by one; drop those that are at the end."""
     inside = starts + length < len(symbols)
-    return starts[inside], hashes[inside] * _BASE + symbols[starts[inside] + length]
+    return starts[inside], hashes[inside] * _HASH_BASE + symbols[starts[inside] + length]
 
 
 def _joined(parts: Sequence[ev.Events], separator: int) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """(the symbols of all parts, each followed by a separator that no other side has; whose each is)."""
+    """Return (the symbols of all parts, each part followed by a separator of this side; the part of each symbol)."""
     joined, owners = [], []
     for owner, events in enumerate(parts):
         joined += [symbols(events), [np.uint64(separator)]]

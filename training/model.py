@@ -1,4 +1,4 @@
-"""The network in training: a Hugging Face GPT-2 body under embeddings that know what their rows mean.
+"""Build the network for training: a Hugging Face GPT-2 body under embeddings that know what their rows mean.
 
 Onsets, durations and pitches are numbers; 55,028 independent rows would have to discover that. While training, a row
 is a sum of parts that it shares with its neighbours (Fourier features of the value, an instrument, a pitch, an octave
@@ -21,7 +21,6 @@ from amt.tokens.vocab import (
     CONTROL_OFFSET,
     DURATION,
     EVENT_TOKENS,
-    NOTE,
     ONSET,
     SLOTS,
     VOCAB_SIZE,
@@ -30,24 +29,24 @@ from training import guidance
 
 WIDTH = 256
 HEAD_WIDTH = 32
-STIFFNESS = 1e-3
-"""How far an exported row that its neighbours do not explain is a remainder rather than a feature."""
+RIDGE = 1e-3
+"""Penalty on features when exported rows are split: the larger, the more of a row becomes its remainder."""
 OCTAVES = N_PITCHES // 12 + 1
 GUIDED_SHARE = 0.25
-"""Of the queries whose attention is held against a guide in a step of training: all would take a fifth of its time."""
-RARE_SHARE = 16
-"""One in so many of the rows that a batch can hardly need takes part in its softmax, weighted by as much."""
+"""Share of guided queries that count in a step of training: all would take a fifth of its time."""
+RARE_STRIDE = 16
+"""Of the rows that a batch can hardly need, every 16th takes part in its softmax, with 16 times the weight."""
 
 
 def fourier_features(n: int, n_frequencies: int, shortest: float, longest: float) -> Tensor:
-    """Sines and cosines of 0..n-1 at periods in geometric progression; shape = (n, 2 * n_frequencies)."""
+    """Return sines and cosines of 0..n-1 at periods in geometric progression; shape = (n, 2 * n_frequencies)."""
     periods = torch.logspace(math.log10(shortest), math.log10(longest), n_frequencies)
     angles = 2 * math.pi * torch.arange(n)[:, None] / periods
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
 class Ordered(nn.Module):
-    """Embeddings of 0..n-1: a projection of Fourier features and a remainder; shape = (n, width)."""
+    """Embed 0..n-1: a projection of Fourier features and a remainder; shape = (n, width)."""
 
     features: Tensor
 
@@ -60,20 +59,20 @@ class Ordered(nn.Module):
         self.remainder = nn.Parameter(torch.zeros(n, width))
 
     def forward(self) -> Tensor:
-        """The rows."""
+        """Return the rows."""
         return self.features @ self.projection + self.remainder
 
     @torch.no_grad()
     def fit(self, rows: Tensor) -> None:
-        """Become these rows: features as far as they explain them (ridge regression), the rest remainders."""
+        """Become these rows: features as far as they explain them (ridge regression), else remainders."""
         count, n_features = self.features.shape
-        gram = self.features.T @ self.features + STIFFNESS * count * torch.eye(n_features)
+        gram = self.features.T @ self.features + RIDGE * count * torch.eye(n_features)
         self.projection.copy_(torch.linalg.solve(gram, self.features.T @ rows))
         self.remainder.copy_(rows - self.features @ self.projection)
 
 
 class Notes(nn.Module):
-    """Embeddings of the note slot: instrument, pitch, their octave, drum, and a remainder; shape = (16,513, width)."""
+    """Embed the note slot: instrument, pitch, their octave, drum, and a remainder; shape = (16,513, width)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -85,16 +84,17 @@ class Notes(nn.Module):
         self.remainder = nn.Parameter(torch.zeros(DRUMS * N_PITCHES, width))
 
     def forward(self) -> Tensor:
-        """The rows."""
+        """Return the rows."""
         return torch.cat([self._shared().flatten(0, 1) + self.remainder, self.drum, self.rest])
 
     def _shared(self) -> Tensor:
+        """Return the sum of what notes share; shape = (128, 128, width)."""
         octaves = self.octave.repeat_interleave(12, dim=1)[:, :N_PITCHES]
         return self.instrument + octaves + self.pitch()
 
     @torch.no_grad()
     def fit(self, rows: Tensor) -> None:
-        """Become these rows: means over what shares a part, the rest remainders."""
+        """Become these rows: means over the rows that share a part, and remainders."""
         melodic, drum, rest = rows.split([DRUMS * N_PITCHES, N_PITCHES, 1])
         grid = melodic.unflatten(0, (DRUMS, N_PITCHES))
         self.pitch.fit(grid.mean(0))
@@ -108,7 +108,7 @@ class Notes(nn.Module):
 
 
 class TrainingModel(nn.Module):
-    """GPT-2 with structured embeddings; its loss is per slot, over that slot's tokens only."""
+    """Hold a GPT-2 with structured embeddings; its loss is per slot, over that slot's tokens only."""
 
     common_notes: Tensor
 
@@ -143,20 +143,22 @@ class TrainingModel(nn.Module):
         self.register_buffer("common_notes", common_notes, persistent=False)
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """(the tied token matrix, shape = (55,028, width); the position matrix, shape = (1,024, width))."""
+        """Return (the tied token matrix, shape = (55,028, width); the position matrix, shape = (1,024, width))."""
         slots = [self.onset(), self.duration(), self.note()]
         controls = [rows + self.control[index] for index, rows in enumerate(slots)]
         return torch.cat([*slots, *controls, self.mode]), self._positions()
 
     def _positions(self) -> Tensor:
+        """Return the position matrix."""
         return self.position() + self._slots()
 
     def _slots(self) -> Tensor:
+        """Return the part of each position that its slot shares."""
         # Position 0 is the mode token's; position p predicts slot p % 3.
         return self.slot.repeat(CONTEXT_TOKENS // EVENT_TOKENS + 1, 1)[:CONTEXT_TOKENS]
 
     def forward(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> tuple[Tensor, Tensor]:
-        """(Mean loss in nats of each slot, shape = (3,); mean nats by which the guided heads miss, shape = (batch,)).
+        """Return (mean loss in nats of each slot, shape = (3,); mean guidance loss of each window, shape = (batch,)).
 
         Args:
             modes: mode tokens, shape = (batch,).
@@ -165,17 +167,17 @@ class TrainingModel(nn.Module):
             shifts: how many events further back in the context each window stands, shape = (batch,).
         """
         tables = [self.onset(), self.duration(), self.note()]
-        hidden, missed = self._body(modes, events, targets, shifts, tables)
+        hidden, guidance_losses = self._body(modes, events, targets, shifts, tables)
         hidden = self.final_norm(hidden).unflatten(1, (-1, EVENT_TOKENS))[targets]
         wanted = events[targets]
         wanted = wanted - torch.tensor([slot.offset for slot in SLOTS], device=wanted.device)
         losses = [self._loss(hidden[:, index], table, wanted[:, index], index) for index, table in enumerate(tables)]
-        return torch.stack(losses), missed
+        return torch.stack(losses), guidance_losses
 
-    def astray(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> Tensor:
-        """The second of what `forward` gives, with gradients for where the guided heads look and nothing else."""
+    def guidance_loss(self, modes: Tensor, events: Tensor, targets: Tensor, shifts: Tensor) -> Tensor:
+        """Return the second result of `forward`, with gradients for queries and keys of guided heads alone."""
         tables = [self.onset(), self.duration(), self.note()]
-        return self._body(modes, events, targets, shifts, tables, is_apart=True)[1]
+        return self._body(modes, events, targets, shifts, tables, is_detached=True)[1]
 
     def _body(
         self,
@@ -185,37 +187,37 @@ class TrainingModel(nn.Module):
         shifts: Tensor,
         tables: Sequence[Tensor],
         *,
-        is_apart: bool = False,
+        is_detached: bool = False,
     ) -> tuple[Tensor, Tensor]:
-        """(What comes out of the last block, mean nats by which the guided heads miss in each window).
+        """Return (the output of the last block, the mean guidance loss of each window).
 
-        `tables`: the rows of each slot; `is_apart`: what a block is given counts as fixed.
+        `tables`: the rows of each slot; `is_detached`: the input of each block has no gradient.
         """
         embedded = []
         for index, (slot, table) in enumerate(zip(SLOTS, tables, strict=True)):
-            given = (events[..., index] >= CONTROL_OFFSET) & (events[..., 2] >= CONTROL_OFFSET)
-            rows = F.embedding(events[..., index] - slot.offset - CONTROL_OFFSET * given, table)
-            embedded.append(rows + given[..., None] * self.control[index])
+            is_control = (events[..., index] >= CONTROL_OFFSET) & (events[..., 2] >= CONTROL_OFFSET)
+            rows = F.embedding(events[..., index] - slot.offset - CONTROL_OFFSET * is_control, table)
+            embedded.append(rows + is_control[..., None] * self.control[index])
         tokens = torch.stack(embedded, dim=2).flatten(1, 2)
         hidden = torch.cat([self.mode[modes - AUTOREGRESS][:, None], tokens[:, :-1]], dim=1)
         steps = torch.arange(hidden.shape[1], device=hidden.device)
         positions = steps + EVENT_TOKENS * shifts[:, None] * (steps > 0)
         hidden = hidden + F.embedding(positions, self._positions())
         guides = guidance.guides(events, targets)
-        missed = []
+        losses = []
         for index, block in enumerate(self.blocks):
-            hidden = hidden.detach() if is_apart else hidden
-            missed += [
-                guidance.astray(block, head, hidden, guide, GUIDED_SHARE if self.training else 1.0)
+            hidden = hidden.detach() if is_detached else hidden
+            losses += [
+                guidance.guidance_loss(block, head, hidden, guide, GUIDED_SHARE if self.training else 1.0)
                 for (at, head), guide in guides.items()
                 if at == index and head < self.config.n_head
             ]
             hidden = block(hidden)
             hidden = hidden[0] if isinstance(hidden, tuple) else hidden
-        return hidden, torch.stack(missed).mean(0)
+        return hidden, torch.stack(losses).mean(0)
 
     def _loss(self, hidden: Tensor, table: Tensor, wanted: Tensor, slot: int) -> Tensor:
-        """Cross-entropy over a slot's rows: in training all near or common ones, and a weighted sample of the rest."""
+        """Return cross-entropy over a slot's rows: in training all near or common ones, and a sample of the rest."""
         if not self.training or SLOTS[slot] is DURATION:
             return F.cross_entropy(hidden @ table.T, wanted)
         if SLOTS[slot] is ONSET:
@@ -223,7 +225,7 @@ class TrainingModel(nn.Module):
         else:
             common = self.common_notes
         rare = (~common).nonzero()[:, 0]
-        sampled = rare[torch.randint(RARE_SHARE, (1,)) :: RARE_SHARE]
+        sampled = rare[torch.randint(RARE_STRIDE, (1,)) :: RARE_STRIDE]
         rows = torch.cat([common.nonzero()[:, 0], sampled])
         place = torch.empty_like(common, dtype=torch.int64).fill_(-1)
         place[rows] = torch.arange(len(rows), device=rows.device)
@@ -234,7 +236,7 @@ class TrainingModel(nn.Module):
 
     @torch.no_grad()
     def export(self) -> GPT2LMHeadModel:
-        """The same network as an ordinary GPT-2 with tied embeddings."""
+        """Return the same network as an ordinary GPT-2 with tied embeddings."""
         model = GPT2LMHeadModel(self.config)
         tokens, positions = self.embeddings()
         model.transformer.wte.weight.copy_(tokens)
@@ -245,7 +247,7 @@ class TrainingModel(nn.Module):
 
     @torch.no_grad()
     def adopt(self, model: GPT2LMHeadModel) -> None:
-        """Begin as an exported network; blocks beyond its own change nothing at first.
+        """Take over the weights of an exported network; blocks beyond its own change nothing at first.
 
         Raises:
             ValueError: it is not of this kind, or has more blocks.
@@ -270,6 +272,3 @@ class TrainingModel(nn.Module):
             for last in (block.attn.c_proj, block.mlp.c_proj):
                 nn.init.zeros_(last.weight)
         self.final_norm.load_state_dict(model.transformer.ln_f.state_dict())
-
-
-assert NOTE.offset + NOTE.size == CONTROL_OFFSET

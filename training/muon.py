@@ -1,4 +1,7 @@
-"""Muon: momentum whose update is made orthogonal. Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon."""
+"""Optimise matrices with Muon: momentum whose update is made orthogonal.
+
+Source: Jordan et al. 2024, kellerjordan.github.io/posts/muon.
+"""
 
 import torch
 from torch import Tensor
@@ -7,7 +10,7 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only. `torch.optim.Muon` iterates in bfloat16: 100 times slower on a CPU that only emulates it."""
+    """Update matrices only. `torch.optim.Muon` iterates in bfloat16: 100 times slower on a CPU that emulates it."""
 
     def __init__(
         self,
@@ -17,7 +20,7 @@ class Muon(torch.optim.Optimizer):
         momentum: float = 0.95,
         weight_decay: float = 0.01,
     ) -> None:
-        """`dtype`: in which updates are made orthogonal."""
+        """`dtype`: the precision in which updates are made orthogonal."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
         self._dtype = dtype
 
@@ -34,7 +37,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def _orthogonal(matrix: Tensor, dtype: torch.dtype, steps: int = 5) -> Tensor:
-    """The nearest semi-orthogonal matrix, roughly, by a quintic Newton-Schulz iteration."""
+    """Return roughly the nearest semi-orthogonal matrix, by a quintic Newton-Schulz iteration."""
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = (x / (x.norm() + 1e-7)).to(dtype)

@@ -1,4 +1,4 @@
-"""Held-out perplexity per event: of whole windows, and of one part given another.
+"""Compute held-out perplexity per event: of whole windows, and of one part with another as controls.
 
 The loss of a slot is over that slot's tokens; rests count as events. Pieces are drawn evenly over a collection.
 """
@@ -20,12 +20,12 @@ from training.corpus import Piece
 from training.windows import Window, autoregressive, cut, held_out_windows
 
 MIN_TARGETS = 24
-"""Fewer notes beside the given instrument say little."""
+"""Windows with fewer notes beside the instrument of the controls say little."""
 
 
 @torch.inference_mode()
 def nats(model: GPT2LMHeadModel, window: Window) -> Tensor:
-    """Nats of the three slots of each target of a window; shape = (n_targets, 3)."""
+    """Return the nats of the three slots of each target of a window; shape = (n_targets, 3)."""
     events = torch.from_numpy(window.events).to(model.device)
     targets = torch.from_numpy(window.targets).to(model.device)
     tokens = torch.cat([torch.tensor([window.mode], device=model.device), events.flatten()[:-1]])
@@ -43,7 +43,7 @@ def nats(model: GPT2LMHeadModel, window: Window) -> Tensor:
 
 
 def accompaniment_windows(piece: Piece) -> Iterator[tuple[Window, Window]]:
-    """Pairs of windows with the same targets: given the instrument that plays most, and without it."""
+    """Yield pairs of windows with the same targets: with the busiest instrument as controls, and without it."""
     for start in range(0, len(piece.events), 2 * MAX_WINDOW_EVENTS):
         notes = piece.events[start : start + 2 * MAX_WINDOW_EVENTS]
         notes = ev.translate(notes, -int(notes[0, 0]))
@@ -52,28 +52,26 @@ def accompaniment_windows(piece: Piece) -> Iterator[tuple[Window, Window]]:
         if len(others) < MIN_TARGETS:
             continue
         events = ev.anticipate(ev.pad(others), controls)[0]
-        given = cut(ANTICIPATE, events, ~ev.is_control(events), MAX_WINDOW_EVENTS)
-        n_targets = int(given.targets.sum())
+        with_controls = cut(ANTICIPATE, events, ~ev.is_control(events), MAX_WINDOW_EVENTS)
+        n_targets = int(with_controls.targets.sum())
         if n_targets >= MIN_TARGETS:
-            yield given, autoregressive(ev.pad(others), n_targets)
+            yield with_controls, autoregressive(ev.pad(others), n_targets)
 
 
 class Row(NamedTuple):
-    """One collection's mean nats per slot, shape = (3,), and per event."""
+    """Hold one collection's mean nats per slot, shape = (3,), and per event."""
 
     name: str
     n_pieces: int
     slots: Tensor
     without_controls: float
-    given_controls: float
+    with_controls: float
 
     def __str__(self) -> str:
-        """A row of the Markdown table."""
+        """Return a row of the Markdown table."""
         slots = " | ".join(f"{loss:.2f}" for loss in self.slots.tolist())
-        given = [
-            f"{math.exp(x):.0f}" if math.isfinite(x) else "-" for x in (self.without_controls, self.given_controls)
-        ]
-        return f"| {self.name} | {self.n_pieces} | {slots} | {math.exp(self.slots.sum()):.0f} | {' | '.join(given)} |"
+        parts = [f"{math.exp(x):.0f}" if math.isfinite(x) else "-" for x in (self.without_controls, self.with_controls)]
+        return f"| {self.name} | {self.n_pieces} | {slots} | {math.exp(self.slots.sum()):.0f} | {' | '.join(parts)} |"
 
 
 HEADER = (
@@ -83,18 +81,18 @@ HEADER = (
 
 
 def measure(model: GPT2LMHeadModel, name: str, pieces: Sequence[Piece], n_windows: int) -> Row:
-    """A collection, from at most so many windows of either kind."""
+    """Measure a collection, on at most `n_windows` windows of either kind."""
     windows = held_out_windows(pieces, MAX_WINDOW_EVENTS, n_windows)
     slots = torch.stack([nats(model, window).mean(0) for window in windows]).mean(0)
     pairs = [pair for piece in pieces for pair in accompaniment_windows(piece)]
     chosen = [pairs[round(k)] for k in np.linspace(0, len(pairs) - 1, min(n_windows, len(pairs)))]
     losses = [[float(nats(model, window).sum(1).mean()) for window in pair] for pair in chosen] or [[math.nan] * 2]
-    given, without = np.mean(losses, axis=0).tolist()
-    return Row(name, len(pieces), slots, without, given)
+    with_controls, without = np.mean(losses, axis=0).tolist()
+    return Row(name, len(pieces), slots, without, with_controls)
 
 
 def average(rows: Sequence[Row]) -> Row:
-    """Of all collections, weighted evenly."""
-    without, given = np.nanmean([(row.without_controls, row.given_controls) for row in rows], axis=0).tolist()
+    """Return the mean of all collections, weighted evenly."""
+    without, with_controls = np.nanmean([(row.without_controls, row.with_controls) for row in rows], axis=0).tolist()
     slots = torch.stack([row.slots for row in rows]).mean(0)
-    return Row("all, weighted evenly", sum(row.n_pieces for row in rows), slots, without, given)
+    return Row("all, weighted evenly", sum(row.n_pieces for row in rows), slots, without, with_controls)

@@ -1,4 +1,4 @@
-"""A picture of excerpts: piano rolls, one colour for each instrument. `matplotlib` is in the evaluation group."""
+"""Draw excerpts as piano rolls, one colour for each instrument. `matplotlib` is in the evaluation group."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,12 +17,12 @@ from training.excerpts import SECONDS
 COLUMNS = 2
 COLOURS = colormaps["tab10"].colors
 DRUM_COLOUR = "black"
-TITLE_LETTERS = 66
+MAX_TITLE_LETTERS = 66
 """As many as fit over one piano roll."""
 
 
 def draw(excerpts: Sequence[ev.Events], path: Path) -> None:
-    """Write a PNG, excerpts numbered from 0, row by row. Drums are black; other colours differ within an excerpt."""
+    """Write a PNG of excerpts, numbered from 0, row by row. Drums are black; other colours differ within an excerpt."""
     n_rows = -(-len(excerpts) // COLUMNS)
     figure = Figure(figsize=(10, 1.7 * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -39,7 +39,7 @@ def draw(excerpts: Sequence[ev.Events], path: Path) -> None:
         axis.add_collection(PatchCollection(boxes, facecolors=shades, edgecolors="none"))
         axis.set(xlim=(0, SECONDS), ylim=(21, 108), yticks=range(24, 109, 24))
         names = ", ".join(instrument_name(program) for program in sorted({note.instrument for note in notes}))
-        axis.set_title(f"{number}: {names}"[:TITLE_LETTERS], fontsize=8, loc="left")
+        axis.set_title(f"{number}: {names}"[:MAX_TITLE_LETTERS], fontsize=8, loc="left")
         axis.tick_params(labelsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("seconds", fontsize=8)

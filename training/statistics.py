@@ -1,7 +1,7 @@
-"""Musical statistics of an excerpt: events without rests, onsets in ticks from its start.
+"""Compute musical statistics of an excerpt: events without rests, onsets in ticks from its start.
 
-What `muspy` defines is taken from there; it takes seconds to import and belongs to a dependency group of its own, so
-it is imported when it is first needed.
+Those that `muspy` defines are taken from there. It takes seconds to import and belongs to a dependency group of its
+own, so it is imported when it is first needed.
 """
 
 from collections import Counter
@@ -22,22 +22,22 @@ SILENT_SECONDS = 10
 
 
 def keys(events: ev.Events) -> np.ndarray:
-    """Instrument and pitch as one number, shape = (n_notes,): 128 x instrument + pitch."""
+    """Return instrument and pitch as one number, 128 x instrument + pitch; shape = (n_notes,)."""
     return events[:, 2] - NOTE.offset
 
 
 def notes_per_second(events: ev.Events) -> float:
-    """Over the whole excerpt."""
+    """Return the number of notes over the length of the excerpt."""
     return len(events) / SECONDS
 
 
 def instruments(events: ev.Events) -> float:
-    """How many play; the drums are one."""
+    """Return how many instruments play; the drums are one."""
     return len(set((keys(events) // N_PITCHES).tolist()))
 
 
 def onset_entropy(events: ev.Events) -> float:
-    """Of the intervals from one onset to the next, in bits at 10 ms: 0 is a clock, a drummer who plays has 4."""
+    """Return the entropy of intervals between onsets, in bits at 10 ms: 0 is a clock, a human drummer has 4."""
     intervals = np.diff(np.unique(events[:, 0]))
     if not len(intervals):
         return float("nan")
@@ -46,20 +46,20 @@ def onset_entropy(events: ev.Events) -> float:
 
 
 def note_length(events: ev.Events) -> float:
-    """The median, in seconds, drums left out."""
+    """Return the median length of notes in seconds, drums left out."""
     melodic = events[keys(events) // N_PITCHES != DRUMS]
     return float(np.median(melodic[:, 1] - DURATION.offset)) / TICKS_PER_SECOND if len(melodic) else float("nan")
 
 
 def repeated_notes(events: ev.Events) -> float:
-    """The share of notes with the pitch of the note before of the same instrument."""
+    """Return the share of notes that repeat the pitch of the same instrument's note before."""
     codes = keys(events)
     codes = codes[np.argsort(codes // N_PITCHES, kind="stable")]
     return float((codes[1:] == codes[:-1]).sum()) / max(len(codes), 1)
 
 
 def repeated_phrases(events: ev.Events) -> float:
-    """The share of runs of eight notes, by instrument and pitch, that the excerpt has more than once."""
+    """Return the share of runs of eight notes, by instrument and pitch, that the excerpt has more than once."""
     codes = keys(events)
     if len(codes) < PHRASE_NOTES:
         return float("nan")
@@ -68,13 +68,13 @@ def repeated_phrases(events: ev.Events) -> float:
 
 
 def is_silent(events: ev.Events) -> bool:
-    """Whether for 10 s nothing begins."""
+    """Return whether for 10 s no note begins."""
     onsets = np.concatenate([[0], events[:, 0], [SECONDS * TICKS_PER_SECOND]])
     return bool(np.diff(onsets).max() >= SILENT_SECONDS * TICKS_PER_SECOND)
 
 
 def is_stuck(events: ev.Events) -> bool:
-    """Whether for 10 s there are 20 notes or more but only one or two different ones, by instrument and pitch."""
+    """Return whether 10 s have 20 notes or more, but only one or two different ones, by instrument and pitch."""
     codes = keys(events)
     ends = np.searchsorted(events[:, 0], events[:, 0] + STUCK_SECONDS * TICKS_PER_SECOND)
     last_start = (SECONDS - STUCK_SECONDS) * TICKS_PER_SECOND
@@ -86,7 +86,7 @@ def is_stuck(events: ev.Events) -> bool:
 
 
 def is_dense(events: ev.Events) -> bool:
-    """Whether the first 20 s hold more than 330 notes."""
+    """Return whether the first 20 s hold more than 330 notes."""
     return int((events[:, 0] < DENSE_SECONDS * TICKS_PER_SECOND).sum()) > DENSE_NOTES
 
 
@@ -107,8 +107,8 @@ FLAGS: Mapping[str, Callable[[ev.Events], bool]] = {
 }
 
 
-def muspys() -> Mapping[str, Statistic]:
-    """The statistics that `muspy` defines."""
+def statistics_of_muspy() -> Mapping[str, Statistic]:
+    """Return the statistics that `muspy` defines."""
     import muspy
 
     def music(events: ev.Events) -> Any:
@@ -134,9 +134,9 @@ def muspys() -> Mapping[str, Statistic]:
 
 
 def table(music: Sequence[ev.Events], made: Sequence[ev.Events]) -> str:
-    """Markdown: quartiles of either, whether the model's median lies within those of the music, shares of flags."""
+    """Return Markdown: quartiles of both, whether the model's median is within those of the music, shares of flags."""
     lines = ["| statistic | held-out music | the model | its median is within |", "|---|---|---|---|"]
-    for name, statistic in {**OURS, **muspys()}.items():
+    for name, statistic in {**OURS, **statistics_of_muspy()}.items():
         quartiles = [
             np.nanpercentile([statistic(events) for events in excerpts], (25, 50, 75)) for excerpts in (music, made)
         ]

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from amt.tokens.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
+from amt.tokens.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS, SLOTS
 from training.corpus import Piece, load
 from training.model import WIDTH, TrainingModel
 from training.muon import Muon
@@ -27,14 +27,14 @@ from training.windows import OPENING_EVENTS, Sampler, Window, held_out_windows
 
 REPORT_SECONDS = 30
 SAVE_SECONDS = 240
-"""Both of work, not of waiting."""
+"""Seconds of work, not of waiting."""
 
 
 def collate(windows: list[Window], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """(modes, events, targets) as `TrainingModel.forward` takes them, as long as the longest window."""
+    """Return (modes, events, targets) as `TrainingModel.forward` takes them, as long as the longest window."""
     n_events = max(len(window.events) for window in windows)
-    events = np.zeros((len(windows), n_events, 3), dtype=np.int64)
-    events[:] = (0, 10_000, 11_000)
+    events = np.zeros((len(windows), n_events, EVENT_TOKENS), dtype=np.int64)
+    events[:] = [slot.offset for slot in SLOTS]
     targets = np.zeros((len(windows), n_events), dtype=bool)
     for row, window in enumerate(windows):
         events[row, : len(window.events)] = window.events
@@ -44,7 +44,7 @@ def collate(windows: list[Window], device: torch.device) -> tuple[Tensor, Tensor
 
 
 def held_out_report(model: TrainingModel, pieces: list[Piece], n_events: int, pool: Executor) -> str:
-    """The perplexity per event on some windows, collections weighted evenly."""
+    """Return the perplexity per event on some windows, collections weighted evenly, as a line of text."""
 
     @torch.no_grad()
     def nats(window: Window) -> Tensor:
@@ -63,7 +63,7 @@ def held_out_report(model: TrainingModel, pieces: list[Piece], n_events: int, po
 
 
 def optimizers(model: TrainingModel, rate: float, dtype: torch.dtype) -> list[torch.optim.Optimizer]:
-    """Muon for each block's matrices, iterating in `dtype`; AdamW for all else, the rows' remainders slower."""
+    """Return Muon for each block's matrices, iterating in `dtype`; AdamW for all else, slower for remainders."""
     matrices = [[p for p in block.parameters() if p.ndim == 2] for block in model.blocks]
     remainders = [p for name, p in model.named_parameters() if name.endswith("remainder")]
     chosen = {id(p) for p in [*remainders, *(p for group in matrices for p in group)]}
@@ -78,22 +78,22 @@ def optimizers(model: TrainingModel, rate: float, dtype: torch.dtype) -> list[to
 
 
 def optimizer_of_heads(model: TrainingModel, rate: float) -> torch.optim.Optimizer:
-    """Of the queries and keys, with AdamW.
+    """Return AdamW for queries and keys.
 
-    Muon's updates are of one size over all of a matrix, most of which has other things to learn: so guided heads that
-    are minutes away from where they should look do not get there in hours.
+    Muon's updates have one size over all of a matrix, most of which has other things to learn. So guided heads that
+    need minutes to learn where to look would not learn it in hours.
     """
     looking = [p for block in model.blocks for p in block.attn.c_attn.parameters()]
     return torch.optim.AdamW(looking, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
 
 
 def learning_rate(progress: float) -> float:
-    """Of the run's: a short rise, a plateau, and a fall to zero over the last 60 %."""
+    """Return the share of the peak rate: a short rise, a plateau, and a fall to zero over the last 60 %."""
     return min((progress + 1e-3) / 0.02, 1.0, (1 - progress) / 0.6)
 
 
 class Run:
-    """A model, its optimizers, and how long they have been at it."""
+    """Hold a model, its optimizers, and how long they have worked."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Run:
         only_heads: bool,
         dtype: torch.dtype,
     ) -> None:
-        """`dtype`: of products and what GELU gives; weights, what blocks add to, norms and losses are float32."""
+        """`dtype`: of matrix products and activations; weights, the residual stream, norms and losses are float32."""
         self._model, self._optims, self._checkpoint = model, optims, checkpoint
         self._workers, self._guidance, self._only_heads = workers, guidance, only_heads
         self._dtype = dtype
@@ -120,11 +120,11 @@ class Run:
                 group["peak"] = group["lr"]
 
     def worked_seconds(self) -> float:
-        """Time in which this program computed; while others had the machine, or it was stopped, does not count."""
+        """Return how long this program has computed; time in which it waited or was stopped does not count."""
         return self._earlier_seconds + time.process_time() / self._workers
 
-    def due(self, what: str, every_seconds: float) -> bool:
-        """Whether so much has been worked since this was last due."""
+    def is_due(self, what: str, every_seconds: float) -> bool:
+        """Return whether `every_seconds` of work have passed since this was last due."""
         now = self.worked_seconds()
         if now - self._last.setdefault(what, now) < every_seconds:
             return False
@@ -132,11 +132,11 @@ class Run:
         return True
 
     def learn(self, windows: list[Window], scale: float, pool: Executor) -> None:
-        """One step, at `scale` times the peak rates.
+        """Take one step, at `scale` times the peak rates.
 
-        Each thread takes whole windows, a context's worth at a time, the short ones together: on a CPU that uses the
-        cores better than to split every operation among them, needs hardly any padding, and nobody waits for a core
-        that others hold.
+        Each thread takes whole windows, a full context at a time, short ones together. On a CPU that uses the cores
+        better than splitting every operation among them: there is hardly any padding, and no thread waits for a core
+        that other programs keep busy.
         """
         parts: list[list[Window]] = []
         for window in sorted(windows, key=lambda window: -len(window.events)):
@@ -159,10 +159,13 @@ class Run:
         self._n_steps, self._n_events = self._n_steps + 1, self._n_events + n_targets
 
     def _add_gradients(self, windows: list[Window], n_events: int, n_targets: int) -> Tensor:
-        """Add these windows' share of every gradient; of the slots' losses and the guided heads', shape = (4,).
+        """Add these windows' share of every gradient; return their share of the losses.
 
-        A slot's loss is a mean over targets, the guided heads' one over windows, by their events: that of all is the
-        sum of the shares.
+        A slot's loss is a mean over targets, the guidance loss one over windows, weighted by their events. So the loss
+        of a step is the sum of the shares.
+
+        Returns:
+            the losses of the three slots and the guidance loss; shape = (4,).
         """
         modes, events, targets = collate(windows, self._parameters[0].device)
         lengths = torch.tensor([len(window.events) for window in windows], device=modes.device)
@@ -172,10 +175,10 @@ class Run:
         with torch.autocast(modes.device.type, self._dtype, enabled=self._dtype is not torch.float32):
             if self._only_heads:
                 losses = torch.zeros(EVENT_TOKENS, device=modes.device)
-                astray = self._model.astray(modes, events, targets, shifts)
+                guidance_losses = self._model.guidance_loss(modes, events, targets, shifts)
             else:
-                losses, astray = self._model(modes, events, targets, shifts)
-        shares = losses * targets.sum() / n_targets, (astray * lengths).sum() / n_events
+                losses, guidance_losses = self._model(modes, events, targets, shifts)
+        shares = losses * targets.sum() / n_targets, (guidance_losses * lengths).sum() / n_events
         loss = shares[0].sum() + self._guidance * shares[1]
         gradients = torch.autograd.grad(loss, self._parameters, materialize_grads=self._only_heads)
         with self._lock:
@@ -185,8 +188,8 @@ class Run:
     def report(self, n_events: int) -> None:
         """Print the pace and the recent loss."""
         worked = self.worked_seconds()
-        *slots, astray = self._smooth.tolist()
-        nats = " + ".join(f"{nat:.2f}" for nat in slots) + f", astray {astray:.2f}"
+        *slots, guidance_loss = self._smooth.tolist()
+        nats = " + ".join(f"{nat:.2f}" for nat in slots) + f", guidance {guidance_loss:.2f}"
         print(
             f"{time.strftime('%H:%M:%S')}  {worked / 60:6.1f} min of work  step {self._n_steps}  {n_events} events  "
             f"{self._n_events / (worked - self._earlier_seconds):.0f} events/s  {nats}",
@@ -194,7 +197,7 @@ class Run:
         )
 
     def save(self) -> None:
-        """Write the checkpoint; whoever kills the program meanwhile leaves the last one."""
+        """Write the checkpoint; if the program is killed meanwhile, the last one stays."""
         state = {
             "model": self._model.state_dict(),
             "optimizers": [optim.state_dict() for optim in self._optims],
@@ -205,7 +208,7 @@ class Run:
         part.replace(self._checkpoint)
 
     def resume(self) -> None:
-        """Go on from the checkpoint, at the rates of this run."""
+        """Continue from the checkpoint, at the rates of this run."""
         state = torch.load(self._checkpoint, map_location=next(self._model.parameters()).device)
         self._model.load_state_dict(state["model"])
         for optim, saved in zip(self._optims, state["optimizers"], strict=True):
@@ -217,7 +220,7 @@ class Run:
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
     parser.add_argument("out", type=Path)
@@ -231,7 +234,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=3e-3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="threads that share a step")
-    parser.add_argument("--repeating", type=float, default=0.15, help="share of windows in which a phrase comes back")
+    parser.add_argument("--repeating", type=float, default=0.15, help="share of windows in which a phrase is repeated")
     parser.add_argument(
         "--guidance",
         type=float,
@@ -253,7 +256,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """Train for the minutes given, going through the stages in turn."""
+    """Train for the minutes asked for, one stage after another."""
     args = parse_arguments()
     torch.manual_seed(args.seed)
     torch.set_num_threads(1)
@@ -281,9 +284,9 @@ def main() -> None:
             n_events = stages[min(int(np.searchsorted(ends, progress, side="right")), len(stages) - 1)][0]
             windows = sampler.batch(args.tokens, n_events) + sampler.openings(n_events)
             run.learn(windows, learning_rate(progress), pool)
-            if run.due("report", REPORT_SECONDS):
+            if run.is_due("report", REPORT_SECONDS):
                 run.report(n_events)
-            if run.due("save", SAVE_SECONDS):
+            if run.is_due("save", SAVE_SECONDS):
                 run.save()
                 print(held_out_report(model, held_out, n_events, pool), flush=True)
         run.save()

@@ -1,4 +1,4 @@
-"""A real server that answers by script, for tests of the client and its command line."""
+"""Serve scripted answers from a real server, for tests of the client and its command line."""
 
 import base64
 import json
@@ -21,7 +21,7 @@ PROGRESS = Event("progress", {"seconds": 5.0, "total_seconds": 20.0, "events": 3
 
 @dataclass
 class Answer:
-    """What the scripted server says to one request: a text, JSON, or parts of a text and what to do between them."""
+    """Hold the answer to one request: a text, JSON, or parts of a text with actions between them."""
 
     body: Any
     status: int = 200
@@ -50,26 +50,26 @@ EMBEDDING = Answer(
 
 
 def music(*notes: int, task: str = "generate") -> Answer:
-    """An answer of variations with these numbers of notes."""
+    """Return an answer of variations with these numbers of notes."""
     encoded = base64.b64encode(MIDI).decode()
     variations = [{"midi_base64": encoded, "num_events": each, "duration_seconds": 10.0} for each in notes]
     return Answer({"task": task, "variations": variations, "metadata": METADATA})
 
 
 def sse(name: str, data: Any) -> str:
-    """A server-sent event as the service writes it."""
+    """Return a server-sent event as the service writes it."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
 def streamed(*parts: Any, **headers: str) -> Answer:
-    """A stream: events, texts, answers whose body becomes the result, and what to do between them."""
+    """Return a stream of events, texts, answers whose body becomes the result, and actions between them."""
     texts = tuple(sse("result", part.body) if isinstance(part, Answer) else part for part in parts)
     return Answer(tuple(sse(*part) if isinstance(part, Event) else part for part in texts), 200, SSE | headers)
 
 
 @dataclass
 class Received:
-    """A request that the scripted server was sent."""
+    """Hold a request that the scripted server received."""
 
     path: str
     headers: Mapping[str, str]
@@ -77,7 +77,7 @@ class Received:
 
 
 class Scripted(ThreadingHTTPServer):
-    """A real server that answers by script."""
+    """Answer requests in the order of a script."""
 
     daemon_threads = True
 
@@ -118,11 +118,11 @@ class Handler(BaseHTTPRequestHandler):
             part(self) if callable(part) else self.wfile.write(part.encode())
 
     def pause(self) -> None:
-        """Between two parts of an answer: until the test lets it go on."""
+        """Wait between two parts of an answer until the test lets it go on."""
         self.server.may_go_on.wait()
 
     def listen(self) -> None:
-        """Between two parts of an answer: until the client has hung up."""
+        """Wait between two parts of an answer until the client has closed the connection."""
         if self.rfile.read(1) == b"":
             self.server.hung_up.set()
 
@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def running() -> Iterator[Scripted]:
-    """A scripted server, as long as the block runs."""
+    """Run a scripted server as long as the block runs."""
     with Scripted() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()

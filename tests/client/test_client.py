@@ -86,25 +86,25 @@ def with_client(url: str, run: Callable[[AsyncAnticipatoryClient], Coroutine[Any
 
 @pytest.fixture(params=[ask_sync, ask_async], ids=["sync", "async"])
 def ask(request: pytest.FixtureRequest) -> Ask:
-    """Calls a method of one of the two clients."""
+    """Call a method of one of the two clients."""
     chosen: Ask = request.param
     return chosen
 
 
-def hear_sync(
-    url: str, *arguments: Any, heard: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
+def observe_sync(
+    url: str, *arguments: Any, collected: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
 ) -> list[Event]:
-    events = [] if heard is None else heard
+    events = [] if collected is None else collected
     with AnticipatoryClient(url, **options) as each:
         for event in each.stream(*arguments, **fields):
             events.append(event)
     return events
 
 
-def hear_async(
-    url: str, *arguments: Any, heard: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
+def observe_async(
+    url: str, *arguments: Any, collected: list[Event] | None = None, options: Mapping[str, Any] = {}, **fields: Any
 ) -> list[Event]:
-    events = [] if heard is None else heard
+    events = [] if collected is None else collected
 
     async def run() -> None:
         async with AsyncAnticipatoryClient(url, **options) as each:
@@ -115,15 +115,15 @@ def hear_async(
     return events
 
 
-@pytest.fixture(params=[hear_sync, hear_async], ids=["sync", "async"])
+@pytest.fixture(params=[observe_sync, observe_async], ids=["sync", "async"])
 def observe(request: pytest.FixtureRequest) -> Ask:
-    """All events of a stream of one of the two clients; also in `heard`, should it end in an error."""
+    """Return all events of a stream of one of the two clients; `collected` has them even after an error."""
     chosen: Ask = request.param
     return chosen
 
 
 def nobody() -> str:
-    """An address where nothing listens: it was free a moment ago."""
+    """Return an address where nothing listens: it was free a moment ago."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         return f"http://127.0.0.1:{server.server_port}"
 
@@ -131,7 +131,7 @@ def nobody() -> str:
 # What is sent
 
 
-def test_generate_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
+def test_generate_sends_the_request_of_the_contract(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [music(3)]
     ask(scripted.url, "generate", length_seconds=10)
     [sent] = scripted.received
@@ -139,7 +139,7 @@ def test_generate_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> N
     assert sent.body == {"task": "generate", "length_seconds": 10}
 
 
-def test_continue_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
+def test_continue_sends_the_request_of_the_contract(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [music(3, task="continue")]
     fields = {"top_p": 0.9, "model_size": "small", "num_variations": 2, "client_job_id": "job"}
     ask(scripted.url, "continue_midi", MIDI, 7.0, 9.0, **fields)
@@ -184,7 +184,7 @@ def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: 
     assert {name: body[name] for name in options if name in body} == sent
 
 
-def test_embed_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:
+def test_embed_sends_the_request_of_the_contract(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [EMBEDDING]
     ask(scripted.url, "embed", MIDI)
     midi_input = base64.b64encode(MIDI).decode()
@@ -217,7 +217,7 @@ def test_headers_are_passed_through(scripted: Scripted, ask: Ask) -> None:
         ({}, "", None),
     ],
 )
-def test_the_key_is_the_given_one_or_the_environments(
+def test_the_key_is_the_argument_or_else_the_environment_variable(
     scripted: Scripted, monkeypatch: pytest.MonkeyPatch, options: Any, environment: str, sent: str | None
 ) -> None:
     monkeypatch.setenv("LIT_SERVER_API_KEY", environment)
@@ -235,13 +235,13 @@ def test_the_key_is_sent_with_every_request(scripted: Scripted, ask: Ask, observ
     assert [each.headers["X-API-Key"] for each in scripted.received] == ["mine"] * 3
 
 
-def test_the_service_may_live_below_a_path(scripted: Scripted, ask: Ask) -> None:
+def test_the_base_url_may_have_a_path(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [music(1)]
     ask(f"{scripted.url}/amt/", "generate")
     assert scripted.received[0].path == "/amt/predict"
 
 
-def test_both_clients_have_the_contracts_defaults() -> None:
+def test_both_clients_have_the_defaults_of_the_contract() -> None:
     for kind in (AnticipatoryClient, AsyncAnticipatoryClient):
         parameters = inspect.signature(kind).parameters
         defaults = {name: parameters[name].default for name in ("base_url", "timeout", "max_retries")}
@@ -249,7 +249,7 @@ def test_both_clients_have_the_contracts_defaults() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:2011", "ftp://host", "http://", "http://host:port", ""])
-def test_what_is_no_address_is_refused_at_once(url: str) -> None:
+def test_a_base_url_that_is_no_address_raises_value_error(url: str) -> None:
     with pytest.raises(ValueError, match="is not an address"):
         AnticipatoryClient(url)
 
@@ -301,7 +301,7 @@ def test_the_code_in_the_contract_works(scripted: Scripted, tmp_path: Path) -> N
     assert [body["task"] for body in scripted.bodies] == ["generate", "continue", "embed"]
 
 
-def test_a_client_that_is_forgotten_closes_its_connections(scripted: Scripted) -> None:
+def test_a_garbage_collected_client_closes_its_connections(scripted: Scripted) -> None:
     scripted.script = [music(1)]
     forgotten = AnticipatoryClient(scripted.url)
     forgotten.generate()
@@ -321,13 +321,13 @@ def test_a_client_that_is_forgotten_closes_its_connections(scripted: Scripted) -
         (DROP, False),
     ],
 )
-def test_health_is_read_as_text(scripted: Scripted, ask: Ask, answer: Answer, healthy: bool) -> None:
+def test_health_is_true_only_for_a_plain_ok(scripted: Scripted, ask: Ask, answer: Answer, healthy: bool) -> None:
     scripted.script = [answer]
     assert ask(scripted.url, "health") is healthy
     assert [each.path for each in scripted.received] == ["/health"]
 
 
-def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
+def test_health_is_false_when_nothing_answers(ask: Ask) -> None:
     assert ask(nobody(), "health") is False
 
 
@@ -335,7 +335,7 @@ def test_a_service_that_is_not_there_is_not_healthy(ask: Ask) -> None:
 
 
 def embedding(number: float) -> dict[str, Any]:
-    """What the service says of a file."""
+    """Return the answer of the service about a file."""
     return {name: value for name, value in EMBEDDING.body.items() if name not in ("task", "metadata")} | {
         "embedding": [number]
     }
@@ -367,12 +367,12 @@ def embed_many_async(url: str, *arguments: Any, done: list[Any] | None = None, *
 
 @pytest.fixture(params=[embed_many_sync, embed_many_async], ids=["sync", "async"])
 def embed_many(request: pytest.FixtureRequest) -> Ask:
-    """All results of one of the two clients; also in `done`, should it end in an error."""
+    """Return all results of one of the two clients; `done` has them even after an error."""
     chosen: Ask = request.param
     return chosen
 
 
-def test_many_files_are_sent_some_at_a_time(scripted: Scripted, embed_many: Ask) -> None:
+def test_embed_many_sends_several_files_in_a_request(scripted: Scripted, embed_many: Ask) -> None:
     scripted.script = [embeddings(*range(16)), embeddings(*range(16, 32)), embeddings(32, 33)]
     midis = [bytes([number]) for number in range(34)]
     results = embed_many(scripted.url, iter(midis), -1, pooling="max")
@@ -381,29 +381,29 @@ def test_many_files_are_sent_some_at_a_time(scripted: Scripted, embed_many: Ask)
     assert (sent, scripted.bodies) == (midis, [{"task": "embed", "embed_layer": -1, "pooling": "max"}] * 3)
 
 
-def test_one_file_of_many_is_sent_as_one(scripted: Scripted, embed_many: Ask) -> None:
+def test_a_single_file_is_sent_as_midi_input(scripted: Scripted, embed_many: Ask) -> None:
     scripted.script = [EMBEDDING]
     assert embed_many(scripted.url, [b"hi"]) == [EMBEDDING.body]
     assert scripted.bodies == [{"task": "embed", "midi_input": "aGk=", "embed_layer": -3}]
 
 
-def test_no_files_are_no_request(scripted: Scripted, embed_many: Ask) -> None:
+def test_embed_many_of_nothing_sends_nothing(scripted: Scripted, embed_many: Ask) -> None:
     assert (embed_many(scripted.url, []), scripted.received) == ([], [])
 
 
-def test_vectors_for_each_token_are_asked_for_one_file_at_a_time(scripted: Scripted, embed_many: Ask) -> None:
+def test_token_embeddings_are_requested_one_file_at_a_time(scripted: Scripted, embed_many: Ask) -> None:
     scripted.script = [EMBEDDING, EMBEDDING]
     assert embed_many(scripted.url, [b"hi", b"hi"], pooling="none") == [EMBEDDING.body] * 2
     assert [body["midi_input"] for body in scripted.bodies] == ["aGk="] * 2
 
 
-def test_no_request_is_larger_than_the_service_takes(scripted: Scripted) -> None:
+def test_no_request_is_larger_than_the_service_allows(scripted: Scripted) -> None:
     scripted.script = [embeddings(0, 1), EMBEDDING, EMBEDDING]
     embed_many_sync(scripted.url, [bytes(1_400_000), bytes(1_400_000), bytes(1_400_000), bytes(5_000_000)])
     assert [len(body.get("midi_inputs", "1")) for body in scripted.bodies] == [2, 1, 1]
 
 
-def test_files_are_read_when_their_turn_comes(scripted: Scripted) -> None:
+def test_files_are_read_only_when_they_are_sent(scripted: Scripted) -> None:
     taken: list[int] = []
 
     def midis() -> Iterator[bytes]:
@@ -429,7 +429,7 @@ def test_files_are_read_when_their_turn_comes(scripted: Scripted) -> None:
         (17, 401, "no key", "no key"),
     ],
 )
-def test_a_file_that_is_refused_is_named(
+def test_an_error_names_the_refused_file(
     scripted: Scripted, embed_many: Ask, count: int, status: int, detail: Any, text: str
 ) -> None:
     scripted.script = [embeddings(*range(16)), Answer({"detail": detail}, status)]
@@ -440,7 +440,7 @@ def test_a_file_that_is_refused_is_named(
     assert len(done) == 16
 
 
-def test_a_path_that_is_refused_is_named(scripted: Scripted, tmp_path: Path) -> None:
+def test_an_error_names_the_path_of_the_refused_file(scripted: Scripted, tmp_path: Path) -> None:
     paths = [tmp_path / "a.mid", tmp_path / "b.mid"]
     for path in paths:
         path.write_bytes(MIDI)
@@ -466,7 +466,7 @@ def test_a_path_that_is_refused_is_named(scripted: Scripted, tmp_path: Path) -> 
         ),
     ],
 )
-def test_a_stream_asks_for_any_task(
+def test_stream_sends_the_request_of_any_task(
     scripted: Scripted, observe: Ask, arguments: Any, fields: Mapping[str, Any], body: Any
 ) -> None:
     scripted.script = [streamed(EMBEDDING)]
@@ -483,14 +483,16 @@ def test_the_last_event_is_what_generate_returns(scripted: Scripted, ask: Ask, o
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_comments_line_ends_and_unknown_events_do_not_matter(scripted: Scripted, observe: Ask, newline: str) -> None:
+def test_streams_may_have_comments_any_line_ends_and_unknown_events(
+    scripted: Scripted, observe: Ask, newline: str
+) -> None:
     text = ': hello\n\nid: 1\nevent:note\n: still here\ndata:{"pitch": 1}\n\n\nevent: news\ndata: {}\n\n'
     scripted.script = [streamed(text.replace("\n", newline), EMBEDDING)]
     expected = [Event("note", {"pitch": 1}), Event("news", {}), Event("result", EMBEDDING.body)]
     assert observe(scripted.url) == expected
 
 
-def test_events_come_as_they_happen(scripted: Scripted) -> None:
+def test_events_are_yielded_before_the_stream_ends(scripted: Scripted) -> None:
     scripted.script = [streamed(NOTE, Handler.pause, PROGRESS, EMBEDDING)]
     with AnticipatoryClient(scripted.url) as each:
         events = each.stream()
@@ -499,7 +501,7 @@ def test_events_come_as_they_happen(scripted: Scripted) -> None:
         assert next(events) == PROGRESS
 
 
-def test_events_come_as_they_happen_async(scripted: Scripted) -> None:
+def test_events_are_yielded_before_the_stream_ends_async(scripted: Scripted) -> None:
     async def run(each: AsyncAnticipatoryClient) -> None:
         events = each.stream()
         assert await anext(events) == NOTE
@@ -510,7 +512,7 @@ def test_events_come_as_they_happen_async(scripted: Scripted) -> None:
     with_client(scripted.url, run)
 
 
-def test_leaving_the_loop_hangs_up(scripted: Scripted) -> None:
+def test_leaving_the_loop_closes_the_connection(scripted: Scripted) -> None:
     scripted.script = [streamed(NOTE, Handler.listen)]
     with AnticipatoryClient(scripted.url) as each:
         for _ in each.stream():
@@ -518,7 +520,7 @@ def test_leaving_the_loop_hangs_up(scripted: Scripted) -> None:
         assert scripted.hung_up.wait(20)
 
 
-def test_leaving_the_loop_hangs_up_async(scripted: Scripted) -> None:
+def test_leaving_the_loop_closes_the_connection_async(scripted: Scripted) -> None:
     async def run(each: AsyncAnticipatoryClient) -> None:
         async for _ in each.stream():
             break
@@ -528,7 +530,7 @@ def test_leaving_the_loop_hangs_up_async(scripted: Scripted) -> None:
     with_client(scripted.url, run)
 
 
-def test_closing_a_stream_hangs_up(scripted: Scripted) -> None:
+def test_closing_a_stream_closes_the_connection(scripted: Scripted) -> None:
     async def run(each: AsyncAnticipatoryClient) -> None:
         async with aclosing(each.stream()) as events:
             assert await anext(events) == NOTE
@@ -548,30 +550,30 @@ def test_a_stream_that_is_not_read_sends_nothing(scripted: Scripted) -> None:
     ("status", "kind"),
     [(422, InvalidRequest), (429, Busy), (500, ServerFault), (503, Unavailable), (504, ServerFault)],
 )
-def test_an_error_event_is_raised_and_never_asked_again(
+def test_an_error_event_is_raised_without_a_retry(
     scripted: Scripted, observe: Ask, status: int, kind: type[ServiceError]
 ) -> None:
     scripted.script = [streamed(NOTE, Event("error", {"status": status, "detail": "because"})), streamed(EMBEDDING)]
-    heard: list[Event] = []
+    collected: list[Event] = []
     with pytest.raises(kind) as caught:
-        observe(scripted.url, heard=heard)
+        observe(scripted.url, collected=collected)
     assert type(caught.value) is kind
     assert str(caught.value) == f"because (HTTP {status})"
-    assert (heard, len(scripted.received)) == ([NOTE], 1)
+    assert (collected, len(scripted.received)) == ([NOTE], 1)
 
 
 @pytest.mark.parametrize("headers", [{}, {"Content-Length": "1000"}], ids=["at an end", "anywhere"])
-def test_a_stream_without_its_result_is_a_lost_connection(
+def test_a_stream_that_ends_without_a_result_raises_connection_lost(
     scripted: Scripted, observe: Ask, headers: Mapping[str, str]
 ) -> None:
     scripted.script = [streamed(NOTE, "event: no", **headers), streamed(EMBEDDING)]
-    heard: list[Event] = []
+    collected: list[Event] = []
     with pytest.raises(ConnectionLost, match=f"^the connection to {scripted.url} broke: "):
-        observe(scripted.url, heard=heard)
-    assert (heard, len(scripted.received)) == ([NOTE], 1)
+        observe(scripted.url, collected=collected)
+    assert (collected, len(scripted.received)) == ([NOTE], 1)
 
 
-def test_an_event_that_does_not_come_is_a_timeout(scripted: Scripted, observe: Ask) -> None:
+def test_a_stream_that_stays_silent_raises_request_timeout(scripted: Scripted, observe: Ask) -> None:
     scripted.script = [streamed(NOTE, Handler.listen), streamed(EMBEDDING)]
     with pytest.raises(RequestTimeout, match=f"^no answer from {scripted.url} within 0.5 s$"):
         observe(scripted.url, options={"timeout": 0.5})
@@ -591,25 +593,25 @@ def test_an_event_that_does_not_come_is_a_timeout(scripted: Scripted, observe: A
         Answer("moved", 302, {"Location": "/elsewhere"}),
     ],
 )
-def test_another_services_stream_is_recognised(scripted: Scripted, answer: Answer) -> None:
+def test_a_stream_of_another_service_raises_unexpected_answer(scripted: Scripted, answer: Answer) -> None:
     scripted.script = [answer]
     with pytest.raises(UnexpectedAnswer):
-        hear_sync(scripted.url)
+        observe_sync(scripted.url)
 
 
-def test_a_stream_that_is_refused_is_asked_for_again(scripted: Scripted, observe: Ask) -> None:
+def test_a_busy_service_is_asked_for_the_stream_again(scripted: Scripted, observe: Ask) -> None:
     scripted.script = [Answer("later", 429, NOW), Answer("later", 503, NOW), streamed(NOTE, EMBEDDING)]
     assert observe(scripted.url) == [NOTE, Event("result", EMBEDDING.body)]
     assert len(scripted.received) == 3
 
 
-def test_a_stream_that_is_refused_for_good_raises_why(scripted: Scripted, observe: Ask) -> None:
+def test_a_refused_stream_raises_the_reason(scripted: Scripted, observe: Ask) -> None:
     scripted.script = [Answer({"detail": "later"}, 429, NOW)] * 2
     with pytest.raises(Busy, match=r"^later "):
         observe(scripted.url, options={"max_retries": 1})
 
 
-def test_a_stream_from_nowhere_is_a_failed_connection(observe: Ask) -> None:
+def test_a_stream_raises_connection_failed_when_nothing_answers(observe: Ask) -> None:
     with pytest.raises(ConnectionFailed):
         observe(nobody())
 
@@ -648,7 +650,7 @@ def test_the_service_refuses_a_stream_with_a_status(service: Service, observe: A
         observe(service.url, length_seconds=3000)
 
 
-def test_leaving_the_loop_frees_the_services_place(service: Service) -> None:
+def test_leaving_the_loop_frees_the_place_in_the_service(service: Service) -> None:
     with AnticipatoryClient(service.url) as each:
         for _ in each.stream(length_seconds=120, num_variations=5):
             break
@@ -664,7 +666,7 @@ def notes_in(result: Mapping[str, Any]) -> Counter[Any]:
     return Counter(codec.read_notes(result["variations"][0]["midi_bytes"]))
 
 
-def test_the_service_makes_what_the_options_ask_for(service: Service, ask: Ask) -> None:
+def test_the_service_obeys_the_options(service: Service, ask: Ask) -> None:
     options: MusicOptions = {
         "top_p": {"note": 0.9},
         "temperature": 1.1,
@@ -693,7 +695,7 @@ def test_the_service_makes_what_the_options_ask_for(service: Service, ask: Ask) 
     assert ask(service.url, "generate", 3, **options)["variations"] == result["variations"]
 
 
-def test_the_service_goes_on_from_the_end(service: Service, ask: Ask) -> None:
+def test_the_service_continues_from_the_end(service: Service, ask: Ask) -> None:
     result = ask(service.url, "continue_midi", DOOM, 3, 2, prime_from="end", seed=1)
     assert notes_in(result) > Counter(codec.read_notes(DOOM.read_bytes()))
 
@@ -704,7 +706,7 @@ def test_the_service_accompanies(service: Service, ask: Ask) -> None:
     assert {note.onset < 200 for note in notes_in(result) if note.velocity == 1} == {True}
 
 
-def test_the_service_fills_in(service: Service, ask: Ask) -> None:
+def test_the_service_infills(service: Service, ask: Ask) -> None:
     result = ask(service.url, "infill", DOOM, 5, 7, velocity=1, seed=1)
     fixed = Counter(note for note in codec.read_notes(DOOM.read_bytes()) if not 500 <= note.onset < 700)
     new = notes_in(result) - fixed
@@ -712,7 +714,7 @@ def test_the_service_fills_in(service: Service, ask: Ask) -> None:
     assert {(500 <= note.onset < 700, note.velocity) for note in new} == {(True, 1)}
 
 
-def test_the_service_tells_what_is_void(service: Service, observe: Ask) -> None:
+def test_the_service_announces_discarded_variations(service: Service, observe: Ask) -> None:
     """In a second random weights are silent, however often they are asked."""
     fields: Fields = {"length_seconds": 1, "seed": 5, "model_size": "small"}
     *others, (_, result) = observe(service.url, **fields)
@@ -721,7 +723,7 @@ def test_the_service_tells_what_is_void(service: Service, observe: Ask) -> None:
     assert void == [{"variation": 0, "reason": "silent"}] * 3  # after the last draw the first one stays
 
 
-def test_the_service_embeds_many_files_as_each_alone(service: Service, ask: Ask, embed_many: Ask) -> None:
+def test_embed_many_gives_the_same_vectors_as_embed(service: Service, ask: Ask, embed_many: Ask) -> None:
     paths = [GOLDEN / f"midi/{name}.mid" for name in ("chorale_001", "freedoom_map32", "drums_and_bass")]
     options: EmbedOptions = {"windows": "all", "normalize": True, "model_size": "small"}
     for path, result in zip(paths, embed_many(service.url, paths, -1, **options), strict=True):
@@ -745,7 +747,7 @@ def test_the_service_names_the_file_that_it_refuses(service: Service, embed_many
 def test_the_key_opens_a_service_that_asks_for_one() -> None:
     locked = Service("--default-model", "tiny", LIT_SERVER_API_KEY="secret")
     locked.wait_until_listening()
-    for call in (partial(ask_sync, locked.url, "generate"), partial(hear_sync, locked.url)):
+    for call in (partial(ask_sync, locked.url, "generate"), partial(observe_sync, locked.url)):
         with pytest.raises(Unauthorized, match="X-API-Key"):
             call(options={"api_key": "wrong"})
         with pytest.raises(InvalidRequest, match="must be in range"):
@@ -778,7 +780,7 @@ def test_every_status_has_its_error(scripted: Scripted, status: int, kind: type[
     assert str(caught.value) == f"because (HTTP {status})"
 
 
-def test_a_wrong_key_has_an_error_of_its_own(scripted: Scripted, ask: Ask, observe: Ask) -> None:
+def test_a_wrong_key_raises_unauthorized(scripted: Scripted, ask: Ask, observe: Ask) -> None:
     scripted.script = [Answer({"detail": "no key"}, 401)] * 2
     for call in (partial(ask, scripted.url, "generate"), partial(observe, scripted.url)):
         with pytest.raises(Unauthorized) as caught:
@@ -831,13 +833,13 @@ def test_errors_in_another_shape_are_still_one_line(scripted: Scripted, body: An
         Answer("moved", 302, {"Location": "/elsewhere"}),
     ],
 )
-def test_another_services_answer_is_recognised(scripted: Scripted, answer: Answer) -> None:
+def test_an_answer_of_another_service_raises_unexpected_answer(scripted: Scripted, answer: Answer) -> None:
     scripted.script = [answer]
     with pytest.raises(UnexpectedAnswer):
         ask_sync(scripted.url, "generate")
 
 
-def test_where_nothing_answers_one_is_told_how_to_start_it(ask: Ask) -> None:
+def test_connection_failed_says_how_to_start_the_service(ask: Ask) -> None:
     url = nobody()
     with pytest.raises(ConnectionFailed) as caught:
         ask(url, "generate")
@@ -846,14 +848,14 @@ def test_where_nothing_answers_one_is_told_how_to_start_it(ask: Ask) -> None:
 
 
 @pytest.mark.parametrize("answer", [DROP, BREAK], ids=["before", "within"])
-def test_a_connection_that_breaks_is_not_one_that_failed(scripted: Scripted, ask: Ask, answer: Answer) -> None:
+def test_a_broken_connection_raises_connection_lost(scripted: Scripted, ask: Ask, answer: Answer) -> None:
     scripted.script = [answer]
     with pytest.raises(ConnectionLost, match=f"^the connection to {scripted.url} broke: "):
         ask(scripted.url, "generate")
     assert len(scripted.received) == 1
 
 
-def test_an_answer_that_does_not_come_is_a_timeout(scripted: Scripted, ask: Ask) -> None:
+def test_a_missing_answer_raises_request_timeout(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [SILENCE]
     with pytest.raises(RequestTimeout, match=f"^no answer from {scripted.url} within 0.1 s$"):
         ask(scripted.url, "generate", options={"timeout": 0.1})
@@ -879,14 +881,14 @@ def test_an_error_can_be_sent_between_processes() -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_service_that_asks_for_patience_is_asked_again(scripted: Scripted, ask: Ask, status: int) -> None:
+def test_busy_and_unavailable_are_retried(scripted: Scripted, ask: Ask, status: int) -> None:
     scripted.script = [Answer("later", status, NOW), Answer("later", status, NOW), music(3)]
     assert ask(scripted.url, "generate")["variations"][0]["num_events"] == 3
     assert len(scripted.received) == 3
     assert scripted.bodies[0] == scripted.bodies[2]
 
 
-def test_who_comes_back_when_told_to_is_let_in(scripted: Scripted, ask: Ask) -> None:
+def test_waiting_as_long_as_retry_after_says_is_enough(scripted: Scripted, ask: Ask) -> None:
     opens = float("inf")
 
     def refuse() -> Answer:
@@ -901,7 +903,7 @@ def test_who_comes_back_when_told_to_is_let_in(scripted: Scripted, ask: Ask) -> 
     assert ask(scripted.url, "generate", options={"max_retries": 1})["task"] == "generate"
 
 
-def test_patience_ends_after_the_last_retry(scripted: Scripted, ask: Ask) -> None:
+def test_the_error_is_raised_after_the_last_retry(scripted: Scripted, ask: Ask) -> None:
     scripted.script = [Answer("later", 503, NOW) for _ in range(9)]
     with pytest.raises(Unavailable):
         ask(scripted.url, "generate", options={"max_retries": 2})
@@ -909,7 +911,7 @@ def test_patience_ends_after_the_last_retry(scripted: Scripted, ask: Ask) -> Non
 
 
 @pytest.mark.parametrize("status", [422, 500, 504])
-def test_other_errors_are_not_asked_again(scripted: Scripted, status: int) -> None:
+def test_other_errors_are_not_retried(scripted: Scripted, status: int) -> None:
     scripted.script = [Answer("no", status, NOW), music(3)]
     with pytest.raises(ServiceError):
         ask_sync(scripted.url, "generate")
@@ -922,12 +924,12 @@ def test_waits_double_and_are_jittered(attempt: int) -> None:
     assert 0.25 * 2**attempt <= min(waits) < max(waits) <= 0.5 * 2**attempt
 
 
-def test_the_service_may_say_how_many_seconds_to_wait() -> None:
+def test_retry_after_may_be_seconds() -> None:
     assert retry_wait_seconds(3, "0") == 0
     assert all(7 <= retry_wait_seconds(0, " 7 ") <= 7 * 1.25 for _ in range(50))
 
 
-def test_the_service_may_say_until_when_to_wait() -> None:
+def test_retry_after_may_be_a_date() -> None:
     soon = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
     assert 18 <= retry_wait_seconds(0, soon) <= 25
     assert retry_wait_seconds(0, "Wed, 21 Oct 2015 07:28:00 GMT") == 0
@@ -935,12 +937,12 @@ def test_the_service_may_say_until_when_to_wait() -> None:
 
 
 @pytest.mark.parametrize(("attempt", "retry_after"), [(20, None), (10**6, None), (0, "3600"), (0, "9" * 400)])
-def test_no_wait_is_longer_than_the_cap(attempt: int, retry_after: str | None) -> None:
+def test_no_wait_is_longer_than_the_limit(attempt: int, retry_after: str | None) -> None:
     assert retry_wait_seconds(attempt, retry_after) == pytest.approx(LONGEST_WAIT_SECONDS)
 
 
 @pytest.mark.parametrize("retry_after", ["", "soon", "-1", "nan", "1.5e9", "\u00b2"])
-def test_a_wait_that_cannot_be_read_is_ours_to_choose(retry_after: str) -> None:
+def test_an_unreadable_retry_after_is_ignored(retry_after: str) -> None:
     assert 0.25 <= retry_wait_seconds(0, retry_after) <= 0.5
 
 

@@ -3,6 +3,7 @@ import os
 import pty
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,26 @@ def run_client(*arguments: str, cwd: Path, **environment: str) -> subprocess.Com
     )
 
 
-def test_generate_writes_a_file_and_sums_up(scripted: Scripted, tmp_path: Path) -> None:
+def test_client_and_commands_are_the_same_command(tmp_path: Path) -> None:
+    direct = subprocess.run(
+        [sys.executable, "-W", "error", str(PROJECT / "commands.py"), "--help"], capture_output=True, text=True
+    )
+    through_client = run_client("--help", cwd=tmp_path)
+    assert (direct.returncode, through_client.returncode) == (0, 0)
+    assert direct.stdout == through_client.stdout
+    assert direct.stdout.startswith("usage: client.py ")
+    assert run_client("sing", cwd=tmp_path).returncode == 2
+
+
+def test_client_without_commands_beside_it_says_so(tmp_path: Path) -> None:
+    shutil.copy(PROJECT / "client.py", tmp_path)
+    command = [sys.executable, "-W", "error", "client.py", "health"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert re.fullmatch(r"error: .*commands\.py is missing: as a command, client\.py needs it\n", run.stderr)
+
+
+def test_generate_writes_a_file_and_prints_a_summary(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script = [streamed(NOTE, PROGRESS, music(164))]
     options = ["--length-seconds", "10", "--top-p", "0.9", "--model-size", "tiny", "--client-job-id", "me"]
     run = run_client("generate", "--base-url", scripted.url, *options, "--out", "new.mid", cwd=tmp_path)
@@ -44,7 +64,7 @@ def test_generate_writes_a_file_and_sums_up(scripted: Scripted, tmp_path: Path) 
     assert scripted.bodies == [{"task": "generate", **sent}]
 
 
-def test_an_embedding_without_a_file_is_all_that_stdout_gets(scripted: Scripted, tmp_path: Path) -> None:
+def test_embed_without_out_writes_only_json_to_stdout(scripted: Scripted, tmp_path: Path) -> None:
     (tmp_path / "in.mid").write_bytes(MIDI)
     scripted.script = [EMBEDDING]
     run = run_client("embed", "in.mid", "--embed-layer", "-1", cwd=tmp_path, ANTICIPATORY_URL=scripted.url)
@@ -54,7 +74,7 @@ def test_an_embedding_without_a_file_is_all_that_stdout_gets(scripted: Scripted,
 
 
 class Terminal:
-    """The command line on a terminal of so many columns; stdout is a pipe."""
+    """Run the command line on a terminal of this width; stdout is a pipe."""
 
     def __init__(self, *arguments: str, cwd: Path, columns: int = 80) -> None:
         self._screen, terminal = pty.openpty()
@@ -73,20 +93,20 @@ class Terminal:
         self.shown = ""
 
     def read_until(self, text: str) -> None:
-        """Take what is shown, up to a text that is, or to the end."""
+        """Read the output up to this text, or to the end."""
         with suppress(OSError):  # so Linux says that the other end is closed
             while text not in self.shown and (part := os.read(self._screen, 1000)):
                 self.shown += part.decode()
 
     def finish(self) -> tuple[int, str]:
-        """(exit status, stdout), once there is nothing more to show."""
+        """Wait for the end; return (exit status, stdout)."""
         self.read_until("there is no such text")
         os.close(self._screen)
         stdout, _ = self.process.communicate()
         return self.process.returncode, stdout
 
 
-def test_a_terminal_shows_how_far_the_music_has_come(scripted: Scripted, tmp_path: Path) -> None:
+def test_a_terminal_shows_the_progress_of_the_music(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script = [streamed(NOTE, NOTE, PROGRESS, Handler.pause, music(1))]
     terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
     terminal.read_until("notes")
@@ -99,7 +119,7 @@ def test_a_terminal_shows_how_far_the_music_has_come(scripted: Scripted, tmp_pat
     assert (status, stdout.partition(", ")[0]) == (0, "out.mid: 1 note")
 
 
-def test_what_a_terminal_shows_fits_into_its_line(scripted: Scripted, tmp_path: Path) -> None:
+def test_the_status_line_fits_into_the_terminal(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script = [streamed(NOTE, PROGRESS, Handler.pause, music(1))]
     terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path, columns=30)
     terminal.read_until("#")
@@ -108,7 +128,7 @@ def test_what_a_terminal_shows_fits_into_its_line(scripted: Scripted, tmp_path: 
     assert max(len(line.removesuffix("\x1b[K")) for line in terminal.shown.split("\r")) == 29
 
 
-def test_an_error_wipes_the_line_before_it_is_told(scripted: Scripted, tmp_path: Path) -> None:
+def test_the_status_line_is_cleared_before_an_error_is_printed(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script = [streamed(NOTE, Event("error", {"status": 504, "detail": "too long"}))]
     terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
     status, stdout = terminal.finish()
@@ -116,7 +136,7 @@ def test_an_error_wipes_the_line_before_it_is_told(scripted: Scripted, tmp_path:
     assert terminal.shown.endswith("\r\x1b[Kerror: too long (HTTP 504)\r\n")
 
 
-def test_ctrl_c_hangs_up_and_says_nothing(scripted: Scripted, tmp_path: Path) -> None:
+def test_ctrl_c_closes_the_connection_and_prints_nothing(scripted: Scripted, tmp_path: Path) -> None:
     scripted.script = [streamed(NOTE, PROGRESS, Handler.listen)]
     terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
     terminal.read_until("#")
@@ -138,12 +158,14 @@ def test_the_key_is_an_option_of_every_command(scripted: Scripted, capsys: pytes
 
 
 def in_process(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """The command line without the start of a process: (exit status, stdout, stderr)."""
+    """Run the command line in this process; return (exit status, stdout, stderr)."""
     status = commands.main(arguments)
     return (status, *capsys.readouterr())
 
 
-def test_continue_numbers_its_files(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_variations_are_written_to_numbered_files(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, out = tmp_path / "in.mid", tmp_path / "new.mid"
     source.write_bytes(MIDI)
     scripted.script = [streamed(music(5, 6, task="continue"))]
@@ -168,7 +190,7 @@ def test_an_embedding_is_written_to_the_file_asked_for(
 
 
 def files(folder: Path, count: int) -> list[str]:
-    """So many MIDI files."""
+    """Write `count` MIDI files."""
     paths = [folder / f"{number}.mid" for number in range(count)]
     for path in paths:
         path.write_bytes(MIDI)
@@ -176,12 +198,12 @@ def files(folder: Path, count: int) -> list[str]:
 
 
 def embedded(*numbers: int) -> dict[str, Any]:
-    """The service's answer about several files."""
+    """Return the answer of the service about several files."""
     shape = {"embedding_dim": 2, "num_tokens": 9, "original_tokens": 12}
     return {"task": "embed", "files": [{"embedding": [each, 0], **shape} for each in numbers], "metadata": METADATA}
 
 
-def test_each_embedded_file_is_a_line(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_embed_writes_one_line_per_file(scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths, out = files(tmp_path, 3), tmp_path / "x.jsonl"
     scripted.script = [Answer(embedded(0, 1, 2))]
     call = ["embed", *paths, "--pooling", "last", "--normalize", "--base-url", scripted.url, "--out", str(out)]
@@ -192,7 +214,7 @@ def test_each_embedded_file_is_a_line(scripted: Scripted, tmp_path: Path, capsys
     assert (scripted.bodies[0]["pooling"], scripted.bodies[0]["normalize"]) == ("last", True)
 
 
-def test_what_was_embedded_before_an_error_is_written(
+def test_embeddings_before_an_error_are_written(
     scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     paths, out = files(tmp_path, 18), tmp_path / "x.jsonl"
@@ -216,7 +238,7 @@ def test_a_terminal_shows_how_many_files_are_done(scripted: Scripted, tmp_path: 
 DISCARD = Event("discard", {"variation": 0, "reason": "stuck"})
 
 
-def test_the_notes_of_what_is_discarded_do_not_count(scripted: Scripted, tmp_path: Path) -> None:
+def test_notes_of_discarded_variations_are_not_counted(scripted: Scripted, tmp_path: Path) -> None:
     other = Event("note", {**NOTE.data, "variation": 1})
     scripted.script = [streamed(NOTE, NOTE, other, DISCARD, PROGRESS, Handler.pause, music(1))]
     terminal = Terminal("generate", "--base-url", scripted.url, cwd=tmp_path)
@@ -226,7 +248,7 @@ def test_the_notes_of_what_is_discarded_do_not_count(scripted: Scripted, tmp_pat
     assert "5.0 of 20.0 s of music, 1 note\x1b[K" in terminal.shown
 
 
-def test_the_summary_tells_of_draws_and_flaws(
+def test_the_summary_says_draws_and_flaws(
     scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = music(4, 3, 2, 1)
@@ -239,7 +261,7 @@ def test_the_summary_tells_of_draws_and_flaws(
     assert f": {notes}, 10.0 s, tiny on cpu, " in stdout
 
 
-def test_the_service_is_asked_with_flags(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_work_with_the_real_service(service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "new.mid"
     flags = (
         "--length-seconds 2 --instruments 'Acoustic Bass' drums --pitch-range 'Acoustic Bass=28-55' --top-p note=0.9"
@@ -291,7 +313,7 @@ def test_flags_become_fields(
     assert {name: body[name] for name in sent} == sent
 
 
-def test_every_field_has_a_flag_and_a_word_about_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_field_has_a_flag_and_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
     for command in ("generate", "continue", "accompany", "infill", "embed"):
         with pytest.raises(SystemExit):
@@ -310,9 +332,7 @@ def test_every_field_has_a_flag_and_a_word_about_it(capsys: pytest.CaptureFixtur
         ("--on-degenerate cry", "invalid choice: 'cry' (choose from "),
     ],
 )
-def test_a_flag_that_cannot_be_read_shows_how_it_is_written(
-    flags: str, reason: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unreadable_flag_shows_an_example(flags: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         commands.main(["generate", *flags.split()])
     assert caught.value.code == 2
@@ -340,7 +360,7 @@ def test_a_file_that_cannot_be_read_is_one_line(scripted: Scripted, capsys: pyte
     assert not scripted.received
 
 
-def test_a_file_that_cannot_be_written_is_told_before_the_work(
+def test_a_missing_output_folder_is_an_error_before_any_request(
     scripted: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     call = ["generate", "--base-url", scripted.url, "--out", "/nowhere/out.mid"]
@@ -348,7 +368,7 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(
     assert not scripted.received
 
 
-def test_a_number_that_json_cannot_hold_is_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nan_is_an_error_of_one_line(scripted: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
     status, _, stderr = in_process(capsys, "generate", "--base-url", scripted.url, "--top-p", "nan")
     assert status == 1
     assert re.fullmatch(r"error: .*\n", stderr)

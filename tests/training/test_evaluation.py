@@ -37,7 +37,7 @@ def test_the_loss_is_over_the_tokens_of_each_slot(hf_model: GPT2LMHeadModel) -> 
         torch.testing.assert_close(losses[:, index].mean(), expected)
 
 
-def test_an_accompaniment_is_the_same_with_its_controls_and_without() -> None:
+def test_accompaniment_windows_have_the_same_targets_with_and_without_controls() -> None:
     pairs = [pair for piece in pieces() for pair in perplexity.accompaniment_windows(piece)]
     assert pairs
     for given, without in pairs:
@@ -57,7 +57,7 @@ def test_held_out_excerpts_are_whole_and_of_the_length_asked_for() -> None:
         assert ends.max() < 100 * SECONDS
 
 
-def test_excerpts_are_what_the_service_generates() -> None:
+def test_generated_excerpts_depend_on_their_seed_alone() -> None:
     first, second = generated_excerpts(GOLDEN / "model", 2, [0.9] * 3)
     (again,) = generated_excerpts(GOLDEN / "model", 1, [0.9] * 3)
     np.testing.assert_array_equal(first, again)
@@ -77,18 +77,20 @@ def test_excerpts_are_what_the_service_generates() -> None:
         (statistics.repeated_phrases, melody([*range(40, 48), *range(60, 67), *range(40, 48)]), 2 / 16),
     ],
 )
-def test_statistics(statistic: statistics.Statistic, events: ev.Events, expected: float) -> None:
+def test_statistics_have_their_known_values(
+    statistic: statistics.Statistic, events: ev.Events, expected: float
+) -> None:
     assert statistic(events) == pytest.approx(expected)
 
 
-def test_nothing_has_no_statistics() -> None:
+def test_statistics_of_no_notes_are_nan() -> None:
     for name in ("onset entropy, bits", "note length, s", "repeated phrases"):
         assert math.isnan(statistics.OURS[name](ev.empty())), name
     assert statistics.notes_per_second(ev.empty()) == 0
     assert statistics.is_silent(ev.empty())
 
 
-def test_silence_may_lie_anywhere() -> None:
+def test_silence_is_found_anywhere_in_an_excerpt() -> None:
     music = scale(60)
     assert not statistics.is_silent(music)
     for start in (0, 1_000, 2_000):
@@ -102,16 +104,16 @@ def test_stuck_is_ten_seconds_of_one_or_two_notes() -> None:
     assert statistics.is_stuck(np.concatenate([scale(30), ev.translate(trill[:30], 1_500)]))
     assert not statistics.is_stuck(scale(60))
     assert not statistics.is_stuck(np.concatenate([trill[:15], ev.translate(scale(40), 750)]))
-    assert not statistics.is_stuck(melody([60] * 15, apart_ticks=200)), "a slow note is not a hang"
+    assert not statistics.is_stuck(melody([60] * 15, apart_ticks=200)), "a slow note is not stuck"
 
 
-def test_density_is_counted_where_the_issue_counts_it() -> None:
+def test_dense_is_more_than_330_notes_in_the_first_20_seconds() -> None:
     assert statistics.is_dense(melody([60] * 331, apart_ticks=6))
     assert not statistics.is_dense(melody([60] * 330, apart_ticks=6))
     assert not statistics.is_dense(ev.translate(melody([60] * 331, apart_ticks=1), 2_000))
 
 
-def test_a_copy_is_found_in_another_key_and_no_further_than_it_goes() -> None:
+def test_shared_runs_are_found_in_another_key_with_their_exact_length() -> None:
     rng = np.random.default_rng(0)
     original = [int(pitch) for pitch in rng.integers(40, 80, size=50)]
     copied = [pitch + 3 for pitch in original[10:30]]
@@ -123,6 +125,6 @@ def test_a_copy_is_found_in_another_key_and_no_further_than_it_goes() -> None:
     assert other_instrument == strange == nothing == 0
 
 
-def test_no_copy_reaches_from_one_piece_into_the_next() -> None:
+def test_shared_runs_do_not_cross_pieces() -> None:
     run = list(range(40, 60))
     assert memorisation.longest_shared_runs([melody(run)], [melody(run[:10]), melody(run[10:])]) == [9]

@@ -53,7 +53,7 @@ def test_windows_are_legal_model_inputs() -> None:
     assert modes == {AUTOREGRESS, ANTICIPATE}
 
 
-def test_a_batch_with_the_latest_onset_of_all_has_a_loss() -> None:
+def test_the_latest_possible_onset_has_a_loss() -> None:
     model = TrainingModel(2, torch.ones(NOTE.size, dtype=torch.bool))
     events = torch.tensor([[[0, DURATION.offset, NOTE.offset], [MAX_ONSET_TICKS - 1, DURATION.offset, NOTE.offset]]])
     losses, _ = model(torch.tensor([AUTOREGRESS]), events, torch.ones(1, 2, dtype=torch.bool), torch.tensor([0]))
@@ -76,7 +76,7 @@ def test_the_exported_model_has_the_loss_of_the_trained_one() -> None:
             torch.testing.assert_close(trained[index], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_longer_model_begins_as_the_exported_one() -> None:
+def test_a_deeper_model_starts_with_the_outputs_of_the_exported_one() -> None:
     torch.manual_seed(0)
     shorter, longer = (TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool)).eval() for n_layers in (2, 3))
     with torch.no_grad():
@@ -88,10 +88,10 @@ def test_a_longer_model_begins_as_the_exported_one() -> None:
     with torch.no_grad():
         torch.testing.assert_close(longer.export()(tokens).logits, exported(tokens).logits, atol=1e-4, rtol=1e-4)
     for table in (longer.onset, longer.duration, longer.note.pitch):
-        assert table.remainder.norm() < table().norm() / 2, "what neighbours share is not a remainder"
+        assert table.remainder.norm() < table().norm() / 2, "neighbours share features"
 
 
-def test_a_network_of_another_kind_is_not_begun_with() -> None:
+def test_a_network_of_another_shape_is_refused() -> None:
     model, longer = (TrainingModel(n_layers, torch.ones(NOTE.size, dtype=torch.bool)) for n_layers in (1, 2))
     with pytest.raises(ValueError, match="2 blocks"):
         model.adopt(longer.export())
@@ -101,7 +101,7 @@ def test_a_network_of_another_kind_is_not_begun_with() -> None:
         longer.adopt(other)
 
 
-def test_whole_instruments_are_given_to_accompany() -> None:
+def test_whole_instruments_become_controls() -> None:
     notes = [Note(25 * index, 20, 60 + index % 7, (0, 40, 128)[index % 3]) for index in range(240)]
     sampler = Sampler([Piece("any", "any", ev.from_notes(notes))], seed=0, repeating=0.0)
     parts = []
@@ -112,7 +112,7 @@ def test_whole_instruments_are_given_to_accompany() -> None:
     assert 0.3 < sum(parts) / len(parts) < 0.7
 
 
-def test_openings_are_short_and_come_from_nothing() -> None:
+def test_openings_are_short_and_have_no_controls() -> None:
     sampler = Sampler(pieces(), seed=0, repeating=0.0)
     for _ in range(20):
         openings = sampler.openings(85)
@@ -131,22 +131,22 @@ def test_held_out_pieces_are_a_fixed_share_by_name() -> None:
     assert 0.08 < share < 0.12
 
 
-def test_a_hang_delays_the_music_and_is_nothing_to_learn() -> None:
+def test_a_stuck_passage_delays_the_music_and_has_no_targets() -> None:
     augmentation = Augmentation(pieces(), np.random.default_rng(0))
     music = pieces()[0].events[:60]
     for _ in range(50):
-        events, begin, end = augmentation.stick(music)
+        events, begin, end = augmentation.get_stuck(music)
         assert 0 < begin < end
-        hanging = (events[:, 0] >= begin) & (events[:, 0] < end)
-        assert hanging.sum() == len(events) - len(music) <= 128
+        stuck = (events[:, 0] >= begin) & (events[:, 0] < end)
+        assert stuck.sum() == len(events) - len(music) <= 128
         assert np.all(np.diff(events[:, 0]) >= 0)
-        assert (events[~hanging, 1:] == music[:, 1:]).all()
-        delays = events[~hanging, 0] - music[:, 0]
+        assert (events[~stuck, 1:] == music[:, 1:]).all()
+        delays = events[~stuck, 0] - music[:, 0]
         assert set(delays) == {0, end - begin}
-        assert set(events[hanging, 2]) <= set(music[:, 2])
+        assert set(events[stuck, 2]) <= set(music[:, 2])
 
 
-def test_a_phrase_comes_back_note_by_note_before_the_music_goes_on() -> None:
+def test_a_repeated_phrase_is_identical_and_followed_by_the_rest() -> None:
     music = pieces()[0].events[:200]
     augmentation = Augmentation(pieces(), np.random.default_rng(0))
     for _ in range(50):
@@ -172,7 +172,7 @@ def notes_only(notes: list[int]) -> torch.Tensor:
     return events
 
 
-def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier() -> None:
+def test_guides_point_to_previous_notes_and_to_earlier_repetitions() -> None:
     events = notes_only([1, 2, 3, 9, 1, 2, 3])
     found = guidance.guides(events, torch.ones(1, 7, dtype=torch.bool))
     shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
@@ -190,7 +190,7 @@ def test_guided_heads_are_shown_the_notes_before_and_what_followed_them_earlier(
     assert found[3, 5].sum() == 2
 
 
-def test_guided_heads_pass_over_controls() -> None:
+def test_guides_skip_controls() -> None:
     events = notes_only([1, 2, CONTROL_OFFSET + 7, 3, 9, CONTROL_OFFSET + 8, 1, 2, CONTROL_OFFSET + 9, 3])
     found = guidance.guides(events, events[..., 2] < CONTROL_OFFSET)
     shown = {head: {tuple(pair) for pair in guide[0].nonzero().tolist()} for head, guide in found.items()}
@@ -212,7 +212,7 @@ def test_guided_heads_pass_over_controls() -> None:
     assert shown[2, 5] == shown[7, 0] == {(note[8], note[3] - 2)}, "asked at the control before"
 
 
-def test_guided_heads_are_shown_the_controls_of_their_time() -> None:
+def test_guides_point_to_controls_at_the_same_time() -> None:
     given = CONTROL_OFFSET
     events = torch.tensor(
         [[[0, 0, 1], [given + 50, given, given + 7], [given + 140, given, given + 8], [100, 0, 2], [300, 0, 3]]]
@@ -223,12 +223,12 @@ def test_guided_heads_are_shown_the_controls_of_their_time() -> None:
     of_last, of_own = guidance.TIMING_HEADS
     assert shown[of_last] == {(second + 2, first), (third + 2, first)}
     assert {(second + 1, second), (second + 2, second), (fourth + 1, fourth)} <= shown[of_own]
-    of_now, of_next = guidance.HEARING_HEADS
+    of_now, of_next = guidance.CONTROL_HEADS
     assert shown[of_now] == {(fourth, second + 2), (fourth + 1, second + 2)}, "at 1 s the one that began at 0.5 s"
     assert shown[of_next] == {(fourth - 1, second), (fourth + 2, third)}, "after 0 s that of 0.5 s, after 1 s of 1.4 s"
 
 
-def test_a_head_misses_by_what_it_does_not_look_at_where_it_should() -> None:
+def test_the_guidance_loss_is_minus_the_log_of_the_attention_to_the_guide() -> None:
     model = TrainingModel(1, torch.ones(NOTE.size, dtype=torch.bool))
     model.config._attn_implementation = "eager"
     block, hidden = model.blocks[0], torch.randn(1, 12, 256)
@@ -237,7 +237,7 @@ def test_a_head_misses_by_what_it_does_not_look_at_where_it_should() -> None:
         causal = torch.full((12, 12), -torch.inf).triu(1)
         weights = block.attn(block.ln_1(hidden), attention_mask=causal[None, None])[1][0, 3]
         expected = -(weights * guide[0]).sum(1).log().mean()
-        torch.testing.assert_close(guidance.astray(block, 3, hidden, guide), expected[None])
+        torch.testing.assert_close(guidance.guidance_loss(block, 3, hidden, guide), expected[None])
 
 
 def test_substitutes_are_of_the_family_and_leave_drums_alone() -> None:
@@ -263,8 +263,11 @@ def test_a_step_shared_by_threads_has_the_gradient_of_each_window_by_its_length(
     parameters = list(model.parameters())
     expected = torch.zeros(sum(parameter.numel() for parameter in parameters))
     for window in windows:
-        losses, astray = model(*collate([window], torch.device("cpu")), torch.zeros(1, dtype=torch.int64))
-        loss = losses.sum() * window.targets.sum() / n_targets + 0.5 * astray.sum() * len(window.events) / n_events
+        losses, guidance_losses = model(*collate([window], torch.device("cpu")), torch.zeros(1, dtype=torch.int64))
+        loss = (
+            losses.sum() * window.targets.sum() / n_targets
+            + 0.5 * guidance_losses.sum() * len(window.events) / n_events
+        )
         expected += torch.cat([gradient.flatten() for gradient in torch.autograd.grad(loss, parameters)])
     with ThreadPoolExecutor(2) as pool:
         run = Run(
@@ -282,23 +285,25 @@ def test_a_step_shared_by_threads_has_the_gradient_of_each_window_by_its_length(
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_only_heads_trains_queries_and_keys_and_nothing_else(tmp_path: Path, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     windows = Sampler(pieces(), seed=2, repeating=0.5).batch(240, 40)
 
-    def missed() -> float:
+    def loss() -> float:
         with torch.no_grad():
-            return float(model.astray(*collate(windows, torch.device("cpu")), torch.zeros(2, dtype=torch.int64)).sum())
+            return float(
+                model.guidance_loss(*collate(windows, torch.device("cpu")), torch.zeros(2, dtype=torch.int64)).sum()
+            )
 
-    at_first = missed()
+    at_first = loss()
     optim = optimizer_of_heads(model, 1e-3)
     with ThreadPoolExecutor(1) as pool:
         run = Run(model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True, dtype=dtype)
         for _ in range(10):
             run.learn(windows, 1.0, pool)
-    assert missed() < at_first
+    assert loss() < at_first
     guided = {
         head for head, guide in guidance.guides(*collate(windows, torch.device("cpu"))[1:]).items() if guide.any()
     }
@@ -313,19 +318,19 @@ def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype:
             assert columns.tolist() == [looking, looking, 8 * [False]], name
 
 
-def test_a_window_misses_as_much_beside_a_longer_one() -> None:
+def test_the_guidance_loss_of_a_window_does_not_depend_on_padding() -> None:
     sampler = Sampler(pieces(), seed=2, repeating=0.5)
     windows = [window for n in (80, 50, 20) for window in sampler.batch(12 * n, n)]
     torch.manual_seed(0)
     model = TrainingModel(4, torch.ones(NOTE.size, dtype=torch.bool)).eval()
 
-    def missed(windows: list[Window]) -> torch.Tensor:
+    def loss(windows: list[Window]) -> torch.Tensor:
         return model(*collate(windows, torch.device("cpu")), torch.zeros(len(windows), dtype=torch.int64))[1]
 
-    torch.testing.assert_close(missed(windows), torch.cat([missed([window]) for window in windows]))
+    torch.testing.assert_close(loss(windows), torch.cat([loss([window]) for window in windows]))
 
 
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
+def test_a_resumed_run_continues_where_it_stopped(tmp_path: Path) -> None:
     windows = Sampler(pieces(), seed=3, repeating=0.5).batch(360, 30)
 
     def begin(seed: int, rate: float = 1e-3) -> tuple[TrainingModel, Run]:

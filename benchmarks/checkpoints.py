@@ -1,0 +1,32 @@
+"""Provide the models that are measured: the bundled one, and a random one of the shape of size small."""
+
+from pathlib import Path
+
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from amt.tokens.vocab import ONSET, VOCAB_SIZE
+
+TINY = Path(__file__).parent.parent / "weights/tiny"
+
+MEAN_STEP_TICKS = 12
+"""From one onset to the next, in random music and in the prompts that go with it."""
+
+
+def random_small(folder: Path) -> Path:
+    """Write a checkpoint of the shape of size small, and return its folder.
+
+    Its weights are random, but its onsets follow one another about as those of music do.
+    """
+    config = GPT2Config(
+        vocab_size=VOCAB_SIZE, n_layer=12, n_embd=768, n_head=12, bos_token_id=None, eos_token_id=None,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        # One hidden dimension is always 1, and by it a later onset is less likely than an earlier one.
+        model.transformer.ln_f.weight[0], model.transformer.ln_f.bias[0] = 0, 1
+        model.lm_head.weight[ONSET.slice, 0] = -torch.arange(ONSET.size) / MEAN_STEP_TICKS
+    model.save_pretrained(folder)
+    return folder

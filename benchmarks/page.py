@@ -1,0 +1,173 @@
+"""Write docs/performance.md: each section out of the figures of one benchmark, with what one should know about it."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks import control, decode, embeds, faults, length, precision, service, soak, throughput
+from benchmarks.markdown import table
+
+INTRODUCTION = """# Performance
+
+<!-- Written by `uv run python -m benchmarks.report`: change that, not this page. -->
+
+`uv run python -m benchmarks.report` measures everything on this page in one run and writes it. Every figure is of
+that run; other computers, and busy ones, differ. *tiny* is the bundled model of 21 million parameters. *small's
+shape* is a model with random weights that is as large as Stanford's small one (768 wide, 12 blocks, 128 million
+parameters): it takes as long, though it makes no music."""
+
+CACHE_SHAPES = {"tiny": (8, 256), "small": (12, 768), "medium": (24, 1_024), "large": (36, 1_280)}
+"""Blocks and width of each size."""
+
+
+def opening(facts: Sequence[tuple[str, str]], minutes: float) -> str:
+    """Write what was measured on what."""
+    rows = [*facts, ("the whole run", f"{minutes:.0f} minutes")]
+    return f"{INTRODUCTION}\n\n{table(('measured', 'on'), rows)}"
+
+
+def of_service(figures: service.Figures) -> str:
+    """Write what a user waits for."""
+    return f"""## What a user waits for
+
+`benchmarks.service`: the service with tiny, requests of each kind sent one after another. How long a piece takes
+depends on how many notes the model writes. The first start after installation takes some ten seconds more: numba then
+compiles the kernels, and keeps them in `__pycache__`. Streams send each note as soon as it is decided, so the first
+comes early.
+
+{service.markdown(figures)}"""
+
+
+def of_throughput(figures: throughput.Figures, load: throughput.Load) -> str:
+    """Write what batching gains."""
+    return f"""## Many requests at once
+
+`benchmarks.throughput`: the same {load.count} generates of {load.seconds:g} s, first one after another, then sixteen
+at a time. Then a generate of 2 s alone, and while five generates of {load.long_seconds:g} s run: sequences join and
+leave the batch between events, so a short request does not wait for a long one.
+
+{throughput.markdown(figures)}"""
+
+
+def of_decoder(figures: decode.Figures) -> str:
+    """Write how the decoder compares to the two yardsticks."""
+    return f"""## The decoder
+
+`benchmarks.decode`: the decoder against two yardsticks, on the same weights ({figures.model}), with {figures.threads}
+threads. The *plain loop* is the reference's: it forwards the whole context for each of an event's three tokens. The
+*cached loop* is what transformers offers: keys and values are kept, but for one sequence, with the whole output
+matrix and a full sort. {decode.PIECE_EVENTS} events are about 20 s of music. From nothing the plain loop took
+{figures.plain_ms:.0f} ms an event and the cached loop {figures.cached_ms:.1f} ms; past a full window of 341 events,
+which the cached loop cannot pass, the plain loop took {figures.plain_ms_past_a_window:.0f} ms.
+
+{decode.markdown(figures)}
+
+*Rows* are sequences that are decoded together. *Of the bandwidth*: the least time in which the weights, keys and
+values that a step needs could be read, at the {figures.bytes_per_second / 1e9:.1f} GB/s that a sum over half a
+gigabyte reached here, as a share of the time the step took. *Parity*: by how many logits the plain loop at most
+prefers its own choice to that of the decoder.
+
+On a CPU PyTorch multiplies the matrices, and what lies between two of them is one small kernel: to call twenty
+operations takes PyTorch longer than to compute them. bfloat16 weights are computed as float16 there, because PyTorch
+multiplies bfloat16 slowly on most CPUs."""
+
+
+def of_length(figures: length.Figures, picture: str | None) -> str:
+    """Write what an event costs as music goes on; `picture` is its address as seen from the page."""
+    drawn = f"\n\n![Events a second over sequences, milliseconds an event over length]({picture})" if picture else ""
+    return f"""## Long music
+
+`benchmarks.length`: one sequence with eight notes a second. Once 341 events are there the window is full: it then
+drops a quarter at once and fills its cache again, which is in these figures. So the cost of an event does not grow
+without end.
+
+{length.markdown(figures)}{drawn}"""
+
+
+def of_precision(found: Mapping[str, float], windows: precision.WindowFigures, n_windows: int) -> str:
+    """Write what precision and the window cost in quality."""
+    return f"""## What precision costs
+
+`benchmarks.precision`: the perplexity of tiny per event, on {n_windows} windows of held-out music a collection, token
+by token through the decoder.
+
+{precision.markdown_of_precisions(found)}
+
+On an x86 CPU weights are int8 by default, rounded by output; activations are rounded to 255 steps a row before they
+are multiplied, to 127 on CPUs without AVX-512 VNNI; keys and values are kept in bfloat16, and everything else is
+float32. A sequence is then the same to the bit whatever else is in the batch and however many threads there are. With
+float32 weights, and on GPUs, its last digits may differ, and sometimes a choice with them. `--dtype float32` is
+exact. What int8 costs Stanford's models is not measured.
+
+The same events past a full window, with a window that hops by a quarter, as the service decodes, and with one that
+moves by one event, which has to be computed again for each:
+
+{precision.markdown_of_windows(windows)}"""
+
+
+WITHOUT_CORPUS = """## What precision costs
+
+Not measured in this run: it needs the held-out pieces of the training corpus (`benchmarks.report --corpus`)."""
+
+
+def of_control(rows: Sequence[control.Row]) -> str:
+    """Write what constraints cost."""
+    return f"""## What control costs
+
+`benchmarks.control`: a step, which is one event for every row, without constraints, and with temperature, top_k,
+min_p, instruments, balance, pitch ranges, polyphony and density together.
+
+{control.markdown(rows)}"""
+
+
+def of_embeds(figures: embeds.Figures) -> str:
+    """Write what embedding a folder takes."""
+    smallest, largest = figures.kilobytes
+    return f"""## Embeddings
+
+`benchmarks.embeds`: {figures.n_files} files of {smallest:.1f} to {largest:.1f} kB with tiny,
+{figures.mean_tokens:.0f} tokens each on average. First through the service, then each part of the work alone. Batches
+hardly help on a CPU, where one window keeps all cores busy.
+
+{embeds.markdown(figures)}"""
+
+
+def of_memory(bytes_per_number: int, dtype: str) -> str:
+    """Write how much memory one sequence takes."""
+    rows = [
+        (size, f"{2 * n_blocks * width * 1_024 * bytes_per_number / 1e6:.1f} MB")
+        for size, (n_blocks, width) in CACHE_SHAPES.items()
+    ]
+    return f"""## Memory of a sequence
+
+Each sequence that is decoded keeps the keys and values of 1,024 tokens, with {dtype} weights in
+{8 * bytes_per_number} bits each (twice that with float32 weights). There are as many as run at a time: `--max-batch`,
+or what half of the free memory holds.
+
+{table(("size", "keys and values"), rows)}"""
+
+
+def of_faults(figures: faults.Figures, n_clients: int) -> str:
+    """Write what happens when clients and workers fail."""
+    return f"""## When things go wrong
+
+`benchmarks.faults`: {n_clients} clients send requests of all tasks; a third is malformed, a tenth goes away half-way,
+and the worker process is killed while they do. A 503 is sent again, as its `Retry-After` asks, until there is a 200.
+
+{faults.markdown(figures)}"""
+
+
+def of_soak(samples: Sequence[soak.Sample], n_clients: int) -> str:
+    """Write how memory develops under load."""
+    least, most = soak.strayed(samples)
+    return f"""## Under full load
+
+`benchmarks.soak`: {n_clients} clients send mixed requests without a pause. Memory stayed within {least:+.1%} and
+{most:+.1%} of the first sample.
+
+{soak.markdown(samples)}"""
+
+
+THREADS = """## Threads
+
+The decoder tries from time to time whether half or twice as many threads are faster, and keeps what is. Threads of
+torch wait for each other by spinning, so where other programs keep a core busy, fewer threads can be several times as
+fast."""
