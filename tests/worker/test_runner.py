@@ -29,7 +29,7 @@ def explain(error: Exception) -> tuple[int, str]:
 
 @pytest.fixture
 def begun() -> tuple[Runner, Ready]:
-    """A runner with tiny loaded, and what it said of itself."""
+    """Return a runner that has loaded tiny, and the message that says so."""
     checkpoints: Any = dict.fromkeys(["tiny", "small", "medium", "large"], str(GOLDEN / "model"))
     running = Runner(ModelStore(checkpoints, "cpu", "float32"), "tiny", NoOpTracer(), explain)
     while True:
@@ -43,12 +43,12 @@ def runner(begun: tuple[Runner, Ready]) -> Runner:
     return begun[0]
 
 
-def wish(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> EmbedJob:
+def embed_job(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> EmbedJob:
     return EmbedJob("tiny", {}, False, excerpts, layer, pooling)
 
 
 def until_done(runner: Runner, uid: int) -> list[FromWorker]:
-    """All messages up to that work's end."""
+    """Return all messages up to the end of that job."""
     messages: list[FromWorker] = []
     while not any(isinstance(each, Done | Failed) and each.uid == uid for each in messages):
         messages += runner.step()
@@ -64,33 +64,33 @@ def test_the_capacity_fits_into_the_free_memory(begun: tuple[Runner, Ready]) -> 
 
 
 def test_vectors_come_in_the_order_of_the_windows(runner: Runner) -> None:
-    runner.add(1, wish(SHORT, LONG, SHORT))
+    runner.add(1, embed_job(SHORT, LONG, SHORT))
     *_, done = until_done(runner, 1)
     assert isinstance(done, Done)
     assert len(done.result) == len(LONG.windows) + 2
     for excerpt, vectors in ((SHORT, done.result[:1]), (LONG, done.result[1:-1]), (SHORT, done.result[-1:])):
-        runner.add(2, wish(excerpt))
+        runner.add(2, embed_job(excerpt))
         *_, alone = until_done(runner, 2)
         assert isinstance(alone, Done)
         np.testing.assert_allclose(np.concatenate(vectors), np.concatenate(alone.result), atol=1e-5)
 
 
 def test_a_small_embed_does_not_wait_for_a_big_one(runner: Runner) -> None:
-    runner.add(1, wish(LONG))
-    runner.add(2, wish(SHORT))
+    runner.add(1, embed_job(LONG))
+    runner.add(2, embed_job(SHORT))
     messages = until_done(runner, 2)
     assert [each.uid for each in messages if isinstance(each, Done)] == [2]
 
 
 def test_embeds_with_different_options_take_turns(runner: Runner) -> None:
-    runner.add(1, wish(LONG))
-    runner.add(2, wish(SHORT, layer=0))
-    runner.add(3, wish(SHORT, pooling="max"))
+    runner.add(1, embed_job(LONG))
+    runner.add(2, embed_job(SHORT, layer=0))
+    runner.add(3, embed_job(SHORT, pooling="max"))
     assert [each.uid for each in until_done(runner, 1) if isinstance(each, Done)] == [2, 3, 1]
 
 
 def test_a_step_computes_no_more_windows_than_a_batch_holds(runner: Runner) -> None:
-    runner.add(1, wish(LONG))
+    runner.add(1, embed_job(LONG))
     n_steps = 0
     while not any(isinstance(each, Done) for each in runner.step()):
         n_steps += 1
@@ -98,7 +98,7 @@ def test_a_step_computes_no_more_windows_than_a_batch_holds(runner: Runner) -> N
 
 
 def test_a_cancelled_embed_stops_between_its_windows(runner: Runner) -> None:
-    runner.add(1, wish(LONG))
+    runner.add(1, embed_job(LONG))
     assert not list(runner.step())
     runner.cancel(1)
     assert runner.poll_timeout > 0
@@ -109,7 +109,7 @@ def test_generations_go_on_between_the_windows_of_an_embed(runner: Runner) -> No
     runner.add(
         1, GenerateJob("tiny", {}, True, False, from_nothing(10_000_000), (DecodeRequest(end_ticks=10_000_000),))
     )
-    runner.add(2, wish(LONG))
+    runner.add(2, embed_job(LONG))
     updates = [each.data for each in until_done(runner, 2) if isinstance(each, Update)]
     assert isinstance(updates[-1], Progress)
     assert updates[-1].n_events >= len(LONG.windows) - 1

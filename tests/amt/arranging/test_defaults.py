@@ -16,9 +16,9 @@ BASS = [Note(25 * step, 20, 40, 32) for step in range(80)]
 
 
 def accompanied(
-    fixed: list[Note], others: list[Note], constraints: Constraints = NO_CONSTRAINTS, prime_ticks: int = 0
+    melody: list[Note], accompaniment: list[Note], constraints: Constraints = NO_CONSTRAINTS, prime_ticks: int = 0
 ) -> Constraints:
-    return accompaniment_defaults(constraints, accompany(fixed, others, prime_ticks), fixed, others)
+    return accompaniment_defaults(constraints, accompany(melody, accompaniment, prime_ticks), melody, accompaniment)
 
 
 def test_a_lone_melody_gets_three_instruments_a_balance_and_a_density() -> None:
@@ -60,8 +60,8 @@ def test_excluded_instruments_are_not_chosen() -> None:
 
 def test_no_more_than_fifteen_instruments_are_requested() -> None:
     for count in range(1, 30):
-        fixed = [Note(10 * instrument, 10, 60, instrument + 50) for instrument in range(count)]
-        groups = accompanied(fixed, [Note(10 * instrument, 10, 60, instrument) for instrument in range(9)]).groups
+        melody = [Note(10 * instrument, 10, 60, instrument + 50) for instrument in range(count)]
+        groups = accompanied(melody, [Note(10 * instrument, 10, 60, instrument) for instrument in range(9)]).groups
         assert len(groups) + count <= max(count, 15)
 
 

@@ -30,7 +30,7 @@ NOTES = [Note(300, 50, 64, 1, 99), Note(0, 1_500, 60, 0, 5), Note(499, 200, 62, 
 CASTLE = codec.read_notes((GOLDEN / "midi/easyrpg_castle1.mid").read_bytes())
 
 
-def there_and_back(notes: list[Note]) -> Counter[Note]:
+def round_trip(notes: list[Note]) -> Counter[Note]:
     return Counter(codec.read_notes(codec.write_notes(notes)))
 
 
@@ -113,17 +113,18 @@ def test_more_than_twenty_thousand_notes_are_refused() -> None:
 
 
 def test_the_melody_is_kept_whole_and_becomes_the_controls() -> None:
-    fixed = [Note(0, 50, 70, 73), Note(600, 100, 72, 73), Note(2_000, 100, 72, 73)]
-    plan = accompany(fixed, [], 0, 500)
-    assert (plan.kept, plan.controls, list(plan.prompt)) == (fixed, fixed[:2], [])
+    melody = [Note(0, 50, 70, 73), Note(600, 100, 72, 73), Note(2_000, 100, 72, 73)]
+    plan = accompany(melody, [], 0, 500)
+    assert (plan.kept, plan.controls, list(plan.prompt)) == (melody, melody[:2], [])
     assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (0, 500, 2_100)
 
 
 def test_the_accompaniment_within_the_prime_is_kept_and_is_the_prompt() -> None:
-    fixed, others = [Note(0, 900, 70, 73)], [Note(0, 50, 50, 32), Note(199, 50, 52, 32), Note(200, 50, 53, 32)]
-    plan = accompany(fixed, others, 200)
-    assert plan.prompt == others[:2]
-    assert plan.kept == [fixed[0], *others[:2]]
+    melody = [Note(0, 900, 70, 73)]
+    accompaniment = [Note(0, 50, 50, 32), Note(199, 50, 52, 32), Note(200, 50, 53, 32)]
+    plan = accompany(melody, accompaniment, 200)
+    assert plan.prompt == accompaniment[:2]
+    assert plan.kept == [*melody, *accompaniment[:2]]
     assert (plan.start_ticks, plan.end_ticks) == (200, 900)
 
 
@@ -177,14 +178,14 @@ def test_every_span_of_a_piece_can_be_decoded(rewritten: set[int] | None) -> Non
 
 
 def note_among(instruments: int, ticks: int, longest: int) -> st.SearchStrategy[Note]:
-    """Few pitches, so that many notes overlap."""
+    """Draw notes of few pitches, so that many overlap."""
     onsets, lengths = st.integers(0, ticks), st.integers(0, longest)
     numbers = st.tuples(onsets, lengths, st.integers(60, 61), st.integers(DRUMS + 1 - instruments, DRUMS))
     return numbers.map(lambda each: Note(*each))
 
 
 def ordered_drums(notes: list[Note]) -> list[Note]:
-    """As a file can hold them: a drum's hits end in the order in which they begin."""
+    """Return the notes that a file can hold: the hits of a drum end in the order in which they begin."""
     kept: dict[int, Note] = {}
     chosen = []
     for note in sorted(notes):
@@ -204,9 +205,9 @@ def test_kept_notes_survive_a_round_trip_with_any_new_notes_among_them(
 ) -> None:
     kept = ordered_drums(kept)
     plan = EditPlan(start, start + 20, 100, kept)
-    laid = plan.new_notes(ev.from_notes(new))
-    assert there_and_back([*kept, *laid]) >= there_and_back(kept)
-    assert all(start <= note.onset and note.onset + note.duration <= start + 20 for note in laid)
+    new_notes = plan.new_notes(ev.from_notes(new))
+    assert round_trip([*kept, *new_notes]) >= round_trip(kept)
+    assert all(start <= note.onset and note.onset + note.duration <= start + 20 for note in new_notes)
 
 
 def test_real_pieces_survive_a_round_trip_with_new_notes_among_them() -> None:
@@ -216,15 +217,15 @@ def test_real_pieces_survive_a_round_trip_with_new_notes_among_them() -> None:
         plan = EditPlan(0, 3_000, 3_000, notes)
         copies = [notes[index] for index in rng.integers(0, len(notes), 400)]
         moved = [note._replace(onset=max(note.onset + int(rng.integers(-50, 50)), 0)) for note in copies]
-        laid = plan.new_notes(ev.from_notes(moved))
-        assert there_and_back([*notes, *laid]) >= there_and_back(notes), path.name
-        assert laid
+        new_notes = plan.new_notes(ev.from_notes(moved))
+        assert round_trip([*notes, *new_notes]) >= round_trip(notes), path.name
+        assert new_notes
 
 
 def test_a_new_note_within_a_kept_one_of_its_pitch_ends_no_earlier() -> None:
     plan = continue_from_start([Note(490, 100, 38, 128)], 500, 200)
-    laid = plan.new_notes(ev.from_notes([Note(510, 10, 38, 128), Note(520, 10, 36, 128)]))
-    assert laid == [Note(510, 80, 38, 128), Note(520, 10, 36, 128)]
+    new_notes = plan.new_notes(ev.from_notes([Note(510, 10, 38, 128), Note(520, 10, 36, 128)]))
+    assert new_notes == [Note(510, 80, 38, 128), Note(520, 10, 36, 128)]
 
 
 def test_a_new_note_ends_where_a_kept_one_of_its_pitch_begins() -> None:
@@ -249,10 +250,10 @@ def test_infilling_any_span_keeps_notes_of_the_piece_in_order() -> None:
 
 def test_the_plan_is_not_sent_to_the_worker() -> None:
     plan = continue_from_end(CASTLE, 500, 100)
-    work = GenerateJob("tiny", {}, streams=False, redraws=False, plan=plan, sequences=(plan.request(),))
-    received = pickle.loads(pickle.dumps(work))
+    job = GenerateJob("tiny", {}, streams=False, redraws=False, plan=plan, sequences=(plan.request(),))
+    received = pickle.loads(pickle.dumps(job))
     assert not hasattr(received, "plan")
-    assert (received.sequences[0].prompt == work.sequences[0].prompt).all()
+    assert (received.sequences[0].prompt == job.sequences[0].prompt).all()
 
 
 def test_new_notes_are_lengthened_only_if_that_is_allowed() -> None:

@@ -69,10 +69,10 @@ def test_the_seed_makes_a_small_difference():
 
 
 def test_without_kept_notes_velocities_vary_a_little_around_72():
-    levels = np.array(velocities(PIECE))
-    assert abs(levels.mean() - DEFAULT_VELOCITY) < 4
-    assert 2 < levels.std() < 6
-    assert np.abs(levels - DEFAULT_VELOCITY).max() <= MAX_OFFSET + 8
+    found = np.array(velocities(PIECE))
+    assert abs(found.mean() - DEFAULT_VELOCITY) < 4
+    assert 2 < found.std() < 6
+    assert np.abs(found - DEFAULT_VELOCITY).max() <= MAX_OFFSET + 8
 
 
 def test_among_kept_notes_of_one_velocity_new_notes_have_that_velocity():
@@ -82,9 +82,9 @@ def test_among_kept_notes_of_one_velocity_new_notes_have_that_velocity():
 
 def test_among_kept_notes_of_varied_velocity_new_notes_vary_around_their_average():
     kept = [note._replace(velocity=50 + 20 * (index % 2)) for index, note in enumerate(line())]
-    levels = np.array(velocities([note._replace(instrument=0) for note in PIECE if note.onset > 1_000], kept))
-    assert abs(levels.mean() - 60) < 4
-    assert levels.std() > 2
+    found = np.array(velocities([note._replace(instrument=0) for note in PIECE if note.onset > 1_000], kept))
+    assert abs(found.mean() - 60) < 4
+    assert found.std() > 2
 
 
 def test_the_nearest_kept_notes_decide_the_velocity():
@@ -94,13 +94,15 @@ def test_the_nearest_kept_notes_decide_the_velocity():
 
 
 def test_each_drum_is_as_loud_as_the_kept_hits_of_the_same_drum():
-    kept = [Note(25 * step, 5, pitch, DRUMS, level) for step in range(20) for pitch, level in ((38, 100), (42, 40))]
+    kept = [
+        Note(25 * step, 5, pitch, DRUMS, velocity) for step in range(20) for pitch, velocity in ((38, 100), (42, 40))
+    ]
     assert velocities([Note(600, 5, 42, DRUMS), Note(600, 5, 38, DRUMS)], kept) == [40, 100]
 
 
 def test_a_new_instrument_is_about_as_loud_as_the_kept_ones():
-    levels = np.array(velocities(line(instrument=40, start=1_000), line(velocity=45)))
-    assert abs(levels.mean() - 45) < 4
+    found = np.array(velocities(line(instrument=40, start=1_000), line(velocity=45)))
+    assert abs(found.mean() - 45) < 4
 
 
 def test_pads_and_hi_hats_are_softer_than_leads_and_snares():
@@ -112,9 +114,9 @@ def test_pads_and_hi_hats_are_softer_than_leads_and_snares():
 
 def test_the_top_of_a_chord_is_louder_than_its_bottom():
     chords = [Note(60 * step, 50, pitch, 0) for step in range(30) for pitch in (48, 60, 72)]
-    levels = np.array(velocities(chords)).reshape(30, 3)
-    assert (levels[1:, 0] < levels[1:, 2]).all()
-    assert (levels[1:, 2] - levels[1:, 0] <= 9).all()
+    found = np.array(velocities(chords)).reshape(30, 3)
+    assert (found[1:, 0] < found[1:, 2]).all()
+    assert (found[1:, 2] - found[1:, 0] <= 9).all()
 
 
 def test_notes_on_the_beat_are_louder_than_notes_off_the_beat():

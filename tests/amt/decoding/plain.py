@@ -1,7 +1,8 @@
-"""The plain loop: what the reference does, written out with no cache, no batch, no slices and a full sort.
+"""Decode in a plain loop, as the reference does: with no cache, no batch, no slices and a full sort.
 
-It decodes as `anticipation/sample.py` describes: a window of 1,017 tokens, the whole context forwarded for every token,
-illegal tokens masked over the full vocabulary. Only the draw from the nucleus is ours, so that it can be compared.
+The loop follows `anticipation/sample.py`: a window of 1,017 tokens, a forward pass over the whole context for each
+token, illegal tokens masked over the full vocabulary. Only the draw from the nucleus is ours, so that results can be
+compared.
 """
 
 import numpy as np
@@ -14,11 +15,11 @@ from amt.tokens.vocab import ANTICIPATE, AUTOREGRESS, CONTROL_OFFSET, NOTE, ONSE
 
 
 def decode(model: GPT2LMHeadModel, request: DecodeRequest, n_events: int, hop: int = 1) -> list[list[int]]:
-    """The next events and controls after the prompt, at most so many."""
+    """Return the events and controls that follow the prompt, at most `n_events`."""
     tokens, controls = ev.anticipate(ev.pad(request.prompt, request.start_ticks), request.controls)
     mode = ANTICIPATE if len(request.controls) else AUTOREGRESS
     history, waiting = tokens.tolist(), controls.tolist()
-    n_given = len(history)
+    n_prompt = len(history)
     current = max([event[0] for event in history if event[2] < CONTROL_OFFSET], default=0)
     uniforms = np.random.default_rng(request.seed).random((256, 3), dtype=np.float32)
     for step in range(n_events):
@@ -32,7 +33,7 @@ def decode(model: GPT2LMHeadModel, request: DecodeRequest, n_events: int, hop: i
             break
         current = event[0]
         history.append(event)
-    return history[n_given:]
+    return history[n_prompt:]
 
 
 def _next_event(

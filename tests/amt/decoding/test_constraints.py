@@ -32,7 +32,8 @@ def notes(model: GPT2, constraints: Constraints, seconds: int = 10, n_seeds: int
     return [ev.to_notes(sequence.generated) for sequence in decode(model, requests)]
 
 
-def most_at_once(notes: list[Note]) -> int:
+def max_polyphony(notes: list[Note]) -> int:
+    """Return how many notes sound together at most."""
     return max(sum(other.onset <= note.onset < other.onset + other.duration for other in notes) for note in notes)
 
 
@@ -68,10 +69,10 @@ def test_pitches_stay_in_their_ranges(tiny: GPT2) -> None:
         assert all(low <= note.pitch <= high for note in piece for low, high in [ranges[note.instrument]])
 
 
-@pytest.mark.parametrize("most", [1, 2, 5])
-def test_no_more_notes_sound_together_than_max_polyphony(most: int, tiny: GPT2) -> None:
-    for piece in notes(tiny, Constraints(max_polyphony=most)):
-        assert most_at_once(piece) <= most
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_no_more_notes_sound_together_than_max_polyphony(limit: int, tiny: GPT2) -> None:
+    for piece in notes(tiny, Constraints(max_polyphony=limit)):
+        assert max_polyphony(piece) <= limit
 
 
 def test_while_no_voice_is_free_a_rest_is_forced_each_second(tiny: GPT2) -> None:
@@ -92,16 +93,16 @@ def test_the_density_is_near_the_requested_one(density: float, tiny: GPT2) -> No
 
 
 def test_constraints_change_only_their_own_sequence(tiny: GPT2) -> None:
-    asked = DecodeRequest(end_ticks=500, seed=3)
-    wishful = DecodeRequest(
+    plain = DecodeRequest(end_ticks=500, seed=3)
+    constrained = DecodeRequest(
         end_ticks=500,
         sampling=in_every_slot(SamplingParams(temperature=1.2, top_k=40, min_p=0.02)),
         constraints=Constraints((STRINGS,), balance=1.0, pitch_range=(50, 70), max_polyphony=3, density=5),
     )
-    (alone,), (alone_wishful,) = decode(tiny, [asked]), decode(tiny, [wishful])
-    together = decode(tiny, [wishful, asked, replace(wishful, seed=1)])
+    (alone,), (alone_constrained,) = decode(tiny, [plain]), decode(tiny, [constrained])
+    together = decode(tiny, [constrained, plain, replace(constrained, seed=1)])
     assert together[1].decoded == alone.decoded
-    assert together[0].decoded == alone_wishful.decoded
+    assert together[0].decoded == alone_constrained.decoded
 
 
 def test_greedy_decoding_does_not_depend_on_the_seed(tiny: GPT2) -> None:

@@ -13,15 +13,15 @@ def melody(pitches: list[int], step_ticks: int = 30, instrument: int = 0) -> ev.
 TUNE = [60, 62, 64, 65, 67, 69, 71, 72]
 
 
-@pytest.mark.parametrize("hang", [[60], [60, 67]])
-def test_music_that_ends_on_one_or_two_repeated_notes_is_stuck(hang: list[int]) -> None:
-    assert find_flaw(melody(TUNE + hang * (40 // len(hang))), NO_CONSTRAINTS) == "stuck"
+@pytest.mark.parametrize("repeated", [[60], [60, 67]])
+def test_music_that_ends_on_one_or_two_repeated_notes_is_stuck(repeated: list[int]) -> None:
+    assert find_flaw(melody(TUNE + repeated * (40 // len(repeated))), NO_CONSTRAINTS) == "stuck"
 
 
 @pytest.mark.parametrize(
     "pitches",
     [TUNE * 5, [60] * 40 + TUNE, TUNE + [60] * 15, [60, 64, 67] * 15],
-    ids=["a tune", "a hang that ends", "a few repeats", "three notes"],
+    ids=["a tune", "a repetition that ends", "a few repeats", "three notes"],
 )
 def test_music_that_changes_at_the_end_is_not_stuck(pitches: list[int]) -> None:
     assert find_flaw(melody(pitches), NO_CONSTRAINTS) is None

@@ -1,4 +1,4 @@
-"""No note begins together with itself."""
+"""No note begins twice at the same onset."""
 
 import numpy as np
 import torch
@@ -58,5 +58,5 @@ def test_the_bundled_model_generates_no_duplicate_notes() -> None:
     while not engine.is_idle:
         engine.step()
     for sequence in sequences:
-        beginnings = sequence.generated[:, [0, 2]]
-        assert len(np.unique(beginnings, axis=0)) == len(beginnings)
+        onsets_and_notes = sequence.generated[:, [0, 2]]
+        assert len(np.unique(onsets_and_notes, axis=0)) == len(onsets_and_notes)

@@ -22,7 +22,8 @@ from tests.amt.decoding import plain
 from tests.amt.gpt2.test_sampling import choice
 from tests.conftest import GOLDEN
 
-FAR = 10**9
+NO_END = 10**9
+"""A time in ticks that no decoding here reaches."""
 
 
 def prompt(n_events: int, step_ticks: int = 3, instruments: int = 4, seed: int = 0) -> ev.Events:
@@ -37,7 +38,7 @@ def prompt(n_events: int, step_ticks: int = 3, instruments: int = 4, seed: int =
 def request(n_prompt: int = 0, **fields: Any) -> DecodeRequest:
     events = prompt(n_prompt)
     start = int(events[-1, 0]) if n_prompt else 0
-    return DecodeRequest(**{"end_ticks": FAR, "start_ticks": start, "prompt": events, **fields})
+    return DecodeRequest(**{"end_ticks": NO_END, "start_ticks": start, "prompt": events, **fields})
 
 
 def decode(engine: Engine, requests: list[DecodeRequest], n_steps: int) -> list[Sequence]:
@@ -49,8 +50,8 @@ def decode(engine: Engine, requests: list[DecodeRequest], n_steps: int) -> list[
     return sequences
 
 
-def made(sequence: Sequence) -> list[list[int]]:
-    """Events and controls since the prompt, rests too, onsets from the start of the piece."""
+def decoded(sequence: Sequence) -> list[list[int]]:
+    """Return events, controls and rests since the prompt, with onsets from the start of the piece."""
     return [list(event) for event in sequence.decoded]
 
 
@@ -59,13 +60,13 @@ def made(sequence: Sequence) -> list[list[int]]:
 def test_exact_decoding_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
     asked = request(n_prompt, sampling=in_every_slot(SamplingParams(top_p=top_p)), seed=n_prompt)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 6)
-    assert made(sequence) == plain.decode(hf_model, asked, 6)
+    assert decoded(sequence) == plain.decode(hf_model, asked, 6)
 
 
 def test_decoding_with_hops_equals_the_plain_loop_with_hops(gpt2: GPT2, hf_model: Any) -> None:
     asked = request(MAX_HISTORY_EVENTS - 1, seed=5)
     (sequence,) = decode(Engine(gpt2), [asked], 4)
-    assert made(sequence) == plain.decode(hf_model, asked, 4, hop=HOP_EVENTS)
+    assert decoded(sequence) == plain.decode(hf_model, asked, 4, hop=HOP_EVENTS)
 
 
 @pytest.mark.parametrize("hop", [EXACT_HOP_EVENTS, HOP_EVENTS])
@@ -73,7 +74,7 @@ def test_controls_are_interleaved_as_in_the_plain_loop(hop: int, gpt2: GPT2, hf_
     controls = ev.as_controls(prompt(60, step_ticks=40, instruments=1, seed=1))
     asked = request(30, controls=controls, seed=3)
     (sequence,) = decode(Engine(gpt2, hop), [asked], 10)
-    events = made(sequence)
+    events = decoded(sequence)
     assert events == plain.decode(hf_model, asked, 10, hop=hop)
     assert sequence.window.mode == ANTICIPATE
 
@@ -99,14 +100,14 @@ def test_sampling_distributions_match_the_reference(gpt2: GPT2, golden: Any) -> 
                 legality.bias_notes(logits, torch.where(allowed, 0, -torch.inf)[None])
             kept = sampling.truncated_probabilities(logits, choice(top_p=case["top_p"]))[0]
             assert int((logits > -torch.inf).sum()) == expected["legal_tokens"]
-            # The reference sums in another order: one token at the edge may fall on the other side.
+            # The reference sums in another order, so one token at the edge of the nucleus may differ.
             assert abs(int((kept > 0).sum()) - expected["kept_by_nucleus"]) <= 1
             probabilities = (kept / kept.sum())[torch.tensor(expected["top_tokens"]) - slot.offset]
             torch.testing.assert_close(probabilities, torch.tensor(expected["top_probabilities"]), atol=2e-6, rtol=1e-3)
 
 
 def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
-    """The logits that the event at the end of the tokens is drawn from, slot by slot."""
+    """Return the logits from which the event at the end of the tokens is drawn, slot by slot."""
     cache, n_before = model.new_cache(), len(tokens) - 4
     cache.reserve(1)
     if n_before:
@@ -125,7 +126,7 @@ def test_a_sequence_does_not_depend_on_the_others_in_its_batch(dtype: torch.dtyp
     (alone,) = decode(Engine(model), [asked], 12)
     others = [request(n, seed=n) for n in (0, 335, 60)]
     _, together, *_ = decode(Engine(model), [others[0], asked, *others[1:]], 12)
-    assert made(together) == made(alone)
+    assert decoded(together) == decoded(alone)
 
 
 def test_sequences_may_join_and_leave_between_steps(gpt2: GPT2) -> None:
@@ -139,12 +140,12 @@ def test_sequences_may_join_and_leave_between_steps(gpt2: GPT2) -> None:
     engine.remove(first)
     for _ in range(6):
         engine.step()
-    assert made(late) == made(alone)
+    assert decoded(late) == decoded(alone)
 
 
 def test_sequences_differ_by_their_seeds_alone(gpt2: GPT2) -> None:
     sequences = decode(Engine(gpt2), [request(5, seed=seed) for seed in (1, 2, 1)], 4)
-    assert made(sequences[0]) == made(sequences[2]) != made(sequences[1])
+    assert decoded(sequences[0]) == decoded(sequences[2]) != decoded(sequences[1])
 
 
 def test_no_event_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
@@ -158,21 +159,21 @@ def test_no_event_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
 
 
 def test_decoding_goes_on_where_windows_span_100_seconds(gpt2: GPT2) -> None:
-    # Random weights leap through time, so that windows span 100 s over and over.
+    # Random weights leap through time, so windows span 100 s again and again.
     engine = Engine(gpt2)
     sequences = [engine.add(DecodeRequest(end_ticks=60_000, seed=seed)) for seed in range(4)]
     while not engine.is_idle:
         engine.step()
     for sequence in sequences:
-        onsets = [event[0] for event in made(sequence)]
+        onsets = [event[0] for event in decoded(sequence)]
         assert onsets == sorted(onsets)
         assert onsets[-1] > 50_000
 
 
 def test_a_prompt_with_a_long_silence_can_be_continued(gpt2: GPT2) -> None:
     notes = ev.from_notes([Note(0, 50, 60, 0), Note(17_000, 50, 62, 0)])
-    (sequence,) = decode(Engine(gpt2), [DecodeRequest(FAR, start_ticks=17_050, prompt=notes)], 3)
-    assert all(event[0] >= 17_050 for event in made(sequence))
+    (sequence,) = decode(Engine(gpt2), [DecodeRequest(NO_END, start_ticks=17_050, prompt=notes)], 3)
+    assert all(event[0] >= 17_050 for event in decoded(sequence))
 
 
 def test_no_more_than_sixteen_instruments_play(gpt2: GPT2) -> None:
@@ -189,7 +190,7 @@ def test_no_more_than_sixteen_instruments_play(gpt2: GPT2) -> None:
 def test_no_instrument_is_added_to_a_prompt_with_twenty(gpt2: GPT2) -> None:
     events = prompt(40, instruments=20)
     asked = DecodeRequest(
-        FAR, start_ticks=int(events[-1, 0]), prompt=events, sampling=in_every_slot(SamplingParams(top_p=1.0))
+        NO_END, start_ticks=int(events[-1, 0]), prompt=events, sampling=in_every_slot(SamplingParams(top_p=1.0))
     )
     (sequence,) = decode(Engine(gpt2), [asked], 40)
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
@@ -206,7 +207,7 @@ def test_events_before_the_onset_of_the_first_control_are_legal() -> None:
 
 def test_existing_instruments_count_towards_the_limit(gpt2: GPT2) -> None:
     asked = DecodeRequest(
-        FAR, existing_instruments=frozenset(range(20)), sampling=in_every_slot(SamplingParams(top_p=1.0))
+        NO_END, existing_instruments=frozenset(range(20)), sampling=in_every_slot(SamplingParams(top_p=1.0))
     )
     (sequence,) = decode(Engine(gpt2), [asked], 40)
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
@@ -222,11 +223,11 @@ def test_generated_events_are_neither_rests_nor_controls(gpt2: GPT2) -> None:
     (sequence,) = decode(
         Engine(gpt2), [request(0, controls=controls, sampling=in_every_slot(SamplingParams(top_p=1.0)))], 40
     )
-    assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(made(sequence))
+    assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(decoded(sequence))
 
 
 def test_controls_left_behind_do_not_stop_the_decoding(gpt2: GPT2) -> None:
-    # Random weights leap by tens of seconds, so that controls fall behind, some by more than a window.
+    # Random weights leap by tens of seconds past the controls, past some by more than a window.
     controls = ev.as_controls(prompt(40, step_ticks=1_000, instruments=1))
     engine = Engine(gpt2)
     sequences = [engine.add(DecodeRequest(end_ticks=60_000, controls=controls, seed=seed)) for seed in range(3)]
@@ -237,9 +238,9 @@ def test_controls_left_behind_do_not_stop_the_decoding(gpt2: GPT2) -> None:
 
 def test_exact_decoding_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None:
     notes = ev.from_notes([Note(onset, 5, 60, 0) for onset in range(0, 10_050, 60)])
-    asked = DecodeRequest(FAR, start_ticks=10_050, prompt=notes)
+    asked = DecodeRequest(NO_END, start_ticks=10_050, prompt=notes)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 4)
-    onsets = [event[0] for event in made(sequence)]
+    onsets = [event[0] for event in decoded(sequence)]
     assert onsets == sorted(onsets)
     assert onsets[0] >= 10_050
 
@@ -247,7 +248,7 @@ def test_exact_decoding_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> 
 def test_no_more_than_64_events_begin_in_a_second(gpt2: GPT2) -> None:
     # Random weights, greedy: the likeliest onset is the same again and again.
     (sequence,) = decode(Engine(gpt2), [request(0, sampling=in_every_slot(SamplingParams(top_p=0.0)))], 200)
-    onsets = np.array([event[0] for event in made(sequence)])
+    onsets = np.array([event[0] for event in decoded(sequence)])
     assert (onsets[MAX_EVENTS_PER_SECOND:] - onsets[:-MAX_EVENTS_PER_SECOND]).min() >= 100
 
 
@@ -257,7 +258,7 @@ def test_a_sequence_may_leave_before_its_first_step(gpt2: GPT2) -> None:
     engine.remove(first)
     engine.step()
     (alone,) = decode(Engine(gpt2), [request(9, seed=4)], 1)
-    assert made(second) == made(alone)
+    assert decoded(second) == decoded(alone)
 
 
 def test_a_step_of_an_idle_engine_does_nothing(gpt2: GPT2) -> None:
@@ -266,9 +267,9 @@ def test_a_step_of_an_idle_engine_does_nothing(gpt2: GPT2) -> None:
 
 def test_a_sequence_does_not_depend_on_earlier_contents_of_the_cache(gpt2: GPT2) -> None:
     asked = [request(30, seed=1), request(3, seed=2)]
-    expected = [made(sequence) for sequence in decode(Engine(gpt2), asked, 3)]
+    expected = [decoded(sequence) for sequence in decode(Engine(gpt2), asked, 3)]
     engine = Engine(gpt2)
     for used in [engine.add(request(300)), engine.add(request(310))]:
         engine.step()
         engine.remove(used)
-    assert [made(sequence) for sequence in decode(engine, asked, 3)] == expected
+    assert [decoded(sequence) for sequence in decode(engine, asked, 3)] == expected

@@ -1,4 +1,4 @@
-"""Steps arranged as CUDA graphs need them, on any device; what recording adds is in tests marked gpu."""
+"""Steps padded as CUDA graphs need them, on any device; steps recorded as graphs are tested where there is a GPU."""
 
 import pytest
 import torch
@@ -28,8 +28,8 @@ REQUESTS = [
 ]
 
 
-def music(engine: Engine) -> list[list[tuple[int, int, int]]]:
-    """What each request becomes; they join one after another, so that the number of rows changes."""
+def decode(engine: Engine) -> list[list[tuple[int, int, int]]]:
+    """Return the events of each request; they join one after another, so that the number of rows changes."""
     sequences = []
     for request in REQUESTS:
         sequences.append(engine.add(request))
@@ -41,16 +41,16 @@ def music(engine: Engine) -> list[list[tuple[int, int, int]]]:
 
 
 def test_steps_padded_for_graphs_decode_the_same_events(tiny: GPT2) -> None:
-    expected = music(Engine(tiny, as_graphs=False))
+    expected = decode(Engine(tiny, as_graphs=False))
     assert all(expected)
-    assert music(Engine(tiny, as_graphs=True)) == expected
+    assert decode(Engine(tiny, as_graphs=True)) == expected
 
 
 @pytest.mark.gpu
 def test_steps_recorded_as_cuda_graphs_decode_the_same_events() -> None:
     folder = PROJECT / "weights/tiny"
     model = load_model(folder, torch.float32, torch.device("cuda"))
-    assert music(Engine(model, as_graphs=True)) == music(Engine(model, as_graphs=False))
+    assert decode(Engine(model, as_graphs=True)) == decode(Engine(model, as_graphs=False))
 
 
 def test_rows_and_lengths_are_rounded_up_to_few_sizes() -> None:

@@ -1,4 +1,4 @@
-"""Music that hangs on one or two notes is led away from them."""
+"""One or two notes that repeat for long become illegal, if repetition is not allowed."""
 
 import numpy as np
 import pytest
@@ -11,22 +11,23 @@ from amt.midi.notes import DRUMS, N_PITCHES, Note
 from amt.tokens import events as ev
 from amt.tokens.vocab import DURATION, NOTE
 
-LED, NOTHING = Constraints(allow_repetition=False), ev.empty()
+NO_REPETITION = Constraints(allow_repetition=False)
 A, B, C = 60, 64, N_PITCHES + 60
 KICK, SNARE, HAT = (DRUMS * N_PITCHES + pitch for pitch in (36, 38, 42))
 
 
-def forbidden(
-    keys: list[int], constraints: Constraints = LED, step_ticks: int = 30, controls: ev.Events = NOTHING
+def newly_illegal(
+    keys: list[int], constraints: Constraints = NO_REPETITION, step_ticks: int = 30, controls: ev.Events | None = None
 ) -> list[int]:
-    """What may not come after these notes, of what may come at all."""
+    """Return the notes that are illegal after these, and legal at the start."""
+    controls = ev.empty() if controls is None else controls
     sequence = Sequence(DecodeRequest(end_ticks=10**6, constraints=constraints, controls=controls))
     for index, key in enumerate(keys):
         sequence.append((step_ticks * index, DURATION.offset + 5, NOTE.offset + key))
-    legal, wished = sequence.legal_notes, constraints.legal_notes
-    if legal is None:
+    before, after = constraints.legal_notes, sequence.legal_notes
+    if after is None:
         return []
-    return np.flatnonzero((np.ones(NOTE.size, dtype=bool) if wished is None else wished) & ~legal).tolist()
+    return np.flatnonzero((np.ones(NOTE.size, dtype=bool) if before is None else before) & ~after).tolist()
 
 
 @pytest.mark.parametrize(
@@ -48,22 +49,23 @@ def forbidden(
     ],
 )
 def test_one_or_two_repeated_notes_are_illegal_until_another_is_played(keys: list[int], expected: list[int]) -> None:
-    assert forbidden(keys) == expected
+    assert newly_illegal(keys) == expected
 
 
 def test_two_drums_may_repeat_if_there_are_controls() -> None:
     controls = ev.as_controls(ev.from_notes([Note(9_000, 50, 60, 0)]))
-    assert forbidden([KICK, SNARE] * 20, controls=controls) == []
-    assert forbidden([KICK] * 40, controls=controls) == [KICK]
+    assert newly_illegal([KICK, SNARE] * 20, controls=controls) == []
+    assert newly_illegal([KICK] * 40, controls=controls) == [KICK]
 
 
 def test_a_fast_run_of_one_note_is_not_repetition() -> None:
-    assert forbidden([A] * 40, step_ticks=5) == []
+    assert newly_illegal([A] * 40, step_ticks=5) == []
 
 
 def test_repetition_is_legal_if_it_is_allowed() -> None:
-    assert forbidden([A] * 40, Constraints()) == []
+    assert newly_illegal([A] * 40, Constraints()) == []
 
 
 def test_a_repeated_note_stays_legal_if_no_other_is() -> None:
-    assert forbidden([A] * 40, Constraints(allow_repetition=False, groups=(frozenset({0}),), pitch_range=(A, A))) == []
+    only_that_note = Constraints(allow_repetition=False, groups=(frozenset({0}),), pitch_range=(A, A))
+    assert newly_illegal([A] * 40, only_that_note) == []

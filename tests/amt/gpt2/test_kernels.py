@@ -21,23 +21,23 @@ def cached() -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16()
 
 
-def taken_apart(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A product, sizes and a bias that make a layer's result; shapes = (n_rows, n), (n_rows,) and (n,)."""
-    sizes, bias = torch.linspace(0.25, 4, len(x)), torch.linspace(-1, 1, x.shape[1])
-    return ((x - bias) / sizes[:, None]).numpy(), sizes.numpy(), bias.numpy()
+def as_product(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return a product, factors of its rows and a bias that together give x; shapes = (n_rows, n), (n_rows,), (n,)."""
+    absmax, bias = torch.linspace(0.25, 4, len(x)), torch.linspace(-1, 1, x.shape[1])
+    return ((x - bias) / absmax[:, None]).numpy(), absmax.numpy(), bias.numpy()
 
 
-def put_together(numbers: np.ndarray, sizes: np.ndarray) -> torch.Tensor:
-    """What is to be multiplied next."""
-    np.testing.assert_allclose(np.abs(numbers).max(axis=1), 1)
-    return torch.from_numpy(numbers * sizes[:, None])
+def scaled(normalised_rows: np.ndarray, absmax: np.ndarray) -> torch.Tensor:
+    """Return the input of the next multiplication; each row of `normalised_rows` has an absolute maximum of 1."""
+    np.testing.assert_allclose(np.abs(normalised_rows).max(axis=1), 1)
+    return torch.from_numpy(normalised_rows * absmax[:, None])
 
 
 def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
-    product, sizes, bias = taken_apart(qkv.flatten(1))
+    product, absmax, bias = as_product(qkv.flatten(1))
     attended = np.empty((N_ROWS, WIDTH), dtype=np.float32)
-    kernels.attend(product, sizes, bias, cached.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
-    return put_together(attended, sizes).view(N_ROWS, N_HEADS, HEAD_WIDTH)
+    kernels.attend(product, absmax, bias, cached.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
+    return scaled(attended, absmax).view(N_ROWS, N_HEADS, HEAD_WIDTH)
 
 
 def test_attention_writes_keys_and_values_to_their_place_in_the_cache_only(
@@ -70,24 +70,24 @@ def test_scores_far_apart_select_one_position_without_overflow(qkv: torch.Tensor
 
 def test_the_output_of_a_layer_is_added_to_the_hidden_states_and_normalised() -> None:
     generator = torch.Generator().manual_seed(0)
-    before, given, scale, shift = (
+    before, added, scale, shift = (
         torch.randn(*shape, generator=generator) for shape in [(5, 70), (5, 70), (70,), (70,)]
     )
-    product, sizes, bias = taken_apart(given)
+    product, absmax, bias = as_product(added)
     hidden, normalised = before.clone().numpy(), np.empty((5, 70), dtype=np.float32)
-    kernels.add(hidden, product, sizes, bias, (scale.numpy(), shift.numpy()), np.float32(1e-3), normalised)
-    torch.testing.assert_close(torch.from_numpy(hidden), before + given, rtol=1e-5, atol=1e-5)
-    expected = F.layer_norm(before + given, (70,), scale, shift, 1e-3)
-    torch.testing.assert_close(put_together(normalised, sizes), expected, rtol=1e-5, atol=1e-5)
+    kernels.add(hidden, product, absmax, bias, (scale.numpy(), shift.numpy()), np.float32(1e-3), normalised)
+    torch.testing.assert_close(torch.from_numpy(hidden), before + added, rtol=1e-5, atol=1e-5)
+    expected = F.layer_norm(before + added, (70,), scale, shift, 1e-3)
+    torch.testing.assert_close(scaled(normalised, absmax), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_row_of_zeros_stays_finite_and_nan_stays_nan() -> None:
-    inner, sizes = np.zeros((3, 8), dtype=np.float32), np.ones(3, dtype=np.float32)
+    inner, absmax = np.zeros((3, 8), dtype=np.float32), np.ones(3, dtype=np.float32)
     inner[1, 3], inner[2, 3] = np.nan, -5
-    kernels.activate(inner, sizes, np.zeros(8, dtype=np.float32))
+    kernels.activate(inner, absmax, np.zeros(8, dtype=np.float32))
     assert (inner[0] == 0).all()
-    assert sizes[0] > 0
-    assert np.isnan(sizes[1])
+    assert absmax[0] > 0
+    assert np.isnan(absmax[1])
     assert np.isfinite(inner[2]).all()
 
 
@@ -107,6 +107,6 @@ def test_gelu_matches_pytorch_and_is_equal_to_the_bit_in_any_batch() -> None:
 
 def test_gelu_on_normalised_rows_matches_gelu() -> None:
     x = torch.linspace(-8, 8, 700).view(7, -1)
-    inner, sizes, bias = taken_apart(x)
-    kernels.activate(inner, sizes, bias)
-    torch.testing.assert_close(put_together(inner, sizes), kernels.gelu(x.clone()), rtol=1e-5, atol=1e-5)
+    inner, absmax, bias = as_product(x)
+    kernels.activate(inner, absmax, bias)
+    torch.testing.assert_close(scaled(inner, absmax), kernels.gelu(x.clone()), rtol=1e-5, atol=1e-5)

@@ -46,7 +46,7 @@ def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
 
 
 @needs_int8
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="who else says what the CPU can?")
+@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux tells what the CPU has")
 def test_activations_have_127_steps_on_cpus_with_vnni_and_63_on_others() -> None:
     has_vnni = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
     assert activation_steps() == (127 if has_vnni else 63)

@@ -32,7 +32,7 @@ def random_model(**flags: Any) -> GPT2LMHeadModel:
     return GPT2LMHeadModel(config).eval()
 
 
-def taken_over(model: GPT2LMHeadModel, dtype: torch.dtype = torch.float32) -> GPT2:
+def our_model(model: GPT2LMHeadModel, dtype: torch.dtype = torch.float32) -> GPT2:
     weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
     config = Config.model_validate(model.config.to_dict())
     return build_model(config, weights, dtype, torch.device("cpu"))
@@ -48,7 +48,7 @@ def tokens_like_events(n_events: int, seed: int = 0) -> list[int]:
 
 
 def decode_all(model: GPT2, tokens: list[int], prefilled: int) -> list[torch.Tensor]:
-    """Final hidden states after each token from `prefilled` on."""
+    """Return the final hidden states after each token from `prefilled` on."""
     cache = model.new_cache()
     cache.reserve(1)
     if prefilled:
@@ -65,7 +65,7 @@ def test_cached_decoding_gives_the_logits_of_hugging_face(flags: dict[str, Any])
     tokens = tokens_like_events(7)
     with torch.no_grad():
         expected = hf(torch.tensor([tokens])).logits[0]
-    model = taken_over(hf)
+    model = our_model(hf)
     for index, hidden in enumerate(decode_all(model, tokens, prefilled=0)):
         for slot in SLOTS:
             torch.testing.assert_close(
@@ -120,8 +120,8 @@ def test_rows_of_different_lengths_do_not_affect_each_other(gpt2: GPT2) -> None:
     for index, row in enumerate(rows):
         padded[index, : len(row) - 1] = torch.tensor(row[:-1])
     gpt2.prefill(padded, cache, torch.arange(3), torch.arange(3))
-    ends, reach = torch.tensor([len(row) - 1 for row in rows]), rounded_length(max(map(len, rows)))
-    together = gpt2.decode(torch.tensor([row[-1] for row in rows]), ends, reach, cache)
+    cache_lengths, attention_length = torch.tensor([len(row) - 1 for row in rows]), rounded_length(max(map(len, rows)))
+    together = gpt2.decode(torch.tensor([row[-1] for row in rows]), cache_lengths, attention_length, cache)
     alone = torch.cat([decode_all(gpt2, row, prefilled=len(row) - 1)[0] for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
@@ -152,7 +152,7 @@ def test_logits_of_rounded_weights_are_near_those_of_float32(
     dtype: torch.dtype, tolerance: float, flags: dict[str, Any]
 ) -> None:
     hf_model, tokens = random_model(**flags), tokens_like_events(12)
-    small, exact = (taken_over(hf_model, each) for each in (dtype, torch.float32))
+    small, exact = (our_model(hf_model, each) for each in (dtype, torch.float32))
     decoded = [decode_all(model, tokens, prefilled=len(tokens) - 5)[-1] for model in (small, exact)]
     logits = [model.logits(hidden, 2) for model, hidden in zip((small, exact), decoded, strict=True)]
     assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()

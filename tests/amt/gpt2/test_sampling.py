@@ -15,7 +15,7 @@ def random_logits(n_rows: int, n_tokens: int, spread: float, seed: int = 0) -> t
 
 
 def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.SamplingTensors:
-    """The same in each row, unless a list says what is in which."""
+    """Return parameters for rows: a number holds for all of them, a list has one for each."""
     values = SamplingParams(top_p=1.0)._asdict() | fields
     return sampling.SamplingTensors(
         **{name: torch.tensor(value, dtype=torch.float32).expand(n_rows) for name, value in values.items()}
@@ -24,7 +24,7 @@ def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.SamplingT
 
 @pytest.fixture(params=[sampling.truncated_probabilities, sampling.truncated_by_sorting], ids=["compiled", "sorting"])
 def keep(request: pytest.FixtureRequest) -> Keep:
-    """As a CPU does it, and as anything else."""
+    """Return each way to truncate probabilities: compiled, as on a CPU, and by sorting, as on other devices."""
     function: Keep = request.param
     return function
 

@@ -5,14 +5,14 @@ from amt.gpt2.threads import TRIALS_SHARE, ThreadTuner
 
 
 class Machine:
-    """Where a step takes as long as `seconds` says of the number of threads that PyTorch is told to use."""
+    """Be a machine on which a step takes `seconds[n]` with n threads, on a clock of its own."""
 
     def __init__(self, most: int, seconds: dict[int, float]) -> None:
         self.seconds, self.now = seconds, 0.0
         self.threads = ThreadTuner(most, clock=lambda: self.now)
 
     def run(self, seconds: float, n_rows: int = 1) -> int:
-        """How many steps that were."""
+        """Run steps for a time, and return how many there were."""
         n_steps, end = 0, self.now + seconds
         while self.now < end:
             with self.threads.measured(n_rows):

@@ -1,4 +1,4 @@
-"""The files are written out as commented hexdumps, as mido's tests do."""
+"""Files are commented hexdumps, as in the tests of mido."""
 
 import re
 import struct
@@ -25,7 +25,7 @@ def file(*tracks, file_type=1, division="01 E0"):
 
 
 def tracks(data):
-    """The messages of each track of a file."""
+    """Return the messages of each track of a file."""
     read = smf.read(data)
     rows = iter(read.messages.rows())
     found = [list(islice(rows, length)) for length in read.track_lengths]
@@ -34,7 +34,7 @@ def tracks(data):
 
 
 def messages(track):
-    """What is read of a file with this one track."""
+    """Return the messages of a file with this one track."""
     return tracks(file(track))[0]
 
 

@@ -159,7 +159,7 @@ def test_a_rest_has_the_rest_token_in_its_note_slot():
 
 
 def anticipate_plainly(events, controls):
-    """Controls one by one, as the paper describes: each enters once the onset before is 5 s or less ahead."""
+    """Interleave controls one by one, as the paper describes: each once the last onset is 5 s or less before it."""
     waiting = list(controls)
     found = []
     previous = 0

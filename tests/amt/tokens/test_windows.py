@@ -15,7 +15,7 @@ MIXED = [*DENSE, *(Note(5_000 + 130 * index, 300, 40, 32) for index in range(600
 
 
 def joined(excerpt: Excerpt) -> ev.Events:
-    """The events of all windows, with their onsets from the first note."""
+    """Return the events of all windows, with onsets counted from the first note."""
     start = excerpt.windows[0].start_ticks
     return np.concatenate([ev.translate(each.events, each.start_ticks - start) for each in excerpt.windows])
 
