@@ -32,8 +32,14 @@ class Ready(NamedTuple):
     """Tell, once, that the worker takes jobs.
 
     `info` describes what it offers, among other things its "capacity": how many rows of each loaded group it has memory
-    for.
+    for; and its "fallbacks": how many of its parts run in a slower way than they should.
     """
+
+    info: Mapping[str, Any]
+
+
+class Changed(NamedTuple):
+    """Tell that what the worker offers has changed; `info` as in `Ready`."""
 
     info: Mapping[str, Any]
 
@@ -84,4 +90,4 @@ class Failed(NamedTuple):
 
 
 ToWorker: TypeAlias = Start | Cancel | Load | Stop
-FromWorker: TypeAlias = Ready | SetupFailed | Loaded | NotLoaded | Update | Done | Failed
+FromWorker: TypeAlias = Ready | Changed | SetupFailed | Loaded | NotLoaded | Update | Done | Failed

@@ -10,7 +10,20 @@ from typing import Any, Final, TypeVar
 from fastapi import HTTPException
 
 from serving.batching import Job
-from serving.messages import Cancel, Done, Failed, FromWorker, Load, Loaded, NotLoaded, Ready, Start, ToWorker, Update
+from serving.messages import (
+    Cancel,
+    Changed,
+    Done,
+    Failed,
+    FromWorker,
+    Load,
+    Loaded,
+    NotLoaded,
+    Ready,
+    Start,
+    ToWorker,
+    Update,
+)
 from serving.telemetry import Metrics
 
 RETRY_RESTART_SECONDS: Final = 5
@@ -99,7 +112,13 @@ class Scheduler:
         self._running: dict[int, Ticket] = {}
         self._capacity: Mapping[str, int] = {}
         self._loading: set[str] = set()
-        metrics.observe(queue_depth=lambda: len(self._waiting), batch_rows=lambda: _rows(self._running))
+        metrics.observe("queue.depth", "Requests that wait for a place", lambda: len(self._waiting))
+        metrics.observe("batch.rows", "Rows that run together", lambda: _rows(self._running))
+        metrics.observe("fallbacks", "Parts that run in a slower way than they should", lambda: self._fallbacks)
+
+    @property
+    def _fallbacks(self) -> int:
+        return int(self.info.get("fallbacks", 0))
 
     def connect(self, send: Callable[[ToWorker], None]) -> None:
         """Take the function that sends a message to the worker."""
@@ -193,6 +212,9 @@ class Scheduler:
                 case Ready(info):
                     self._metrics.count_worker_start()
                     self.info, self.is_ready = info, True
+                    self._capacity = info["capacity"]
+                case Changed(info):
+                    self.info = info
                     self._capacity = info["capacity"]
                 case Loaded(group, seconds, info):
                     self.info = info

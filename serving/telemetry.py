@@ -113,10 +113,9 @@ class Metrics:
             explicit_bucket_boundaries_advisory=_BUCKETS_SECONDS,
         )
 
-    def observe(self, **gauges: Callable[[], int]) -> None:
-        """Report what these functions say whenever somebody looks."""
-        for name, value in gauges.items():
-            self._meter.create_observable_gauge(f"{self._name}.{name.replace('_', '.')}", [_callback(value)])
+    def observe(self, name: str, description: str, value: Callable[[], int]) -> None:
+        """Report what a function says whenever somebody looks."""
+        self._meter.create_observable_gauge(f"{self._name}.{name}", [_callback(value)], description=description)
 
     def count_request(self, status: int, labels: Mapping[str, str] = UNKNOWN_LABELS) -> None:
         """Count a request that has been answered, or refused."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from statistics import mean
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -143,6 +143,14 @@ class Generations:
         if name not in self._engines:
             self._engines[name] = Engine(self._models.get(name), max_rows=self.capacity()[name])
         return self._engines[name]
+
+    def describe_graphs(self) -> dict[str, dict[str, Any]]:
+        """Say of each model whose steps are recorded how many kinds are, and whether that has failed."""
+        return {
+            name: {"recorded": len(engine.graphs.recordings), "has_failed": engine.graphs.has_failed}
+            for name, engine in self._engines.items()
+            if engine.graphs
+        }
 
     def record_next(self) -> bool:
         """Record a kind of step ahead of its first use, where steps are recorded; return whether more are missing."""

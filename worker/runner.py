@@ -6,7 +6,7 @@ from typing import Any, Final
 from opentelemetry.trace import Tracer
 
 from models import ModelStore
-from serving.messages import Failed, FromWorker
+from serving.messages import Changed, Failed, FromWorker
 from worker.embedding import Embeds
 from worker.generation import Explain, Generations
 from worker.jobs import EmbedJob, GenerateJob
@@ -27,6 +27,7 @@ class Runner:
         self._embeds = Embeds(models, tracer, explain)
         self._failed: list[Failed] = []
         self._has_more_to_record = False
+        self._graphs: dict[str, dict[str, Any]] = {}
 
     @property
     def poll_timeout(self) -> float:
@@ -63,6 +64,9 @@ class Runner:
         yield from self._generations.step()
         if not self._generations and not self._embeds:
             self._has_more_to_record = self._generations.record_next()
+        if (graphs := self._generations.describe_graphs()) != self._graphs:
+            self._graphs = graphs
+            yield Changed(self._info())
 
     def _info(self) -> dict[str, Any]:
         return {
@@ -71,4 +75,6 @@ class Runner:
             "default_size": self._loader.default,
             "sizes": self._models.describe(),
             "capacity": self._generations.capacity(),
+            "graphs": self._graphs,
+            "fallbacks": sum(each["has_failed"] for each in self._graphs.values()),
         }
