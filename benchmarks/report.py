@@ -48,10 +48,10 @@ class Sizes:
     decode_rows: tuple[int, ...] = decode.ROWS
     decode_events: int = decode.PIECE_EVENTS
     length_seconds: int = length.SECONDS
-    windows: int = 6
-    hops: int = 8
+    windows: int = 4
+    hops: int = 4
     control_rows: tuple[int, ...] = control.ROWS
-    control_steps: int = control.STEPS
+    control_steps: int = 100
     embed_files: int = 60
     fault_requests: int = 200
     fault_clients: int = 16
