@@ -1,6 +1,7 @@
-"""Provide the models that are measured: the bundled one, and a random one of the shape of size small."""
+"""Provide the models that are measured: the bundled one, and random ones of the shapes of Stanford's sizes."""
 
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
@@ -13,15 +14,35 @@ MEAN_STEP_TICKS = 12
 """From one onset to the next, in random music and in the prompts that go with it."""
 
 
+class Shape(NamedTuple):
+    """Say how large a GPT-2 is."""
+
+    n_layer: int
+    n_embd: int
+    n_head: int
+
+
+SHAPES: Final = {"small": Shape(12, 768, 12), "medium": Shape(24, 1_024, 16), "large": Shape(36, 1_280, 20)}
+"""Of Stanford's sizes."""
+
+
 def random_small(folder: Path) -> Path:
-    """Write a checkpoint of the shape of size small, and return its folder.
+    """Write a checkpoint of the shape of size small, see `random_checkpoint`."""
+    return random_checkpoint(folder, SHAPES["small"])
+
+
+def random_checkpoint(folder: Path, shape: Shape) -> Path:
+    """Write a checkpoint of a shape, and return its folder.
 
     Its weights are random, but its onsets follow one another about as those of music do.
     """
     config = GPT2Config(
-        vocab_size=VOCAB_SIZE, n_layer=12, n_embd=768, n_head=12, bos_token_id=None, eos_token_id=None,
+        vocab_size=VOCAB_SIZE,
+        bos_token_id=None,
+        eos_token_id=None,
         tie_word_embeddings=False,
-    )  # fmt: skip
+        **shape._asdict(),
+    )
     torch.manual_seed(0)
     model = GPT2LMHeadModel(config)
     with torch.no_grad():

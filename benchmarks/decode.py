@@ -1,10 +1,10 @@
 """Measure the decoder against two yardsticks, on the same weights and in the same run.
 
-    uv run python -m benchmarks.decode [--model FOLDER] [--device cuda] [--corpus FOLDER] [--json FILE]
+    uv run python -m benchmarks.decode [--model FOLDER | --shape medium] [--device cuda] [--corpus FOLDER] [--json FILE]
 
 The plain loop is the reference's: the whole context forwarded for each of an event's three tokens. The cached loop is
 what transformers offers: keys and values kept, but one sequence, the whole output matrix and a full sort. Both compute
-in the device's usual precision: float32 on a CPU. Without a folder the model has random weights of size small's shape.
+in the device's usual precision: float32 on a CPU. Without a folder the model has random weights of a size's shape.
 Checks that the decoder chooses what the plain loop would, then prints a Markdown table of all precisions that the
 device has: events a second, milliseconds per event, how many times faster that is, and the share of the speed at which
 memory was read in this run. With a corpus it has the held-out perplexity of tiny in each precision too.
@@ -14,10 +14,12 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence as AnySequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 import torch
 from transformers import GPT2LMHeadModel
@@ -25,6 +27,7 @@ from transformers import GPT2LMHeadModel
 from amt.decoding.engine import Engine
 from amt.decoding.model import build_model, load_config
 from amt.decoding.request import DecodeRequest
+from amt.decoding.sequence import Sequence
 from amt.decoding.window import HOP_EVENTS, MAX_HISTORY_EVENTS
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.device import find_device, find_dtype
@@ -32,7 +35,7 @@ from amt.gpt2.linear import HAS_INT8_KERNEL, arithmetic_dtype
 from amt.gpt2.network import GPT2
 from amt.tokens.vocab import EVENT_TOKENS
 from benchmarks.bandwidth import bytes_per_second, step_bytes
-from benchmarks.checkpoints import random_small
+from benchmarks.checkpoints import SHAPES, random_checkpoint
 from benchmarks.markdown import table
 from benchmarks.precision import held_out, name_of, perplexities
 from benchmarks.timing import milliseconds
@@ -79,21 +82,30 @@ class Figures:
     ours: list[Row]
 
 
-def begun(model: GPT2, n_rows: int, n_prompt: int) -> Engine:
-    """Return an engine at the start of `n_rows` sequences, or with a prompt after the first event behind it."""
-    engine, prompt = Engine(model), history(n_prompt)
-    start = int(prompt[-1, 0]) if n_prompt else 0
-    for row in range(n_rows):
-        engine.add(DecodeRequest(end_ticks=10**9, start_ticks=start, prompt=prompt, seed=row))
-    if n_prompt:
-        engine.step()
-    return engine
+@dataclass(frozen=True)
+class Begun:
+    """Hold an engine and its sequences, which are at their beginning or past their prompts."""
 
+    engine: Engine
+    sequences: list[Sequence]
 
-def step(engine: Engine, n_events: int) -> None:
-    """Decode `n_events` of each sequence."""
-    for _ in range(n_events):
-        engine.step()
+    @classmethod
+    def of(cls, model: GPT2, n_rows: int, n_prompt: int) -> Self:
+        """Begin `n_rows` sequences, each with a prompt of its own; all kinds of steps have been recorded."""
+        engine, sequences = Engine(model, max_rows=n_rows), []
+        while engine.record_next():
+            pass
+        for row in range(n_rows):
+            prompt = history(n_prompt, row)
+            start = int(prompt[-1, 0]) if n_prompt else 0
+            sequences.append(engine.add(DecodeRequest(10**9, start_ticks=start, prompt=prompt, seed=row)))
+        return cls(engine, sequences)
+
+    def decode(self, n_events: int) -> None:
+        """Decode until each sequence has `n_events` more; filling windows again may take steps of its own."""
+        wanted = [sequence.n_decoded + n_events for sequence in self.sequences]
+        while any(sequence.n_decoded < n for sequence, n in zip(self.sequences, wanted, strict=True)):
+            self.engine.step()
 
 
 def precisions(device: torch.device) -> list[torch.dtype]:
@@ -105,25 +117,26 @@ def precisions(device: torch.device) -> list[torch.dtype]:
 
 def measure_rows(model: GPT2, dtype: torch.dtype, n_rows: int, bandwidth: float, n_events: int) -> dict[str, float]:
     """Measure `n_rows` of a piece from nothing, and past a full window."""
-    begin, past = begun(model, n_rows, 0), begun(model, n_rows, MAX_HISTORY_EVENTS)
-    step(past, 1)
-    whole = milliseconds(partial(step, begin, n_events), model.device)
+    begin, past = Begun.of(model, n_rows, 0), Begun.of(model, n_rows, MAX_HISTORY_EVENTS)
+    past.decode(1)
+    whole = milliseconds(partial(begin.decode, n_events), model.device)
+    hop = milliseconds(partial(past.decode, HOP_EVENTS), model.device)
     least = 1e3 * step_bytes(model, dtype, n_rows, EVENT_TOKENS * n_events / 2) / bandwidth
     return {
         "events_per_second": 1e3 * n_rows * n_events / whole,
         "ms_per_event": whole / n_rows / n_events,
-        "ms_per_event_past_a_window": milliseconds(partial(step, past, HOP_EVENTS), model.device) / n_rows / HOP_EVENTS,
+        "ms_per_event_past_a_window": hop / n_rows / HOP_EVENTS,
         "share_of_bandwidth": least * n_events / whole,
     }
 
 
 def measure_precision(
-    fast: GPT2, slow: GPT2LMHeadModel, dtype: torch.dtype, rows: Sequence[int], bandwidth: float, n_events: int
+    fast: GPT2, dtype: torch.dtype, rows: AnySequence[int], bandwidth: float, n_events: int, gap: float
 ) -> list[Row]:
-    """Measure the decoder in one precision, after a check that it chooses what the plain loop would."""
-    gap = largest_gap(fast, slow)
-    step(begun(fast, 1, 0), 1)
-    first = milliseconds(lambda: step(begun(fast, 1, 0), 1), fast.device)
+    """Measure the decoder in one precision; `gap` is how far its choices are from those of the plain loop."""
+    Begun.of(fast, 1, 0).decode(1)
+    begin = Begun.of(fast, 1, 0)
+    first = milliseconds(partial(begin.decode, 1), fast.device)
     return [
         Row(
             precision=name_of(dtype),
@@ -141,14 +154,16 @@ def measure(
     folder: Path,
     name: str,
     device: torch.device,
-    dtypes: Sequence[torch.dtype],
-    rows: Sequence[int] = ROWS,
+    dtypes: AnySequence[torch.dtype],
+    rows: AnySequence[int] = ROWS,
     n_events: int = PIECE_EVENTS,
 ) -> Figures:
     """Measure a checkpoint, called `name` in the figures, in these precisions and numbers of rows."""
     config, weights = load_config(folder), read_weights(folder)
     dtype = arithmetic_dtype(find_dtype("auto", device), device)
-    slow = GPT2LMHeadModel.from_pretrained(folder, dtype=dtype).eval().to(device)
+    exact = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32).eval().to(device)
+    gaps = {each: largest_gap(build_model(config, weights, each, device), exact) for each in dtypes}
+    slow = exact.to(dtype)
     bandwidth = bytes_per_second(device)
     plain_event(slow, context(1))
     plain_ms = plain_piece(slow, n_events)
@@ -157,7 +172,7 @@ def measure(
     ours: list[Row] = []
     for dtype in dtypes:
         fast = build_model(config, weights, dtype, device)
-        ours += measure_precision(fast, slow, dtype, rows, bandwidth, n_events)
+        ours += measure_precision(fast, dtype, rows, bandwidth, n_events, gaps[dtype])
     return Figures(
         model=name,
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
@@ -207,6 +222,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path)
+    parser.add_argument("--shape", choices=SHAPES, default="small", help="of random weights")
+    parser.add_argument("--events", type=int, default=PIECE_EVENTS, help="of the piece that is timed")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     parser.add_argument("--corpus", type=Path, help="for the perplexities: see training")
@@ -217,9 +234,9 @@ def main() -> None:
     dtypes = precisions(device)
     found = perplexities(held_out(args.corpus), args.windows, dtypes, device) if args.corpus else {}
     with tempfile.TemporaryDirectory() as temporary:
-        folder = args.model or random_small(Path(temporary))
-        name = args.model.name if args.model else "random weights of small's shape"
-        figures = with_perplexities(measure(folder, name, device, dtypes, args.rows), found)
+        folder = args.model or random_checkpoint(Path(temporary), SHAPES[args.shape])
+        name = args.model.name if args.model else f"random weights of {args.shape}'s shape"
+        figures = with_perplexities(measure(folder, name, device, dtypes, args.rows, args.events), found)
     for key in ("model", "device", "threads", "torch", "bytes_per_second"):
         print(f"{key} {getattr(figures, key)}")
     print(

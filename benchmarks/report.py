@@ -66,7 +66,7 @@ QUICK = Sizes(
     service_starts=1,
     service_repeats=1,
     service_long_seconds=5,
-    load=throughput.Load(seconds=1, count=8, repeats=2, long_seconds=10),
+    load=throughput.Load(seconds=1, at_a_time=3, repeats=2, long_seconds=10),
     decode_rows=(1, 2),
     decode_events=10,
     length_seconds=20,

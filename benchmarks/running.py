@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 PROJECT = Path(__file__).parent.parent
+
+MAX_WARNINGS = 10
+"""Of the service's log that are shown when it has ended."""
 
 
 class Running:
@@ -74,9 +78,13 @@ def service(*flags: str) -> Iterator[Running]:
         probe.bind(("127.0.0.1", 0))
         port = str(probe.getsockname()[1])
     command = [sys.executable, "server.py", "--port", port, "--default-model", "tiny", *flags]
-    process = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield Running(f"http://127.0.0.1:{port}", process)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            yield Running(f"http://127.0.0.1:{port}", process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+            log.seek(0)
+            warned = [line for line in log if " WARNING " in line and ", job " not in line]  # not of single requests
+            sys.stderr.writelines(warned[:MAX_WARNINGS])

@@ -1,6 +1,6 @@
 """Measure what batching gains: `uv run python -m benchmarks.throughput`.
 
-The same generates one after another and sixteen at a time, in events per second; and a short generate alone against one
+The same generates one after another and many at a time, in events per second; and a short generate alone against one
 beside five long ones. Three times as many as run at a time, or the densest piece would run alone for most of the time.
 """
 
@@ -19,7 +19,6 @@ from benchmarks.running import Running, service
 from client import AnticipatoryClient
 
 AT_A_TIME = 16
-COUNT = 3 * AT_A_TIME
 LONG_REQUESTS = 5
 
 
@@ -29,7 +28,8 @@ class Rate:
 
     size: str
     one_after_another: float
-    at_a_time: float
+    together: float
+    n_together: int
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Load:
 
     Attributes:
         seconds: of music in each generate.
-        count: of these generates, for either rate.
+        at_a_time: of these generates; three times as many are sent, for either rate.
         repeats: of the short generate, when it is alone.
         long_seconds: of music in each of the long ones beside it.
     """
 
     seconds: float = 5
-    count: int = COUNT
+    at_a_time: int = AT_A_TIME
     repeats: int = 15
     long_seconds: float = 60
 
@@ -70,7 +70,8 @@ def events_per_second(running: Running, client: AnticipatoryClient, size: str, l
     """Measure the generates, `workers` at a time."""
     before, start = running.metric("anticipatory_events_total"), time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda seed: client.generate(load.seconds, model_size=size, seed=seed), range(load.count)))
+        seeds = range(3 * load.at_a_time)
+        list(pool.map(lambda seed: client.generate(load.seconds, model_size=size, seed=seed), seeds))
     return (running.metric("anticipatory_events_total") - before) / (time.perf_counter() - start)
 
 
@@ -102,15 +103,15 @@ def beside_long(running: Running, client: AnticipatoryClient, seconds: float) ->
 
 def measure(device: str, load: Load, small: Path | None) -> Figures:
     """Measure a service of its own; `small`: the folder of a model of small's shape, if it takes part."""
-    flags = ("--model-small", str(small)) if small else ()
+    flags = ["--max-batch", str(max(32, load.at_a_time)), *(("--model-small", str(small)) if small else ())]
     with service("--device", device, *flags) as running, AnticipatoryClient(running.url) as client:
         running.wait_until_ready()
         rates = []
         for size in ("tiny", "small") if small else ("tiny",):
             client.generate(2, model_size=size)
             one = events_per_second(running, client, size, load, 1)
-            many = events_per_second(running, client, size, load, AT_A_TIME)
-            rates.append(Rate(size, one, many))
+            many = events_per_second(running, client, size, load, load.at_a_time)
+            rates.append(Rate(size, one, many, load.at_a_time))
         alone = median([short_request(client) for _ in range(load.repeats)])
         return Figures(rates, alone, median(beside_long(running, client, load.long_seconds)))
 
@@ -119,13 +120,13 @@ def markdown(figures: Figures) -> str:
     """Return both tables."""
     alone, beside = figures.alone, figures.beside
     rates = table(
-        ("size", "one after another", "sixteen at a time", "ratio"),
+        ("size", "one after another", f"{figures.rates[0].n_together} at a time", "ratio"),
         (
             (
                 each.size,
                 f"{each.one_after_another:.0f} events/s",
-                f"{each.at_a_time:.0f} events/s",
-                f"{each.at_a_time / each.one_after_another:.1f}",
+                f"{each.together:.0f} events/s",
+                f"{each.together / each.one_after_another:.1f}",
             )
             for each in figures.rates
         ),
@@ -147,8 +148,9 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--seconds", type=float, default=5, help="of music in each generate")
     parser.add_argument("--repeats", type=int, default=15, help="of the short generate")
+    parser.add_argument("--at-a-time", type=int, default=AT_A_TIME, help="generates, for the rate of many")
     args = parser.parse_args()
-    load = Load(seconds=args.seconds, repeats=args.repeats)
+    load = Load(seconds=args.seconds, at_a_time=args.at_a_time, repeats=args.repeats)
     with tempfile.TemporaryDirectory() as folder:
         print(markdown(measure(args.device, load, random_small(Path(folder)))))
 

@@ -18,9 +18,9 @@ from benchmarks.timing import milliseconds
 PARITY_EVENTS = 10
 
 
-def history(n_events: int) -> ev.Events:
+def history(n_events: int, seed: int = 0) -> ev.Events:
     """Return a dense prompt, so that windows are full of events and not of time."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     return ev.from_notes(Note(MEAN_STEP_TICKS * i, 20, int(rng.integers(40, 80)), i % 4) for i in range(n_events))
 
 

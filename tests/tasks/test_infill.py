@@ -111,7 +111,7 @@ def test_what_cannot_be_filled_in_is_refused_with_the_reason(
 def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    from benchmarks.decode import random_small
+    from benchmarks.checkpoints import random_small
 
     own = start("--default-model", "small", "--model-small", str(random_small(tmp_path)))
     own.wait_until_ready()
