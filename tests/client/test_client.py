@@ -14,7 +14,6 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -59,7 +58,7 @@ from tests.client.scripted import (
     music,
     streamed,
 )
-from tests.conftest import GOLDEN, PROJECT, Service
+from tests.conftest import GOLDEN, PROJECT, Service, reserved_port
 
 Ask = Callable[..., Any]
 
@@ -124,9 +123,8 @@ def observe(request: pytest.FixtureRequest) -> Ask:
 
 
 def nobody() -> str:
-    """An address where nothing listens: it was free a moment ago."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        return f"http://127.0.0.1:{server.server_port}"
+    """An address where nothing listens."""
+    return f"http://127.0.0.1:{reserved_port()}"
 
 
 # What is sent
