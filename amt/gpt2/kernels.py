@@ -73,7 +73,7 @@ def exponential(x: np.float32) -> np.float32:
     two = np.float32(_TWO_TO[0])
     for coefficient in _TWO_TO[1:]:
         two = two * rest + np.float32(coefficient)
-    return np.int32((np.int32(whole) + 127) << 23).view(np.float32) * two
+    return np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32) * two
 
 
 def attend(
@@ -210,7 +210,7 @@ def _activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDA
 def _to_bfloat16(number: np.float32) -> np.uint16:
     """Return the bits of the nearest bfloat16."""
     bits = np.float32(number).view(np.uint32)
-    return np.uint16((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16)
+    return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
 @_compiled()
@@ -283,7 +283,7 @@ def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilitie
 @_compiled(_REORDERED)
 def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArray[np.float32]) -> np.float32:
     """Write the exponentials of logits, the largest 1, and return their sum."""
-    largest = logits.max()
+    largest = np.max(logits)
     if not largest > -np.inf:
         weights[:] = np.nan
         return np.float32(np.nan)

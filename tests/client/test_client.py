@@ -14,7 +14,6 @@ from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +57,7 @@ from tests.client.scripted import (
     music,
     streamed,
 )
-from tests.conftest import GOLDEN, PROJECT, Service
+from tests.conftest import GOLDEN, PROJECT, Service, reserved_port
 
 Ask = Callable[..., Any]
 
@@ -123,9 +122,8 @@ def observe(request: pytest.FixtureRequest) -> Ask:
 
 
 def nobody() -> str:
-    """Return an address where nothing listens: it was free a moment ago."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        return f"http://127.0.0.1:{server.server_port}"
+    """Return an address where nothing listens."""
+    return f"http://127.0.0.1:{reserved_port()}"
 
 
 # What is sent

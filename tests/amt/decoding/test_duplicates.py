@@ -1,19 +1,16 @@
 """No note begins twice at the same onset."""
 
 import numpy as np
-import torch
 
 from amt.decoding.engine import Engine
-from amt.decoding.model import load_model
 from amt.decoding.request import DecodeRequest
 from amt.decoding.sequence import MAX_DUPLICATE_NOTES, Sequence
 from amt.decoding.window import EXACT_HOP_EVENTS
+from amt.gpt2.network import GPT2
 from amt.midi.notes import Note
 from amt.tokens import events as ev
 from amt.tokens.vocab import DURATION, NOTE
-from tests.conftest import PROJECT
 
-TINY = PROJECT / "weights/tiny"
 DURATION_TOKEN = DURATION.offset + 5
 A, B = NOTE.offset + 60, NOTE.offset + 64
 
@@ -52,9 +49,9 @@ def test_exact_decoding_keeps_duplicate_notes() -> None:
     assert (sequence.n_decoded, sequence.earliest_onset) == (4, 0)
 
 
-def test_the_bundled_model_generates_no_duplicate_notes() -> None:
-    engine = Engine(load_model(TINY, torch.float32, torch.device("cpu")))
-    sequences = [engine.add(DecodeRequest(end_ticks=600, seed=seed)) for seed in range(8)]
+def test_the_bundled_model_generates_no_duplicate_notes(tiny: GPT2) -> None:
+    engine = Engine(tiny)
+    sequences = [engine.add(DecodeRequest(end_ticks=300, seed=seed)) for seed in range(8)]
     while not engine.is_idle:
         engine.step()
     for sequence in sequences:
