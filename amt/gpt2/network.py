@@ -82,31 +82,34 @@ class GPT2:
         self._is_compiled = device.type == "cpu" and dtype is not torch.float32
         self.cache_dtype = torch.bfloat16 if self._is_compiled else self.dtype
 
-        source, width = Source(weights, dtype, device), config.n_embd
-        if width % config.n_head:
-            raise CheckpointError(f"{config.n_head} heads cannot share a width of {width}")
-        self.n_heads, self.head_width = config.n_head, width // config.n_head
+        if config.n_embd % config.n_head:
+            raise CheckpointError(f"{config.n_head} heads cannot share a width of {config.n_embd}")
+        self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
         self._activation = self._find_activation(config.activation_function)
-        self._width, self._epsilon = (width,), config.layer_norm_epsilon
+        self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon
         # On CUDA attention sums products in float32 anyway; to convert a whole cache would read it twice more.
         self._upcast = config.reorder_and_upcast_attn and device.type != "cuda"
         scale = 1 / math.sqrt(self.head_width) if config.scale_attn_weights else 1.0
         by_layer = config.scale_attn_by_inverse_layer_idx
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
-        self._tokens = source.tensor("wte.weight", None, width).to(
-            device, torch.float16 if dtype is torch.int8 else dtype
-        )
+        self._take(Source(weights, dtype, device), output_ranges)
+        self._cpu_decoder = self._compile() if self._is_compiled else None
+
+    def _take(self, source: Source, output_ranges: Sequence[slice]) -> None:
+        """Take all weights of a checkpoint to the device."""
+        config, width = self.config, self.config.n_embd
+        precision = torch.float16 if source.dtype is torch.int8 else source.dtype
+        self._tokens = source.tensor("wte.weight", None, width).to(source.device, precision)
         self._positions = source.copied("wpe.weight", None, width)
-        if len(self._tokens) != config.vocab_size or len(self._positions) < context_tokens:
+        if len(self._tokens) != config.vocab_size or len(self._positions) < self.context_tokens:
             shape = f"{len(self._tokens)} tokens and {len(self._positions)} positions"
-            raise CheckpointError(f"its embeddings are of {shape}, not of {config.vocab_size} and {context_tokens}")
-        output = source.tensor(
-            "wte.weight" if config.tie_word_embeddings else "lm_head.weight", len(self._tokens), width
-        )
-        self._outputs = [OutputRange(output[tokens], dtype, device) for tokens in output_ranges]
+            wanted = f"{config.vocab_size} and {self.context_tokens}"
+            raise CheckpointError(f"its embeddings are of {shape}, not of {wanted}")
+        name = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
+        output = source.tensor(name, len(self._tokens), width)
+        self._outputs = [OutputRange(output[tokens], source.dtype, source.device) for tokens in output_ranges]
         self._final_norm = source.norm("ln_f", width)
         self.blocks = [source.block(f"h.{index}", width) for index in range(config.n_layer)]
-        self._cpu_decoder = self._compile() if self._is_compiled else None
 
     def _find_activation(self, name: str) -> Callable[[Tensor], Tensor]:
         if name not in _ACTIVATIONS:
