@@ -296,7 +296,7 @@ def test_heads_alone_learn_where_to_look_and_nothing_else(tmp_path: Path, dtype:
     optim = optimizer_of_heads(model, 1e-3)
     with ThreadPoolExecutor(1) as pool:
         run = Run(model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True, dtype=dtype)
-        for _ in range(10):
+        for _ in range(5):
             run.learn(windows, 1.0, pool)
     assert missed() < at_first
     guided = {
