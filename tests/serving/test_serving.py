@@ -26,8 +26,8 @@ ROWS, WAITING = "anticipatory_batch_rows", "anticipatory_queue_depth"
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[Service]:
-    """Run a service with room for five sequences, and for one request that waits."""
-    running = Service("--default-model", "tiny", "--max-batch", "5", "--max-waiting", "1")
+    """Run a service with room for five sequences and one request that waits, and replace a worker stuck for 5 s."""
+    running = Service("--default-model", "tiny", "--max-batch", "5", "--max-waiting", "1", "--step-timeout", "5")
     running.wait_until_ready()
     yield running
     assert running.stop() == 0
@@ -224,16 +224,13 @@ def test_a_worker_killed_while_it_starts_is_replaced(start: Start) -> None:
     assert own.stop() == 0
 
 
-def test_a_worker_that_hangs_is_replaced(start: Start, threads: ThreadPoolExecutor) -> None:
-    own = start("--default-model", "tiny", "--step-timeout", "5")
-    own.wait_until_ready()
-    running = threads.submit(post, own, **LONG)
-    own.wait_for(ROWS, 5)
-    os.kill(own.worker, signal.SIGSTOP)
+def test_a_worker_that_hangs_is_replaced(small: Service, threads: ThreadPoolExecutor) -> None:
+    running = threads.submit(post, small, **LONG)
+    small.wait_for(ROWS, 5)
+    os.kill(small.worker, signal.SIGSTOP)
     answer = running.result()
     assert (answer.status_code, "was stuck in one step for 5 s" in detail(answer)) == (503, True)
-    own.wait_until_ready()
-    assert own.stop() == 0
+    small.wait_until_ready()
 
 
 def test_a_request_without_memory_for_it_fails_alone(start: Start, threads: ThreadPoolExecutor) -> None:

@@ -301,7 +301,7 @@ def test_only_heads_trains_queries_and_keys_and_nothing_else(tmp_path: Path, dty
     optim = optimizer_of_heads(model, 1e-3)
     with ThreadPoolExecutor(1) as pool:
         run = Run(model, [optim], tmp_path / "checkpoint.pt", workers=1, guidance=1.0, only_heads=True, dtype=dtype)
-        for _ in range(10):
+        for _ in range(5):
             run.learn(windows, 1.0, pool)
     assert loss() < at_first
     guided = {

@@ -59,8 +59,9 @@ def decoded(sequence: Sequence) -> list[list[int]]:
 @pytest.mark.parametrize("n_prompt", [0, 1, 40, 336, 2_000])
 def test_exact_decoding_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
     asked = request(n_prompt, sampling=in_every_slot(SamplingParams(top_p=top_p)), seed=n_prompt)
-    (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 6)
-    assert decoded(sequence) == plain.decode(hf_model, asked, 6)
+    n_events = 6 if n_prompt < MAX_HISTORY_EVENTS else 3  # those of 336 fill the window
+    (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], n_events)
+    assert decoded(sequence) == plain.decode(hf_model, asked, n_events)
 
 
 def test_decoding_with_hops_equals_the_plain_loop_with_hops(gpt2: GPT2, hf_model: Any) -> None:
@@ -161,13 +162,13 @@ def test_no_event_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
 def test_decoding_goes_on_where_windows_span_100_seconds(gpt2: GPT2) -> None:
     # Random weights leap through time, so windows span 100 s again and again.
     engine = Engine(gpt2)
-    sequences = [engine.add(DecodeRequest(end_ticks=60_000, seed=seed)) for seed in range(4)]
+    sequences = [engine.add(DecodeRequest(end_ticks=30_000, seed=seed)) for seed in range(4)]
     while not engine.is_idle:
         engine.step()
     for sequence in sequences:
         onsets = [event[0] for event in decoded(sequence)]
         assert onsets == sorted(onsets)
-        assert onsets[-1] > 50_000
+        assert onsets[-1] > 25_000
 
 
 def test_a_prompt_with_a_long_silence_can_be_continued(gpt2: GPT2) -> None:
@@ -228,9 +229,9 @@ def test_generated_events_are_neither_rests_nor_controls(gpt2: GPT2) -> None:
 
 def test_controls_left_behind_do_not_stop_the_decoding(gpt2: GPT2) -> None:
     # Random weights leap by tens of seconds past the controls, past some by more than a window.
-    controls = ev.as_controls(prompt(40, step_ticks=1_000, instruments=1))
+    controls = ev.as_controls(prompt(20, step_ticks=1_000, instruments=1))
     engine = Engine(gpt2)
-    sequences = [engine.add(DecodeRequest(end_ticks=60_000, controls=controls, seed=seed)) for seed in range(3)]
+    sequences = [engine.add(DecodeRequest(end_ticks=30_000, controls=controls, seed=seed)) for seed in range(3)]
     while not engine.is_idle:
         engine.step()
     assert all(len(sequence.generated) for sequence in sequences)
