@@ -10,6 +10,7 @@ import argparse
 import math
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -92,6 +93,17 @@ def learning_rate(progress: float) -> float:
     return min((progress + 1e-3) / 0.02, 1.0, (1 - progress) / 0.6)
 
 
+def _parts(windows: list[Window]) -> Iterator[list[Window]]:
+    """Yield the windows in parts of at most a full context, padding included; those of about one length together."""
+    part: list[Window] = []
+    for window in sorted(windows, key=lambda window: -len(window.events)):
+        if part and (len(part) + 1) * len(part[0].events) > MAX_WINDOW_EVENTS:
+            yield part
+            part = []
+        part.append(window)
+    yield part
+
+
 class Run:
     """Hold a model, its optimizers, and how long they have worked."""
 
@@ -110,7 +122,9 @@ class Run:
         self._workers, self._guidance, self._only_heads = workers, guidance, only_heads
         self._dtype = dtype
         self._parameters = [p for optim in optims for group in optim.param_groups for p in group["params"]]
+        self._is_on_cpu = self._parameters[0].device.type == "cpu"
         self._lock = Lock()
+        self._began = time.perf_counter()
         self._earlier_seconds = 0.0
         self._last: dict[str, float] = {}
         self._n_steps, self._n_events = 0, 0
@@ -120,8 +134,9 @@ class Run:
                 group["peak"] = group["lr"]
 
     def worked_seconds(self) -> float:
-        """Return how long this program has computed; time in which it waited or was stopped does not count."""
-        return self._earlier_seconds + time.process_time() / self._workers
+        """Return how long this program has computed; on a CPU time in which it waited or was stopped does not count."""
+        seconds = time.process_time() / self._workers if self._is_on_cpu else time.perf_counter() - self._began
+        return self._earlier_seconds + seconds
 
     def is_due(self, what: str, every_seconds: float) -> bool:
         """Return whether `every_seconds` of work have passed since this was last due."""
@@ -134,16 +149,11 @@ class Run:
     def learn(self, windows: list[Window], scale: float, pool: Executor) -> None:
         """Take one step, at `scale` times the peak rates.
 
-        Each thread takes whole windows, a full context at a time, short ones together. On a CPU that uses the cores
+        On a CPU each thread takes whole windows, a full context at a time, short ones together. That uses the cores
         better than splitting every operation among them: there is hardly any padding, and no thread waits for a core
-        that other programs keep busy.
+        that other programs keep busy. Other devices take all windows at once.
         """
-        parts: list[list[Window]] = []
-        for window in sorted(windows, key=lambda window: -len(window.events)):
-            if parts and (len(parts[-1]) + 1) * len(parts[-1][0].events) <= MAX_WINDOW_EVENTS:
-                parts[-1].append(window)
-            else:
-                parts.append([window])
+        parts = list(_parts(windows)) if self._is_on_cpu else [windows]
         n_events = sum(len(window.events) for window in windows)
         n_targets = sum(int(window.targets.sum()) for window in windows)
         for parameter in self._parameters:
