@@ -6,22 +6,17 @@ from operator import itemgetter
 from typing import Final, NamedTuple
 
 import mido
-import numpy as np
 
 from amt.errors import MidiError
-from amt.midi import smf
 from amt.midi.channels import assign_channels
 from amt.midi.drum_hits import Span, written_spans
 from amt.midi.instruments import instrument_name
-from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
-from amt.midi.pairing import UNPAIRED, pair_notes
-from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing, message_seconds
+from amt.midi.notes import DRUMS, Note
+from amt.midi.score import Score, read_score
+from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
 
 Fields = dict[str, str | int]
 """A message as mido takes it, without its time."""
-
-UNCLOSED_TICKS: Final = TICKS_PER_SECOND // 4
-"""The duration of a note that is never switched off, as in the reference."""
 
 MAX_FILE_SECONDS: Final = 24 * 3_600
 
@@ -30,10 +25,16 @@ NOTE_OFF_VELOCITY: Final = 64
 
 
 class Piece(NamedTuple):
-    """Hold the notes of a MIDI file in file order, and how the file counts time."""
+    """Hold the notes of a MIDI file in file order, how the file counts time, and all else that it says."""
 
     notes: list[Note]
     timing: Timing
+    score: Score
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What was mended while reading, in sentences."""
+        return self.score.notices
 
 
 def read_notes(data: bytes) -> list[Note]:
@@ -48,22 +49,13 @@ def read_piece(data: bytes) -> Piece:
     type 2 are independent; they follow one another. Onsets and durations are rounded to ticks of 10 ms.
 
     Raises:
-        MidiError: the bytes are not a MIDI file, or it lasts longer than a day.
+        MidiError: the bytes are not a MIDI file, or its notes last longer than a day.
     """
-    file = smf.read(data)
-    patterns = file.track_numbers() * (file.type == 2)  # in the other types all tracks sound together
-    order = np.lexsort((file.messages.tick, patterns))
-    messages, patterns = file.messages[order], patterns[order]
-    seconds = message_seconds(file, messages, starts_pattern=np.diff(patterns, prepend=-1) > 0)
-    if len(seconds) and seconds[-1] > MAX_FILE_SECONDS:
-        raise MidiError(f"the MIDI file lasts {seconds[-1] / 3600:.0f} hours: at most 24 are read")
-    on, off, instruments = pair_notes(messages, patterns)
-    onsets = np.rint(TICKS_PER_SECOND * seconds[on]).astype(int)
-    durations = np.rint(TICKS_PER_SECOND * (seconds[off] - seconds[on])).astype(int)
-    durations[off == UNPAIRED] = UNCLOSED_TICKS
-    columns = (onsets, durations, messages.data1[on], instruments, messages.data2[on])
-    notes = list(map(Note, *(column.tolist() for column in columns)))
-    return Piece(notes, Timing.from_messages(file, messages))
+    score = read_score(data)
+    last = float(score.end_seconds.max(initial=0))
+    if last > MAX_FILE_SECONDS:
+        raise MidiError(f"the notes of the MIDI file last {last / 3600:.0f} hours: at most 24 are read")
+    return Piece(score.notes, Timing.from_messages(score.file, score.messages), score)
 
 
 def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | None = None) -> bytes:

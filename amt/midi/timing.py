@@ -27,9 +27,6 @@ MAX_FILE_TICK: Final = 0x0FFF_FFFF
 MAX_FILE_TICK_MICROSECONDS: Final = 500
 """The length of a file tick at the slowest tempo. Rounding to it never moves a time to another tick of 10 ms."""
 
-MAX_CHANGES: Final = 10_000
-"""Of tempo and time signature together. A file with more is not a score, and would hold little else."""
-
 MAX_DENOMINATOR_POWER: Final = 7
 """128th notes are the shortest beat that a time signature may have."""
 
@@ -80,7 +77,7 @@ class Timing:
     def from_messages(cls, file: File, messages: Messages) -> "Timing":
         """Return the timing of a file; of two changes at one file tick the later counts.
 
-        It is the default if the file counts in SMPTE frames, holds independent patterns (type 2), or changes too often.
+        It is the default if the file counts in SMPTE frames or holds independent patterns (type 2).
 
         Args:
             file: that the messages come from.
@@ -93,7 +90,7 @@ class Timing:
                 tempos[message.tick] = message.data1
             elif signature := _decode_signature(message.tick, message.data1):
                 signatures[message.tick] = signature
-        if file.seconds_per_tick or file.type == 2 or len(tempos) + len(signatures) > MAX_CHANGES:
+        if file.seconds_per_tick or file.type == 2:
             return cls()
         return cls(file.ticks_per_beat, tuple(map(TempoChange._make, tempos.items())), tuple(signatures.values()))
 
