@@ -20,7 +20,7 @@ from amt.midi.instruments import instrument_name
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 from amt.midi.pairing import ALL_NOTES_OFF, ALL_SOUND_OFF
 from amt.midi.players import N_CHANNELS, is_rhythm_message
-from amt.midi.score import Score
+from amt.midi.score import MAX_TAIL_SECONDS, Score
 from amt.midi.smf import Column
 from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
 from amt.midi.voices import SOSTENUTO, SUSTAIN, Voice, Voices, bends_and_pedals
@@ -32,6 +32,7 @@ _META, _STATE, _END, _BEGIN, _END_AT_ONCE = range(5)
 """What comes first at one tick in one track."""
 
 _CENTRE: Final = 8_192
+_SAME_TIME_SECONDS: Final = 1e-6
 _CHANNEL_TYPES: Final = {
     0xA0: ("polytouch", "note", "value"),
     0xB0: ("control_change", "control", "value"),
@@ -87,7 +88,8 @@ class Rewriter:
         """Add all messages but notes, up to a time, and let go there what would colour the notes that follow."""
         score, data = self._score, self._score.file.data
         is_note = np.isin(score.messages.kind, (smf.NOTE_ON, smf.NOTE_OFF))
-        is_kept = ~is_note if until_seconds is None else ~is_note & (score.seconds < until_seconds - 1e-9)
+        until = score.length_seconds + MAX_TAIL_SECONDS if until_seconds is None else until_seconds - _SAME_TIME_SECONDS
+        is_kept = ~is_note & (score.seconds <= until)
         found = np.flatnonzero(is_kept)
         columns = (score.tracks[found], score.channels[found], score.seconds[found])
         rows = zip(score.messages[found].rows(), *(column.tolist() for column in columns), strict=True)
