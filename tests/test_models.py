@@ -23,7 +23,7 @@ def test_a_model_is_loaded_once() -> None:
     assert models.get("tiny") is first
 
 
-def test_sizes_are_described_as_they_are() -> None:
+def test_the_description_tells_which_sizes_are_loaded_and_available() -> None:
     models = store()
     models.get("tiny")
     assert models.describe() == {
@@ -32,7 +32,7 @@ def test_sizes_are_described_as_they_are() -> None:
     }
 
 
-def test_an_unreachable_hub_is_explained_with_what_to_do() -> None:
+def test_the_error_for_an_unreachable_hub_says_what_to_do() -> None:
     with pytest.raises(ModelUnavailableError) as caught:
         store().get("small")
     message = str(caught.value)
@@ -41,12 +41,12 @@ def test_an_unreachable_hub_is_explained_with_what_to_do() -> None:
     assert "use model_size tiny, or set ANTICIPATORY_MODEL_SMALL to a folder" in message
 
 
-def test_a_folder_that_is_not_there_is_explained(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_the_reason(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailableError, match="there is no folder"):
         store(small=tmp_path / "missing").get("small")
 
 
-def test_a_later_request_may_try_again(tmp_path: Path) -> None:
+def test_loading_can_succeed_after_it_has_failed(tmp_path: Path) -> None:
     folder = tmp_path / "small"
     models = store(small=folder)
     with pytest.raises(ModelUnavailableError):
@@ -55,7 +55,7 @@ def test_a_later_request_may_try_again(tmp_path: Path) -> None:
     assert models.get("small").config.n_embd == 32
 
 
-def test_auto_is_small_where_it_can_be_had() -> None:
+def test_auto_is_small_if_that_can_be_loaded() -> None:
     assert store(small=GOLDEN / "model").load_default("auto") == "small"
 
 
@@ -64,30 +64,30 @@ def test_auto_falls_back_to_tiny_with_a_warning(caplog: pytest.LogCaptureFixture
     assert "requests that name no model_size get tiny" in caplog.text
 
 
-def test_a_size_wanted_by_name_stays_the_default_when_it_cannot_be_loaded() -> None:
+def test_a_default_size_given_by_name_stays_if_it_cannot_be_loaded() -> None:
     assert store().load_default("small") == "small"
 
 
-def test_a_damaged_checkpoint_is_explained(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "config.json").symlink_to(GOLDEN / "model" / "config.json")
     (tmp_path / "model.safetensors").write_bytes(b"\0" * 64)
     with pytest.raises(ModelUnavailableError, match=r"model\.safetensors cannot be read"):
         store(small=tmp_path).get("small")
 
 
-def test_weights_are_as_small_as_the_cpu_can_multiply_them_unless_told_otherwise() -> None:
+def test_auto_precision_is_the_smallest_that_the_cpu_can_multiply() -> None:
     cpu = torch.device("cpu")
     smallest = torch.int8 if HAS_INT8_KERNEL else torch.float16 if HAS_HALF_KERNEL else torch.float32
     assert find_dtype("auto", cpu) is smallest
     assert find_dtype("float32", cpu) is torch.float32
 
 
-def test_int8_is_refused_where_no_kernel_is() -> None:
+def test_int8_is_refused_on_devices_without_a_kernel() -> None:
     with pytest.raises(ValueError, match="int8 is not available on meta here: use auto, float32, bfloat16 or float16"):
         find_dtype("int8", torch.device("meta"))
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
-def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+def test_an_unknown_device_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"device {name} is not available here"):
         find_device(name)

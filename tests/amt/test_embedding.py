@@ -23,7 +23,7 @@ WINDOWS = [take_excerpt(piece).windows[0] for piece in PIECES]
 
 
 @pytest.mark.parametrize("layer", [-1, -3, 0])
-def test_embeddings_are_those_of_the_reference(layer: int, gpt2: GPT2, golden: Any) -> None:
+def test_embeddings_match_the_reference(layer: int, gpt2: GPT2, golden: Any) -> None:
     for case in golden("embed.json"):
         excerpt = take_excerpt(codec.read_notes((GOLDEN / case["file"]).read_bytes()))
         assert excerpt.num_tokens == case["num_tokens"]
@@ -32,14 +32,14 @@ def test_embeddings_are_those_of_the_reference(layer: int, gpt2: GPT2, golden: A
 
 
 @pytest.mark.parametrize("pooling", ["mean", "last", "max", "none"])
-def test_a_batch_gives_what_each_gives_alone(pooling: Pooling, gpt2: GPT2) -> None:
+def test_a_window_has_the_same_embedding_alone_and_in_a_batch(pooling: Pooling, gpt2: GPT2) -> None:
     for window, together in zip(WINDOWS, embed(gpt2, WINDOWS, -1, pooling), strict=True):
         (alone,) = embed(gpt2, [window], -1, pooling)
         assert together.shape == ((window.num_tokens, 32) if pooling == "none" else (1, 32))
         np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_tokens_without_pooling_are_the_hidden_states_behind_the_mode_token(gpt2: GPT2) -> None:
+def test_without_pooling_the_vectors_are_the_hidden_states_after_the_mode_token(gpt2: GPT2) -> None:
     tokens = torch.tensor([[AUTOREGRESS, *WINDOWS[2].events.reshape(-1).tolist()]])
     (vectors,) = embed(gpt2, WINDOWS[2:], 2, "none")
     np.testing.assert_allclose(vectors, gpt2.hidden_states(tokens, 2)[0, 1:], atol=1e-6)
@@ -53,17 +53,17 @@ def test_tokens_without_pooling_are_the_hidden_states_behind_the_mode_token(gpt2
         ("last", lambda s: s[-1]),
     ],
 )
-def test_pooling_is_over_the_events_of_a_window_only(pooling: Pooling, pool: Any, gpt2: GPT2) -> None:
+def test_pooling_leaves_out_the_mode_token_and_the_padding(pooling: Pooling, pool: Any, gpt2: GPT2) -> None:
     for states, (vector,) in zip(embed(gpt2, WINDOWS, -3, "none"), embed(gpt2, WINDOWS, -3, pooling), strict=True):
         np.testing.assert_allclose(vector, pool(states), atol=1e-5)
 
 
-def test_negative_and_positive_layers_name_the_same_states(gpt2: GPT2) -> None:
+def test_negative_layers_count_from_the_last(gpt2: GPT2) -> None:
     for layer in range(4):
         assert np.array_equal(embed(gpt2, WINDOWS[:1], layer)[0], embed(gpt2, WINDOWS[:1], layer - 4)[0])
 
 
 @pytest.mark.parametrize("layer", [4, -5])
-def test_a_layer_that_is_not_there_is_refused_with_the_range(layer: int, gpt2: GPT2) -> None:
+def test_an_unknown_layer_is_refused_with_the_range(layer: int, gpt2: GPT2) -> None:
     with pytest.raises(LayerError, match=rf"embed_layer must be in range -4..3 for this model, got {layer}"):
         embed(gpt2, WINDOWS[:1], layer)

@@ -55,7 +55,7 @@ def until_done(runner: Runner, uid: int) -> list[FromWorker]:
     return messages
 
 
-def test_as_many_may_be_decoded_as_the_free_memory_holds(begun: tuple[Runner, Ready]) -> None:
+def test_the_capacity_fits_into_the_free_memory(begun: tuple[Runner, Ready]) -> None:
     _, ready = begun
     config = load_config(GOLDEN / "model")
     row_bytes = 2 * 4 * config.n_layer * CONTEXT_TOKENS * config.n_embd
@@ -63,7 +63,7 @@ def test_as_many_may_be_decoded_as_the_free_memory_holds(begun: tuple[Runner, Re
     assert 0 < ready.info["capacity"]["tiny"] * row_bytes < psutil.virtual_memory().total
 
 
-def test_windows_of_any_lengths_come_back_in_their_order(runner: Runner) -> None:
+def test_vectors_come_in_the_order_of_the_windows(runner: Runner) -> None:
     runner.add(1, wish(SHORT, LONG, SHORT))
     *_, done = until_done(runner, 1)
     assert isinstance(done, Done)
@@ -82,7 +82,7 @@ def test_a_small_embed_does_not_wait_for_a_big_one(runner: Runner) -> None:
     assert [each.uid for each in messages if isinstance(each, Done)] == [2]
 
 
-def test_embeds_of_different_kinds_take_turns(runner: Runner) -> None:
+def test_embeds_with_different_options_take_turns(runner: Runner) -> None:
     runner.add(1, wish(LONG))
     runner.add(2, wish(SHORT, layer=0))
     runner.add(3, wish(SHORT, pooling="max"))
@@ -97,7 +97,7 @@ def test_a_step_computes_no_more_windows_than_a_batch_holds(runner: Runner) -> N
     assert n_steps + 1 >= LONG.num_tokens / MAX_CPU_BATCH_TOKENS
 
 
-def test_an_embed_that_nobody_waits_for_leaves_between_its_windows(runner: Runner) -> None:
+def test_a_cancelled_embed_stops_between_its_windows(runner: Runner) -> None:
     runner.add(1, wish(LONG))
     assert not list(runner.step())
     runner.cancel(1)
@@ -105,7 +105,7 @@ def test_an_embed_that_nobody_waits_for_leaves_between_its_windows(runner: Runne
     assert not list(runner.step())
 
 
-def test_music_gets_its_events_between_the_windows_of_an_embed(runner: Runner) -> None:
+def test_generations_go_on_between_the_windows_of_an_embed(runner: Runner) -> None:
     runner.add(
         1, GenerateJob("tiny", {}, True, False, from_nothing(10_000_000), (DecodeRequest(end_ticks=10_000_000),))
     )

@@ -21,8 +21,10 @@ def accompanied(
     return accompaniment_defaults(constraints, accompany(fixed, others, prime_ticks), fixed, others)
 
 
-def test_a_bare_melody_is_given_three_instruments_a_balance_and_a_density() -> None:
-    constraints = Constraints(ENSEMBLE[:3], balance=BALANCE, overdue_seconds=OVERDUE_SECONDS, density=MIN_ACCOMPANIMENT_DENSITY)
+def test_a_lone_melody_gets_three_instruments_a_balance_and_a_density() -> None:
+    constraints = Constraints(
+        ENSEMBLE[:3], balance=BALANCE, overdue_seconds=OVERDUE_SECONDS, density=MIN_ACCOMPANIMENT_DENSITY
+    )
     assert accompanied(FLUTE, []) == constraints
 
 
@@ -33,17 +35,17 @@ def test_the_melodys_own_instrument_does_not_accompany_it() -> None:
         assert not any(instrument in group for group in groups)
 
 
-def test_a_fast_melody_is_accompanied_at_the_most_that_is_sensible() -> None:
+def test_a_fast_melody_gets_the_maximum_density() -> None:
     assert accompanied([Note(10 * step, 10, 72, 73) for step in range(100)], []).density == MAX_ACCOMPANIMENT_DENSITY
 
 
-def test_what_is_replaced_says_which_instruments_play_and_how_much() -> None:
+def test_an_accompaniment_has_the_instruments_and_density_of_what_it_replaces() -> None:
     constraints = accompanied(FLUTE, BASS, prime_ticks=1_000)
     assert constraints.groups == (frozenset({32}),)
     assert constraints.density == 4.0
 
 
-def test_what_the_caller_wishes_stands() -> None:
+def test_the_callers_constraints_are_kept() -> None:
     constraints = Constraints(groups=(frozenset({5}),), balance=0.5, density=9.0)
     plan = accompany(FLUTE, BASS, 0)
     assert accompaniment_defaults(constraints, plan, FLUTE, BASS, balance_is_open=False) == constraints
@@ -51,29 +53,29 @@ def test_what_the_caller_wishes_stands() -> None:
     assert infill_defaults(constraints, plan, FLUTE, balance_is_open=False) == constraints
 
 
-def test_what_the_caller_excludes_does_not_play() -> None:
+def test_excluded_instruments_are_not_chosen() -> None:
     constraints = accompanied(FLUTE, [], Constraints(excluded=frozenset({0, 32, 33})))
     assert constraints.groups == (frozenset({42, 43}), frozenset({40, 41, 48}))
 
 
-def test_no_more_than_sixteen_instruments_are_asked_for() -> None:
+def test_no_more_than_fifteen_instruments_are_requested() -> None:
     for count in range(1, 30):
         fixed = [Note(10 * instrument, 10, 60, instrument + 50) for instrument in range(count)]
         groups = accompanied(fixed, [Note(10 * instrument, 10, 60, instrument) for instrument in range(9)]).groups
         assert len(groups) + count <= max(count, 15)
 
 
-def test_a_span_is_filled_in_with_the_pieces_instruments_as_densely_as_it_was() -> None:
+def test_an_infill_has_the_instruments_of_the_piece_and_the_density_of_the_span() -> None:
     notes = [*FLUTE, *BASS]
     constraints = infill_defaults(NO_CONSTRAINTS, infill(notes, 500, 700), notes)
     assert (constraints.groups, constraints.balance, constraints.density) == ((frozenset({32, 73}),), 15.0, 5.0)
 
 
-def test_an_empty_span_is_filled_in_as_densely_as_what_is_around_it() -> None:
+def test_the_infill_of_an_empty_span_has_the_density_around_it() -> None:
     notes = [note for note in BASS if not 500 <= note.onset < 1_500]
     assert infill_defaults(NO_CONSTRAINTS, infill(notes, 500, 1_500), notes).density == 2.0
 
 
-def test_a_new_part_has_a_density_too() -> None:
+def test_the_infill_of_a_new_instrument_has_the_minimum_density() -> None:
     constraints = Constraints(groups=(frozenset({19}),))
     assert infill_defaults(constraints, infill(BASS, 500, 1_500, {19}), BASS).density == MIN_ACCOMPANIMENT_DENSITY

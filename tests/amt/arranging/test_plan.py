@@ -34,11 +34,11 @@ def there_and_back(notes: list[Note]) -> Counter[Note]:
     return Counter(codec.read_notes(codec.write_notes(notes)))
 
 
-def test_from_nothing_all_notes_are_new() -> None:
+def test_a_plan_from_nothing_keeps_no_notes() -> None:
     assert from_nothing(500) == EditPlan(start_ticks=0, end_ticks=500, length_ticks=500)
 
 
-def test_notes_that_begin_within_the_prime_are_kept_and_shown_as_they_are() -> None:
+def test_notes_that_begin_within_the_prime_are_kept_and_are_the_prompt() -> None:
     plan = continue_from_start(NOTES, 500, 100)
     assert plan.kept == plan.prompt == [NOTES[1], NOTES[0], NOTES[2]]
 
@@ -48,43 +48,43 @@ def test_new_music_begins_where_the_prime_ends() -> None:
     assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (500, 600, 600)
 
 
-def test_new_music_begins_with_the_end_of_a_shorter_piece() -> None:
+def test_new_music_begins_at_the_end_of_a_piece_shorter_than_the_prime() -> None:
     assert continue_from_start([Note(0, 120, 60, 0), Note(50, 20, 60, 0)], 500, 100).start_ticks == 120
 
 
-def test_from_the_end_all_is_kept_and_what_begins_in_the_last_seconds_is_shown() -> None:
+def test_continuing_from_the_end_keeps_all_notes_and_prompts_with_the_last() -> None:
     notes = [Note(0, 50, 60, 0), Note(900, 50, 62, 0), Note(980, 20, 64, 0)]
     plan = continue_from_end(notes, 100, 300)
     assert (plan.kept, plan.prompt) == (notes, notes[1:])
     assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (1_000, 1_300, 1_300)
 
 
-def test_from_the_end_the_model_sees_no_silence_before_the_first_note() -> None:
+def test_continuing_from_the_end_starts_time_at_the_first_note_of_the_prompt() -> None:
     request = continue_from_end([Note(0, 50, 60, 0), Note(9_000, 70, 62, 3)], 100, 300).request()
     assert (request.start_ticks, request.end_ticks) == (70, 370)
     assert ev.to_notes(request.prompt) == [Note(0, 70, 62, 3)]
 
 
-def test_decoded_events_return_to_the_answers_time() -> None:
+def test_decoded_events_become_notes_at_times_of_the_result() -> None:
     plan = continue_from_end([Note(0, 50, 60, 0), Note(9_000, 70, 62, 3)], 100, 300)
     decoded = ev.from_notes([Note(80, 10, 65, 3), Note(360, 50, 67, 3)])
     assert plan.new_notes(decoded) == [Note(9_080, 10, 65, 3), Note(9_360, 10, 67, 3)]
 
 
-def test_all_instruments_of_the_answer_count_though_the_model_hears_only_the_last() -> None:
+def test_all_kept_instruments_exist_for_the_decoder_though_few_are_in_the_prompt() -> None:
     notes = [Note(100 * instrument, 100, 60, instrument) for instrument in range(20)]
     request = continue_from_end(notes, 100, 300).request()
     assert request.existing_instruments == set(range(20))
     assert len(ev.instrument_codes(request.prompt)) == 1
 
 
-def test_a_last_note_held_for_longer_than_the_prime_is_gone_on_from() -> None:
+def test_a_last_note_longer_than_the_prime_is_the_prompt() -> None:
     notes = [Note(0, 10, 60, 0), Note(100, 800, 62, 0)]
     plan = continue_from_end(notes, 100, 500)
     assert (plan.prompt, plan.start_ticks) == ([notes[1]], 900)
 
 
-def test_no_notes_at_all_is_an_error() -> None:
+def test_a_piece_without_notes_is_refused() -> None:
     for call in (
         lambda: continue_from_start([], 500, 100),
         lambda: continue_from_end([], 500, 100),
@@ -95,12 +95,12 @@ def test_no_notes_at_all_is_an_error() -> None:
             call()
 
 
-def test_silence_throughout_the_prime_is_an_error_that_says_when_the_first_note_begins() -> None:
+def test_a_silent_prime_is_refused_with_the_time_of_the_first_note() -> None:
     with pytest.raises(NoNotesError, match=r"first 5 s .* the first begins at 12.3 s"):
         continue_from_start([Note(1_230, 50, 60, 0)], 500, 100)
 
 
-def test_more_notes_than_music_has_are_refused() -> None:
+def test_more_than_twenty_thousand_notes_are_refused() -> None:
     many = [Note(0, 500, 60, 0)] * (MAX_NOTES + 1)
     for call in (
         lambda: continue_from_start(many, 500, 100),
@@ -112,14 +112,14 @@ def test_more_notes_than_music_has_are_refused() -> None:
             call()
 
 
-def test_the_fixed_part_is_kept_whole_and_given_as_controls() -> None:
+def test_the_melody_is_kept_whole_and_becomes_the_controls() -> None:
     fixed = [Note(0, 50, 70, 73), Note(600, 100, 72, 73), Note(2_000, 100, 72, 73)]
     plan = accompany(fixed, [], 0, 500)
     assert (plan.kept, plan.controls, list(plan.prompt)) == (fixed, fixed[:2], [])
     assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (0, 500, 2_100)
 
 
-def test_what_the_others_play_before_the_new_music_is_kept_and_shown() -> None:
+def test_the_accompaniment_within_the_prime_is_kept_and_is_the_prompt() -> None:
     fixed, others = [Note(0, 900, 70, 73)], [Note(0, 50, 50, 32), Note(199, 50, 52, 32), Note(200, 50, 53, 32)]
     plan = accompany(fixed, others, 200)
     assert plan.prompt == others[:2]
@@ -127,17 +127,17 @@ def test_what_the_others_play_before_the_new_music_is_kept_and_shown() -> None:
     assert (plan.start_ticks, plan.end_ticks) == (200, 900)
 
 
-def test_an_accompaniment_lasts_no_longer_than_two_minutes() -> None:
+def test_a_new_accompaniment_lasts_no_longer_than_two_minutes() -> None:
     plan = accompany([Note(0, 20_000, 60, 0)], [], 300)
     assert (plan.end_ticks, plan.length_ticks) == (12_300, 20_000)
 
 
-def test_a_part_that_ends_before_the_new_music_is_an_error_that_says_when() -> None:
+def test_a_melody_that_ends_before_the_prime_is_refused_with_its_end() -> None:
     with pytest.raises(NoNotesError, match="ends at 3 s, before prime_seconds"):
         accompany([Note(0, 300, 60, 0)], [], 400)
 
 
-def test_all_but_the_span_is_kept() -> None:
+def test_infilling_keeps_all_notes_outside_the_span() -> None:
     notes = [Note(0, 500, 60, 0), Note(200, 10, 62, 0), Note(299, 50, 64, 1), Note(300, 50, 65, 0)]
     plan = infill(notes, 200, 300)
     assert plan.kept == [notes[0], notes[3]]
@@ -145,7 +145,7 @@ def test_all_but_the_span_is_kept() -> None:
     assert (plan.start_ticks, plan.end_ticks, plan.length_ticks) == (200, 300, 500)
 
 
-def test_of_the_span_only_the_instruments_named_are_replaced_and_the_others_are_controls() -> None:
+def test_infilling_replaces_only_the_named_instruments_and_the_others_are_controls() -> None:
     notes = [Note(0, 50, 60, 0), Note(10, 50, 60, 1), Note(210, 10, 62, 0), Note(220, 10, 64, 1), Note(310, 50, 65, 0)]
     plan = infill(notes, 200, 300, {0})
     assert plan.kept == [notes[0], notes[1], notes[3], notes[4]]
@@ -157,12 +157,12 @@ def test_a_span_past_the_last_note_is_refused_with_the_range() -> None:
         infill([Note(0, 500, 60, 0)], 100, 510)
 
 
-def test_a_span_without_a_note_around_it_is_refused() -> None:
+def test_a_span_without_notes_around_it_is_refused() -> None:
     with pytest.raises(NoNotesError, match="100 s before the span or in the 5 s after it"):
         infill([Note(150, 500, 60, 0)], 100, 300)
 
 
-def test_only_what_a_window_can_hold_is_sent() -> None:
+def test_no_more_notes_are_sent_than_a_window_can_hold() -> None:
     notes = [Note(10 * step, 10, 60, step % 3) for step in range(9_000)]
     request = infill(notes, 60_000, 61_000, {1}).request()
     assert len(request.prompt) + len(request.controls) < MAX_WINDOW_EVENTS + 200
@@ -199,7 +199,9 @@ def ordered_drums(notes: list[Note]) -> list[Note]:
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(note_among(5, 60, 40), max_size=14), st.lists(note_among(20, 60, 40), max_size=40), st.integers(0, 40))
-def test_kept_notes_come_back_whatever_is_laid_among_them(kept: list[Note], new: list[Note], start: int) -> None:
+def test_kept_notes_survive_a_round_trip_with_any_new_notes_among_them(
+    kept: list[Note], new: list[Note], start: int
+) -> None:
     kept = ordered_drums(kept)
     plan = EditPlan(start, start + 20, 100, kept)
     laid = plan.new_notes(ev.from_notes(new))
@@ -207,7 +209,7 @@ def test_kept_notes_come_back_whatever_is_laid_among_them(kept: list[Note], new:
     assert all(start <= note.onset and note.onset + note.duration <= start + 20 for note in laid)
 
 
-def test_real_pieces_come_back_whatever_is_laid_among_them() -> None:
+def test_real_pieces_survive_a_round_trip_with_new_notes_among_them() -> None:
     rng = np.random.default_rng(0)
     for path in sorted((GOLDEN / "midi").glob("*.mid"))[:12]:
         notes = sorted(codec.read_notes(path.read_bytes()))
@@ -219,7 +221,7 @@ def test_real_pieces_come_back_whatever_is_laid_among_them() -> None:
         assert laid
 
 
-def test_a_new_hit_within_a_kept_one_lasts_at_least_as_long() -> None:
+def test_a_new_note_within_a_kept_one_of_its_pitch_ends_no_earlier() -> None:
     plan = continue_from_start([Note(490, 100, 38, 128)], 500, 200)
     laid = plan.new_notes(ev.from_notes([Note(510, 10, 38, 128), Note(520, 10, 36, 128)]))
     assert laid == [Note(510, 80, 38, 128), Note(520, 10, 36, 128)]
@@ -231,12 +233,12 @@ def test_a_new_note_ends_where_a_kept_one_of_its_pitch_begins() -> None:
 
 
 @pytest.mark.parametrize("onset", [150, 200])
-def test_a_new_note_that_can_only_disturb_a_kept_one_is_left_out(onset: int) -> None:
+def test_a_new_note_that_would_cut_a_kept_one_short_is_left_out(onset: int) -> None:
     kept = [Note(100, 300, 60, 0), Note(200, 10, 60, 0)]  # sounds past the span; begins at the same time
     assert EditPlan(140, 300, 400, kept).new_notes(ev.from_notes([Note(onset, 20, 60, 0)])) == []
 
 
-def test_a_random_walk_of_spans_touches_nothing_outside() -> None:
+def test_infilling_any_span_keeps_notes_of_the_piece_in_order() -> None:
     rng = random.Random(0)
     for _ in range(20):
         start = rng.randrange(0, 4_000)
@@ -245,7 +247,7 @@ def test_a_random_walk_of_spans_touches_nothing_outside() -> None:
         assert all(first.onset <= second.onset for first, second in pairwise(plan.kept))
 
 
-def test_a_piece_is_not_sent_to_the_worker_beside_what_it_decodes() -> None:
+def test_the_plan_is_not_sent_to_the_worker() -> None:
     plan = continue_from_end(CASTLE, 500, 100)
     work = GenerateJob("tiny", {}, streams=False, redraws=False, plan=plan, sequences=(plan.request(),))
     received = pickle.loads(pickle.dumps(work))
@@ -253,7 +255,7 @@ def test_a_piece_is_not_sent_to_the_worker_beside_what_it_decodes() -> None:
     assert (received.sequences[0].prompt == work.sequences[0].prompt).all()
 
 
-def test_who_counts_voices_gets_no_longer_notes() -> None:
+def test_new_notes_are_lengthened_only_if_that_is_allowed() -> None:
     plan = EditPlan(0, 500, 500, [Note(0, 400, 60, 0)])
     inside = ev.from_notes([Note(100, 20, 60, 0), Note(100, 20, 64, 0)])
     assert plan.new_notes(inside) == [Note(100, 300, 60, 0), Note(100, 20, 64, 0)]

@@ -36,7 +36,7 @@ def most_at_once(notes: list[Note]) -> int:
     return max(sum(other.onset <= note.onset < other.onset + other.duration for other in notes) for note in notes)
 
 
-def test_only_the_wished_instruments_play(tiny: GPT2) -> None:
+def test_only_requested_instruments_play(tiny: GPT2) -> None:
     constraints = Constraints(groups=(frozenset({PIANO}), STRINGS), excluded=frozenset({CELLO}))
     for piece in notes(tiny, constraints):
         assert {note.instrument for note in piece} <= (STRINGS | {PIANO}) - {CELLO}
@@ -48,7 +48,7 @@ def test_excluded_instruments_do_not_play(tiny: GPT2) -> None:
         assert {note.instrument for note in piece} <= {VIOLIN, DRUMS}
 
 
-def test_every_wished_group_plays_when_balance_asks_for_it(tiny: GPT2) -> None:
+def test_every_requested_group_plays_if_there_is_a_balance(tiny: GPT2) -> None:
     # Instruments that the bundled model hardly knows, and never together.
     groups = (frozenset({PIANO}), frozenset({113}), frozenset({DRUMS}), frozenset({105}))
     for piece in notes(tiny, Constraints(groups=groups, balance=1.0), seconds=20):
@@ -69,12 +69,12 @@ def test_pitches_stay_in_their_ranges(tiny: GPT2) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-def test_no_more_notes_sound_together_than_may(most: int, tiny: GPT2) -> None:
+def test_no_more_notes_sound_together_than_max_polyphony(most: int, tiny: GPT2) -> None:
     for piece in notes(tiny, Constraints(max_polyphony=most)):
         assert most_at_once(piece) <= most
 
 
-def test_while_no_voice_is_free_rests_come_each_second(tiny: GPT2) -> None:
+def test_while_no_voice_is_free_a_rest_is_forced_each_second(tiny: GPT2) -> None:
     sequence = Engine(tiny).add(DecodeRequest(end_ticks=3_000, constraints=Constraints(max_polyphony=1)))
     sequence.append((0, DURATION.offset + 350, NOTE.offset + 60))
     for ticks in (100, 200, 300):
@@ -86,12 +86,12 @@ def test_while_no_voice_is_free_rests_come_each_second(tiny: GPT2) -> None:
 
 
 @pytest.mark.parametrize("density", [2, 8])
-def test_the_density_comes_near_what_is_wished(density: float, tiny: GPT2) -> None:
+def test_the_density_is_near_the_requested_one(density: float, tiny: GPT2) -> None:
     counts = [len(piece) / 30 for piece in notes(tiny, Constraints(density=density), seconds=30)]
     assert np.mean(counts) == pytest.approx(density, rel=0.25)
 
 
-def test_wishes_reach_only_their_own_row(tiny: GPT2) -> None:
+def test_constraints_change_only_their_own_sequence(tiny: GPT2) -> None:
     asked = DecodeRequest(end_ticks=500, seed=3)
     wishful = DecodeRequest(
         end_ticks=500,
@@ -104,13 +104,13 @@ def test_wishes_reach_only_their_own_row(tiny: GPT2) -> None:
     assert together[0].decoded == alone_wishful.decoded
 
 
-def test_greedy_choices_need_no_random_numbers(tiny: GPT2) -> None:
+def test_greedy_decoding_does_not_depend_on_the_seed(tiny: GPT2) -> None:
     greedy = in_every_slot(SamplingParams(temperature=0.0))
     first, second = decode(tiny, [DecodeRequest(end_ticks=300, sampling=greedy, seed=seed) for seed in (1, 2)])
     assert first.decoded == second.decoded
 
 
-def test_each_slot_has_its_own_sampling(tiny: GPT2) -> None:
+def test_each_slot_has_its_own_sampling_parameters(tiny: GPT2) -> None:
     greedy, free = SamplingParams(temperature=0.0), SamplingParams()
     requests = [DecodeRequest(end_ticks=400, sampling=(greedy, greedy, free), seed=seed) for seed in range(6)]
     first = [sequence.decoded[0] for sequence in decode(tiny, requests)]
@@ -118,14 +118,14 @@ def test_each_slot_has_its_own_sampling(tiny: GPT2) -> None:
     assert len({note for _, _, note in first}) > 1
 
 
-def test_wishes_that_leave_nothing_are_refused() -> None:
+def test_constraints_that_leave_no_instrument_are_refused() -> None:
     with pytest.raises(ConstraintError, match="leaves no instrument of an entry"):
         Constraints(groups=(frozenset({PIANO}), frozenset({BASS})), excluded=frozenset({PIANO}))
     with pytest.raises(ConstraintError, match="leaves no instrument: at least one"):
         Constraints(excluded=frozenset(range(129)))
 
 
-def test_rests_are_legal_whatever_is_wished() -> None:
+def test_rests_are_legal_under_any_constraints() -> None:
     legal = Constraints(groups=(frozenset({DRUMS}),)).legal_notes
     assert legal is not None
     assert legal[REST - NOTE.offset]
@@ -138,7 +138,7 @@ def test_more_instruments_than_fit_beside_the_prompt_are_refused(gpt2: GPT2) -> 
         Engine(gpt2).add(DecodeRequest(end_ticks=500, prompt=prompt, constraints=constraints))
 
 
-def test_wished_instruments_enter_beside_many_others(gpt2: GPT2) -> None:
+def test_requested_instruments_enter_beside_many_others(gpt2: GPT2) -> None:
     prompt = ev.from_notes([Note(0, 10, 60, instrument) for instrument in range(14)])
     constraints = Constraints(groups=(frozenset({60}), frozenset({61})), balance=1.0)
     requests = [DecodeRequest(end_ticks=20_000, prompt=prompt, constraints=constraints, seed=seed) for seed in range(3)]
@@ -146,7 +146,7 @@ def test_wished_instruments_enter_beside_many_others(gpt2: GPT2) -> None:
         assert {note.instrument for note in ev.to_notes(sequence.generated)} == {60, 61}
 
 
-def test_groups_that_are_overdue_are_brought_in_from_the_start() -> None:
+def test_an_overdue_group_is_favoured_from_the_start() -> None:
     constraints = Constraints(groups=(frozenset({4}),), balance=1.5, overdue_seconds=2.0)
     biases = Steering(constraints, 700, is_accompanied=False).biases(700)
     assert biases is not None
@@ -154,14 +154,14 @@ def test_groups_that_are_overdue_are_brought_in_from_the_start() -> None:
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 1e-38, 5e-324])
-def test_the_coldest_temperatures_harm_nobody(temperature: float, tiny: GPT2) -> None:
+def test_the_smallest_temperatures_decode_greedily(temperature: float, tiny: GPT2) -> None:
     cold = DecodeRequest(end_ticks=100, sampling=in_every_slot(SamplingParams(temperature=temperature)))
     greedy = DecodeRequest(end_ticks=100, sampling=in_every_slot(SamplingParams(temperature=0)))
     first, second = decode(tiny, [cold, greedy])
     assert first.decoded == second.decoded
 
 
-def test_a_dense_given_part_leaves_room_for_notes_beside_it(tiny: GPT2) -> None:
+def test_notes_are_generated_beside_dense_controls(tiny: GPT2) -> None:
     chords = [Note(40 * beat, 30, 48 + 3 * voice, 0) for beat in range(50) for voice in range(8)]
     controls = ev.as_controls(ev.from_notes(chords))
     request = DecodeRequest(end_ticks=1_500, controls=controls, constraints=Constraints(density=5), seed=1)
@@ -170,7 +170,7 @@ def test_a_dense_given_part_leaves_room_for_notes_beside_it(tiny: GPT2) -> None:
     assert all(((onsets >= 100 * second) & (onsets < 100 * (second + 4))).any() for second in range(11))
 
 
-def test_an_input_whose_many_instruments_may_not_play_is_refused(gpt2: GPT2) -> None:
+def test_excluding_all_of_the_sixteen_instruments_of_the_prompt_is_refused(gpt2: GPT2) -> None:
     prompt = ev.from_notes([Note(0, 10, 60, instrument) for instrument in range(16)])
     with pytest.raises(SequenceError, match="of the 16 of the input none may play new notes"):
         Engine(gpt2).add(

@@ -18,7 +18,7 @@ DURATION_TOKEN = DURATION.offset + 5
 A, B = NOTE.offset + 60, NOTE.offset + 64
 
 
-def test_a_note_that_begins_at_that_time_already_is_not_taken() -> None:
+def test_a_note_that_has_begun_at_the_same_onset_is_dropped() -> None:
     sequence = Sequence(DecodeRequest(end_ticks=1_000))
     for note in (A, B, A, B):
         sequence.append((0, DURATION_TOKEN, note))
@@ -27,14 +27,14 @@ def test_a_note_that_begins_at_that_time_already_is_not_taken() -> None:
     assert sequence.n_decoded == 3
 
 
-def test_the_prompts_last_notes_count() -> None:
+def test_a_note_that_has_begun_in_the_prompt_at_the_same_onset_is_dropped() -> None:
     prompt = ev.from_notes([Note(30, 20, 60, 0)])
     sequence = Sequence(DecodeRequest(end_ticks=1_000, start_ticks=30, prompt=prompt))
     sequence.append((0, DURATION_TOKEN, A))
     assert sequence.n_decoded == 0
 
 
-def test_after_some_of_them_a_later_onset_is_due_and_there_all_notes_are_free() -> None:
+def test_after_two_duplicates_the_onset_must_be_later_and_all_notes_are_free_again() -> None:
     sequence = Sequence(DecodeRequest(end_ticks=1_000))
     sequence.append((0, DURATION_TOKEN, A))
     for _ in range(MAX_DUPLICATE_NOTES):
@@ -45,14 +45,14 @@ def test_after_some_of_them_a_later_onset_is_due_and_there_all_notes_are_free() 
     assert (sequence.n_decoded, sequence.earliest_onset) == (2, 40)
 
 
-def test_exact_decoding_takes_them() -> None:
+def test_exact_decoding_keeps_duplicate_notes() -> None:
     sequence = Sequence(DecodeRequest(end_ticks=1_000), EXACT_HOP_EVENTS)
     for _ in range(4):
         sequence.append((0, DURATION_TOKEN, A))
     assert (sequence.n_decoded, sequence.earliest_onset) == (4, 0)
 
 
-def test_what_the_bundled_model_makes_has_none() -> None:
+def test_the_bundled_model_generates_no_duplicate_notes() -> None:
     engine = Engine(load_model(TINY, torch.float32, torch.device("cpu")))
     sequences = [engine.add(DecodeRequest(end_ticks=600, seed=seed)) for seed in range(8)]
     while not engine.is_idle:

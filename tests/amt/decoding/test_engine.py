@@ -56,13 +56,13 @@ def made(sequence: Sequence) -> list[list[int]]:
 
 @pytest.mark.parametrize("top_p", [0.0, 0.95, 1.0])
 @pytest.mark.parametrize("n_prompt", [0, 1, 40, 336, 2_000])
-def test_exact_mode_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
+def test_exact_decoding_equals_the_plain_loop(n_prompt: int, top_p: float, gpt2: GPT2, hf_model: Any) -> None:
     asked = request(n_prompt, sampling=in_every_slot(SamplingParams(top_p=top_p)), seed=n_prompt)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 6)
     assert made(sequence) == plain.decode(hf_model, asked, 6)
 
 
-def test_a_hopping_window_equals_the_plain_loop_over_the_same_window(gpt2: GPT2, hf_model: Any) -> None:
+def test_decoding_with_hops_equals_the_plain_loop_with_hops(gpt2: GPT2, hf_model: Any) -> None:
     asked = request(MAX_HISTORY_EVENTS - 1, seed=5)
     (sequence,) = decode(Engine(gpt2), [asked], 4)
     assert made(sequence) == plain.decode(hf_model, asked, 4, hop=HOP_EVENTS)
@@ -78,7 +78,7 @@ def test_controls_are_interleaved_as_in_the_plain_loop(hop: int, gpt2: GPT2, hf_
     assert sequence.window.mode == ANTICIPATE
 
 
-def test_sampling_distributions_are_those_of_the_reference(gpt2: GPT2, golden: Any) -> None:
+def test_sampling_distributions_match_the_reference(gpt2: GPT2, golden: Any) -> None:
     padded = {case["file"]: ev.from_tokens(case["pad"]) for case in golden("ops.json")}
     for case in golden("next_event.json"):
         history = ev.from_tokens(case.get("history_tokens", []))
@@ -118,7 +118,7 @@ def last_three(model: GPT2, tokens: list[int]) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_a_sequence_does_not_depend_on_its_neighbours(dtype: torch.dtype) -> None:
+def test_a_sequence_does_not_depend_on_the_others_in_its_batch(dtype: torch.dtype) -> None:
     folder = GOLDEN / "model"
     model = load_model(folder, dtype, torch.device("cpu"))
     asked = request(20, seed=11)
@@ -142,12 +142,12 @@ def test_sequences_may_join_and_leave_between_steps(gpt2: GPT2) -> None:
     assert made(late) == made(alone)
 
 
-def test_variations_of_one_request_differ_by_their_seeds(gpt2: GPT2) -> None:
+def test_sequences_differ_by_their_seeds_alone(gpt2: GPT2) -> None:
     sequences = decode(Engine(gpt2), [request(5, seed=seed) for seed in (1, 2, 1)], 4)
     assert made(sequences[0]) == made(sequences[2]) != made(sequences[1])
 
 
-def test_nothing_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
+def test_no_event_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
     engine = Engine(gpt2)
     sequences = [engine.add(request(10, end_ticks=3_000, seed=seed)) for seed in range(6)]
     finished = []
@@ -157,7 +157,7 @@ def test_nothing_is_generated_at_or_past_the_end(gpt2: GPT2) -> None:
     assert all(27 <= onset < 3_000 for each in sequences for onset in each.generated[:, 0])
 
 
-def test_music_sparser_than_the_range_of_onsets_goes_on(gpt2: GPT2) -> None:
+def test_decoding_goes_on_where_windows_span_100_seconds(gpt2: GPT2) -> None:
     # Random weights leap through time, so that windows span 100 s over and over.
     engine = Engine(gpt2)
     sequences = [engine.add(DecodeRequest(end_ticks=60_000, seed=seed)) for seed in range(4)]
@@ -175,7 +175,7 @@ def test_a_prompt_with_a_long_silence_can_be_continued(gpt2: GPT2) -> None:
     assert all(event[0] >= 17_050 for event in made(sequence))
 
 
-def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
+def test_no_more_than_sixteen_instruments_play(gpt2: GPT2) -> None:
     sequences = decode(
         Engine(gpt2),
         [request(0, sampling=in_every_slot(SamplingParams(top_p=1.0)), seed=seed) for seed in range(3)],
@@ -186,7 +186,7 @@ def test_no_more_than_sixteen_instruments_sound(gpt2: GPT2) -> None:
     assert max(counts) > 10  # random weights try many
 
 
-def test_a_prompt_with_many_instruments_gets_no_new_ones(gpt2: GPT2) -> None:
+def test_no_instrument_is_added_to_a_prompt_with_twenty(gpt2: GPT2) -> None:
     events = prompt(40, instruments=20)
     asked = DecodeRequest(
         FAR, start_ticks=int(events[-1, 0]), prompt=events, sampling=in_every_slot(SamplingParams(top_p=1.0))
@@ -195,7 +195,7 @@ def test_a_prompt_with_many_instruments_gets_no_new_ones(gpt2: GPT2) -> None:
     assert {note.instrument for note in ev.to_notes(sequence.generated)} <= set(range(20))
 
 
-def test_there_is_an_onset_for_what_comes_before_the_first_control() -> None:
+def test_events_before_the_onset_of_the_first_control_are_legal() -> None:
     sequence = Sequence(DecodeRequest(end_ticks=900, controls=ev.as_controls(ev.from_notes([Note(300, 9, 60, 0)]))))
     control = sequence.forced_event
     assert control
@@ -204,7 +204,7 @@ def test_there_is_an_onset_for_what_comes_before_the_first_control() -> None:
     assert sequence.earliest_onset == 0
 
 
-def test_instruments_that_the_piece_has_anyway_count(gpt2: GPT2) -> None:
+def test_existing_instruments_count_towards_the_limit(gpt2: GPT2) -> None:
     asked = DecodeRequest(
         FAR, existing_instruments=frozenset(range(20)), sampling=in_every_slot(SamplingParams(top_p=1.0))
     )
@@ -217,7 +217,7 @@ def test_a_prompt_past_the_start_is_refused(gpt2: GPT2) -> None:
         Engine(gpt2).add(replace(request(10), start_ticks=5))
 
 
-def test_generated_events_hold_neither_rests_nor_controls(gpt2: GPT2) -> None:
+def test_generated_events_are_neither_rests_nor_controls(gpt2: GPT2) -> None:
     controls = ev.as_controls(prompt(20, step_ticks=10, instruments=1))
     (sequence,) = decode(
         Engine(gpt2), [request(0, controls=controls, sampling=in_every_slot(SamplingParams(top_p=1.0)))], 40
@@ -225,7 +225,7 @@ def test_generated_events_hold_neither_rests_nor_controls(gpt2: GPT2) -> None:
     assert len(ev.to_notes(sequence.generated)) == len(sequence.generated) < len(made(sequence))
 
 
-def test_controls_that_the_music_has_leapt_past_do_not_stop_it(gpt2: GPT2) -> None:
+def test_controls_left_behind_do_not_stop_the_decoding(gpt2: GPT2) -> None:
     # Random weights leap by tens of seconds, so that controls fall behind, some by more than a window.
     controls = ev.as_controls(prompt(40, step_ticks=1_000, instruments=1))
     engine = Engine(gpt2)
@@ -235,7 +235,7 @@ def test_controls_that_the_music_has_leapt_past_do_not_stop_it(gpt2: GPT2) -> No
     assert all(len(sequence.generated) for sequence in sequences)
 
 
-def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None:
+def test_exact_decoding_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None:
     notes = ev.from_notes([Note(onset, 5, 60, 0) for onset in range(0, 10_050, 60)])
     asked = DecodeRequest(FAR, start_ticks=10_050, prompt=notes)
     (sequence,) = decode(Engine(gpt2, EXACT_HOP_EVENTS), [asked], 4)
@@ -244,7 +244,7 @@ def test_exact_mode_goes_on_where_a_window_spans_100_seconds(gpt2: GPT2) -> None
     assert onsets[0] >= 10_050
 
 
-def test_events_that_pile_up_are_spread_over_time(gpt2: GPT2) -> None:
+def test_no_more_than_64_events_begin_in_a_second(gpt2: GPT2) -> None:
     # Random weights, greedy: the likeliest onset is the same again and again.
     (sequence,) = decode(Engine(gpt2), [request(0, sampling=in_every_slot(SamplingParams(top_p=0.0)))], 200)
     onsets = np.array([event[0] for event in made(sequence)])
@@ -260,11 +260,11 @@ def test_a_sequence_may_leave_before_its_first_step(gpt2: GPT2) -> None:
     assert made(second) == made(alone)
 
 
-def test_an_idle_engine_steps_without_effect(gpt2: GPT2) -> None:
+def test_a_step_of_an_idle_engine_does_nothing(gpt2: GPT2) -> None:
     assert Engine(gpt2).step() == []
 
 
-def test_what_the_cache_held_before_does_not_leak_into_a_row(gpt2: GPT2) -> None:
+def test_a_sequence_does_not_depend_on_earlier_contents_of_the_cache(gpt2: GPT2) -> None:
     asked = [request(30, seed=1), request(3, seed=2)]
     expected = [made(sequence) for sequence in decode(Engine(gpt2), asked, 3)]
     engine = Engine(gpt2)

@@ -40,19 +40,19 @@ def music(engine: Engine) -> list[list[tuple[int, int, int]]]:
     return [sequence.decoded for sequence in sequences]
 
 
-def test_the_arrangement_changes_nothing(tiny: GPT2) -> None:
+def test_steps_padded_for_graphs_decode_the_same_events(tiny: GPT2) -> None:
     expected = music(Engine(tiny, as_graphs=False))
     assert all(expected)
     assert music(Engine(tiny, as_graphs=True)) == expected
 
 
 @pytest.mark.gpu
-def test_a_recorded_step_decodes_what_a_plain_one_does() -> None:
+def test_steps_recorded_as_cuda_graphs_decode_the_same_events() -> None:
     folder = PROJECT / "weights/tiny"
     model = load_model(folder, torch.float32, torch.device("cuda"))
     assert music(Engine(model, as_graphs=True)) == music(Engine(model, as_graphs=False))
 
 
-def test_few_kinds_of_steps_are_recorded() -> None:
+def test_rows_and_lengths_are_rounded_up_to_few_sizes() -> None:
     assert [padded_rows(n) for n in (1, 2, 3, 5, 8, 9, 16, 33, 64)] == [1, 2, 4, 8, 8, 16, 16, 40, 64]
     assert [padded_length(n) for n in (3, 256, 257, 1_023, 1_024)] == [256, 256, 512, 1_024, 1_024]

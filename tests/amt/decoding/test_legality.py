@@ -4,13 +4,13 @@ from amt.decoding import legality
 from amt.tokens.vocab import NOTE
 
 
-def test_onsets_before_the_earliest_are_forbidden() -> None:
+def test_onsets_before_the_earliest_are_illegal() -> None:
     logits = torch.zeros(2, 10_000)
     legality.forbid_past(logits, torch.tensor([0, 9_999]))
     assert (logits > -torch.inf).sum(1).tolist() == [10_000, 1]
 
 
-def test_a_bias_of_minus_infinity_leaves_other_instruments_and_rests() -> None:
+def test_a_bias_of_minus_infinity_makes_only_its_instrument_illegal() -> None:
     logits = torch.zeros(2, NOTE.size)
     biases = torch.full((2, 130), -torch.inf)
     biases[0, [5, 128]] = 0
@@ -20,7 +20,7 @@ def test_a_bias_of_minus_infinity_leaves_other_instruments_and_rests() -> None:
     assert legal == [[*range(5 * 128, 6 * 128), *range(128 * 128, 129 * 128), NOTE.size - 1], [NOTE.size - 1]]
 
 
-def test_a_bias_reaches_every_note_of_its_instrument() -> None:
+def test_a_bias_is_added_to_every_note_of_its_instrument() -> None:
     logits = torch.randn(2, NOTE.size, generator=torch.Generator().manual_seed(0))
     before, biases = logits.clone(), torch.randn(2, 130, generator=torch.Generator().manual_seed(1))
     legality.bias_notes(logits, biases)
@@ -28,7 +28,7 @@ def test_a_bias_reaches_every_note_of_its_instrument() -> None:
     torch.testing.assert_close(logits, before + added)
 
 
-def test_only_legal_notes_are_left() -> None:
+def test_illegal_notes_cannot_be_chosen() -> None:
     logits = torch.zeros(2, NOTE.size)
     legal = torch.zeros(2, NOTE.size, dtype=torch.bool)
     legal[0, 7] = legal[1, 8] = True

@@ -47,23 +47,23 @@ def forbidden(
         ([A, KICK] * 13, [A, KICK]),
     ],
 )
-def test_one_or_two_notes_that_last_are_forbidden_until_others_are_heard(keys: list[int], expected: list[int]) -> None:
+def test_one_or_two_repeated_notes_are_illegal_until_another_is_played(keys: list[int], expected: list[int]) -> None:
     assert forbidden(keys) == expected
 
 
-def test_two_drums_may_go_on_beside_given_parts() -> None:
+def test_two_drums_may_repeat_if_there_are_controls() -> None:
     controls = ev.as_controls(ev.from_notes([Note(9_000, 50, 60, 0)]))
     assert forbidden([KICK, SNARE] * 20, controls=controls) == []
     assert forbidden([KICK] * 40, controls=controls) == [KICK]
 
 
-def test_a_fast_run_of_one_note_is_no_hang() -> None:
+def test_a_fast_run_of_one_note_is_not_repetition() -> None:
     assert forbidden([A] * 40, step_ticks=5) == []
 
 
-def test_who_does_not_mind_is_not_led() -> None:
+def test_repetition_is_legal_if_it_is_allowed() -> None:
     assert forbidden([A] * 40, Constraints()) == []
 
 
-def test_what_nothing_else_may_replace_stays() -> None:
+def test_a_repeated_note_stays_legal_if_no_other_is() -> None:
     assert forbidden([A] * 40, Constraints(allow_repetition=False, groups=(frozenset({0}),), pitch_range=(A, A))) == []

@@ -5,7 +5,7 @@ from amt.gpt2 import attention
 
 
 @pytest.mark.parametrize("alike", [False, True])
-def test_fused_attention_is_the_exact_one(alike: bool) -> None:
+def test_fused_attention_equals_exact_attention(alike: bool) -> None:
     generator = torch.Generator().manual_seed(0)
     query = torch.randn(3, 2, 8, generator=generator)
     key, value = torch.randn(2, 3, 2, 64, 8, generator=generator)

@@ -27,19 +27,19 @@ def change(folder: Path, **fields: Any) -> None:
 @pytest.mark.parametrize(
     "config", [GPT2Config(), GPT2Config.from_pretrained(GOLDEN / "model")], ids=["plain", "golden"]
 )
-def test_the_configuration_is_that_which_hugging_face_reads(config: GPT2Config, tmp_path: Path) -> None:
+def test_a_configuration_is_read_as_by_hugging_face(config: GPT2Config, tmp_path: Path) -> None:
     config.save_pretrained(tmp_path)
     expected = {name: getattr(config, name) for name in Config.model_fields}
     read = Config.model_validate_json((tmp_path / "config.json").read_bytes())
     assert read.model_dump() == Config.model_validate(expected).model_dump() == expected
 
 
-def test_what_a_configuration_leaves_out_is_as_hugging_face_has_it() -> None:
+def test_fields_left_out_of_a_configuration_have_the_defaults_of_hugging_face() -> None:
     expected = GPT2Config()
     assert Config().model_dump() == {name: getattr(expected, name) for name in Config.model_fields}
 
 
-def test_weights_are_those_that_hugging_face_reads(folder: Path, hf_model: GPT2LMHeadModel) -> None:
+def test_weights_are_read_as_by_hugging_face(folder: Path, hf_model: GPT2LMHeadModel) -> None:
     weights = read_weights(folder)
     for name, expected in hf_model.transformer.state_dict().items():
         torch.testing.assert_close(weights[name].float(), expected, atol=0, rtol=0)
@@ -61,7 +61,9 @@ def test_the_older_pytorch_format_is_read_too(folder: Path, tmp_path: Path) -> N
         ({"model_type": "llama"}, "it is a llama and not a gpt2"),
     ],
 )
-def test_a_model_that_does_not_fit_is_refused(folder: Path, fields: dict[str, Any], complaint: str) -> None:
+def test_a_model_of_another_type_vocabulary_or_context_is_refused(
+    folder: Path, fields: dict[str, Any], complaint: str
+) -> None:
     change(folder, **fields)
     with pytest.raises(CheckpointError, match=complaint):
         load_config(folder)
@@ -87,7 +89,7 @@ def test_weights_cut_short_are_refused(folder: Path) -> None:
         read_weights(folder)
 
 
-def test_missing_weights_are_named(folder: Path) -> None:
+def test_a_missing_weight_is_refused_by_name(folder: Path) -> None:
     weights = read_weights(folder)
     del weights["h.1.mlp.c_fc.bias"]
     with pytest.raises(CheckpointError, match=r"the weights lack h\.1\.mlp\.c_fc\.bias"):

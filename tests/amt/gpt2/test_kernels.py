@@ -40,7 +40,7 @@ def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
     return put_together(attended, sizes).view(N_ROWS, N_HEADS, HEAD_WIDTH)
 
 
-def test_keys_and_values_are_rounded_to_where_they_belong_and_nothing_else_is_touched(
+def test_attention_writes_keys_and_values_to_their_place_in_the_cache_only(
     qkv: torch.Tensor, cached: torch.Tensor
 ) -> None:
     before = cached.clone()
@@ -51,7 +51,7 @@ def test_keys_and_values_are_rounded_to_where_they_belong_and_nothing_else_is_to
     assert torch.equal(cached.view(torch.uint16), before.view(torch.uint16))
 
 
-def test_each_row_attends_to_what_is_there_as_in_pytorch(qkv: torch.Tensor, cached: torch.Tensor) -> None:
+def test_each_row_attends_to_its_cached_positions_as_in_pytorch(qkv: torch.Tensor, cached: torch.Tensor) -> None:
     attended = attend(qkv, cached)
     for row, end in enumerate(ENDS):
         keys, values = cached[:, row, :, : end + 1].float()
@@ -59,7 +59,7 @@ def test_each_row_attends_to_what_is_there_as_in_pytorch(qkv: torch.Tensor, cach
         torch.testing.assert_close(attended[row], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_scores_far_apart_leave_one_and_no_overflow(qkv: torch.Tensor, cached: torch.Tensor) -> None:
+def test_scores_far_apart_select_one_position_without_overflow(qkv: torch.Tensor, cached: torch.Tensor) -> None:
     qkv[:, 0] *= 1e3
     attended = attend(qkv, cached)
     for row, end in enumerate(ENDS):
@@ -68,7 +68,7 @@ def test_scores_far_apart_leave_one_and_no_overflow(qkv: torch.Tensor, cached: t
         torch.testing.assert_close(attended[row], values[torch.arange(N_HEADS), best], rtol=1e-3, atol=1e-3)
 
 
-def test_what_a_layer_gives_is_added_to_the_hidden_states_and_normalised() -> None:
+def test_the_output_of_a_layer_is_added_to_the_hidden_states_and_normalised() -> None:
     generator = torch.Generator().manual_seed(0)
     before, given, scale, shift = (
         torch.randn(*shape, generator=generator) for shape in [(5, 70), (5, 70), (70,), (70,)]
@@ -81,7 +81,7 @@ def test_what_a_layer_gives_is_added_to_the_hidden_states_and_normalised() -> No
     torch.testing.assert_close(put_together(normalised, sizes), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_zeros_are_divided_by_a_size_and_nan_stays_nan() -> None:
+def test_a_row_of_zeros_stays_finite_and_nan_stays_nan() -> None:
     inner, sizes = np.zeros((3, 8), dtype=np.float32), np.ones(3, dtype=np.float32)
     inner[1, 3], inner[2, 3] = np.nan, -5
     kernels.activate(inner, sizes, np.zeros(8, dtype=np.float32))
@@ -91,21 +91,21 @@ def test_zeros_are_divided_by_a_size_and_nan_stays_nan() -> None:
     assert np.isfinite(inner[2]).all()
 
 
-def test_exponentials_are_right_from_one_down_to_the_smallest_number() -> None:
+def test_exponentials_match_numpy_down_to_the_smallest_number() -> None:
     powers = -np.linspace(0, 87, 10_000, dtype=np.float32)
     found = [kernels.exponential(power) for power in powers]
     np.testing.assert_allclose(found, np.exp(powers.astype(np.float64)), rtol=1e-5)
     assert 0 < kernels.exponential(np.float32(-np.inf)) < 1.2e-38
 
 
-def test_gelu_is_that_of_pytorch_and_a_row_the_same_to_the_bit_beside_any_others() -> None:
+def test_gelu_matches_pytorch_and_is_equal_to_the_bit_in_any_batch() -> None:
     x = torch.cat([torch.linspace(-30, 30, 20_000), torch.tensor([0.0, -0.0, 1e30, -1e30])]).view(4, -1)
     found = kernels.gelu(x.clone())
     torch.testing.assert_close(found, F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-6)
     assert torch.equal(found, torch.cat([kernels.gelu(row[None].clone()) for row in x]))
 
 
-def test_gelu_between_two_layers_is_the_same_as_that_of_windows() -> None:
+def test_gelu_on_normalised_rows_matches_gelu() -> None:
     x = torch.linspace(-8, 8, 700).view(7, -1)
     inner, sizes, bias = taken_apart(x)
     kernels.activate(inner, sizes, bias)

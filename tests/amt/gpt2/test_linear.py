@@ -17,7 +17,7 @@ def random_pair() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("n_rows", [1, 7, 200])
-def test_on_a_cpu_only_the_weights_are_rounded(n_rows: int, dtype: torch.dtype) -> None:
+def test_on_a_cpu_weights_are_rounded_and_activations_are_not(n_rows: int, dtype: torch.dtype) -> None:
     matrix, bias = random_pair()
     x = torch.randn(n_rows, 96)
     expected = x.double() @ matrix.to(dtype).double() + bias
@@ -47,7 +47,7 @@ def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
 
 @needs_int8
 @pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="who else says what the CPU can?")
-def test_activations_have_all_steps_where_the_cpu_adds_up_in_32_bits() -> None:
+def test_activations_have_127_steps_on_cpus_with_vnni_and_63_on_others() -> None:
     has_vnni = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
     assert activation_steps() == (127 if has_vnni else 63)
 

@@ -60,7 +60,7 @@ def decode_all(model: GPT2, tokens: list[int], prefilled: int) -> list[torch.Ten
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
-def test_cached_decoding_gives_the_logits_of_the_plain_forward_pass(flags: dict[str, Any]) -> None:
+def test_cached_decoding_gives_the_logits_of_hugging_face(flags: dict[str, Any]) -> None:
     hf = random_model(**flags)
     tokens = tokens_like_events(7)
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_cached_decoding_gives_the_logits_of_the_plain_forward_pass(flags: dict[
         ("h.2.mlp.c_fc.weight", (24,)),
     ],
 )  # fmt: skip
-def test_a_misshapen_weight_is_named(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_a_weight_of_the_wrong_shape_is_refused_by_name(name: str, shape: tuple[int, ...], dtype: torch.dtype) -> None:
     model = random_model()
     weights = {name.removeprefix("transformer."): tensor for name, tensor in model.state_dict().items()}
     weights[name] = torch.zeros(shape)
@@ -90,14 +90,14 @@ def test_a_misshapen_weight_is_named(name: str, shape: tuple[int, ...], dtype: t
         build_model(Config.model_validate(model.config.to_dict()), weights, dtype, torch.device("cpu"))
 
 
-def test_heads_that_cannot_share_the_width_are_refused() -> None:
+def test_a_width_that_is_not_a_multiple_of_the_heads_is_refused() -> None:
     model = random_model()
     config = Config.model_validate(model.config.to_dict() | {"n_head": 5})
     with pytest.raises(CheckpointError, match="5 heads cannot share a width of 24"):
         build_model(config, model.transformer.state_dict(), torch.float32, torch.device("cpu"))
 
 
-def test_a_prefilled_context_and_a_decoded_one_are_the_same(gpt2: GPT2) -> None:
+def test_prefilling_and_decoding_give_the_same_hidden_states(gpt2: GPT2) -> None:
     tokens = tokens_like_events(20)
     decoded, prefilled = (decode_all(gpt2, tokens, prefilled=n)[-1] for n in (0, len(tokens) - 1))
     torch.testing.assert_close(decoded, prefilled, atol=1e-5, rtol=1e-5)
@@ -112,7 +112,7 @@ def test_the_last_position_of_the_context_can_be_decoded(gpt2: GPT2, hf_model: G
     torch.testing.assert_close(gpt2.logits(hidden, 0)[0], expected, atol=2e-5, rtol=2e-5)
 
 
-def test_rows_of_different_lengths_do_not_see_each_other(gpt2: GPT2) -> None:
+def test_rows_of_different_lengths_do_not_affect_each_other(gpt2: GPT2) -> None:
     rows = [tokens_like_events(n, seed=n) for n in (30, 2, 11)]
     cache = gpt2.new_cache()
     cache.reserve(3)
@@ -126,7 +126,7 @@ def test_rows_of_different_lengths_do_not_see_each_other(gpt2: GPT2) -> None:
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
-def test_growing_and_moving_keep_what_the_cache_holds(gpt2: GPT2) -> None:
+def test_growing_and_moving_keep_the_contents_of_the_cache(gpt2: GPT2) -> None:
     tokens = tokens_like_events(9)
     (expected,) = decode_all(gpt2, tokens, prefilled=len(tokens) - 1)
     cache = gpt2.new_cache()
@@ -139,7 +139,7 @@ def test_growing_and_moving_keep_what_the_cache_holds(gpt2: GPT2) -> None:
 
 
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-def test_hidden_states_are_those_of_hugging_face(depth: int, gpt2: GPT2, hf_model: GPT2LMHeadModel) -> None:
+def test_hidden_states_match_hugging_face(depth: int, gpt2: GPT2, hf_model: GPT2LMHeadModel) -> None:
     tokens = torch.tensor([tokens_like_events(12)])
     with torch.no_grad():
         expected = hf_model(tokens, output_hidden_states=True).hidden_states[depth]
@@ -148,7 +148,9 @@ def test_hidden_states_are_those_of_hugging_face(depth: int, gpt2: GPT2, hf_mode
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-2), (torch.bfloat16, 3e-2), (torch.int8, 0.1)])
-def test_small_weights_stay_near_float32(dtype: torch.dtype, tolerance: float, flags: dict[str, Any]) -> None:
+def test_logits_of_rounded_weights_are_near_those_of_float32(
+    dtype: torch.dtype, tolerance: float, flags: dict[str, Any]
+) -> None:
     hf_model, tokens = random_model(**flags), tokens_like_events(12)
     small, exact = (taken_over(hf_model, each) for each in (dtype, torch.float32))
     decoded = [decode_all(model, tokens, prefilled=len(tokens) - 5)[-1] for model in (small, exact)]
@@ -158,7 +160,7 @@ def test_small_weights_stay_near_float32(dtype: torch.dtype, tolerance: float, f
 
 @pytest.mark.parametrize("activation", ["gelu_new", "relu"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
-def test_small_weights_give_a_row_the_same_bits_beside_any_others_in_any_number_of_threads(
+def test_logits_of_a_row_are_equal_to_the_bit_in_any_batch_and_number_of_threads(
     dtype: torch.dtype, activation: str
 ) -> None:
     if not (HAS_INT8_KERNEL if dtype is torch.int8 else HAS_HALF_KERNEL):

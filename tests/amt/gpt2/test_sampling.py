@@ -36,7 +36,7 @@ def fully_sorted_nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
     return kept
 
 
-def test_the_nucleus_is_the_most_probable_tokens_in_order(keep: Keep) -> None:
+def test_the_nucleus_holds_the_most_probable_tokens(keep: Keep) -> None:
     # Spread 5: a few tokens decide; 0.1: nearly flat.
     logits = torch.cat([random_logits(4, 2_000, spread=5), random_logits(4, 2_000, spread=0.1)])
     top_p = [0.5, 0.9, 0.95, 0.3] * 2
@@ -57,7 +57,7 @@ def test_top_p_one_keeps_every_legal_token(keep: Keep) -> None:
     assert (keep(logits, choice(2)) > 0).sum(1).tolist() == [2_993, 2_993]
 
 
-def test_rows_have_each_their_own_top_p(keep: Keep) -> None:
+def test_each_row_has_its_own_top_p(keep: Keep) -> None:
     logits = random_logits(1, 1_000, spread=1).expand(3, -1)
     sizes = (keep(logits, choice(3, top_p=[0.1, 0.5, 0.9])) > 0).sum(1).tolist()
     assert sizes == sorted(set(sizes))
@@ -70,26 +70,26 @@ def test_drawn_tokens_follow_the_probabilities() -> None:
     assert torch.bincount(tokens, minlength=5).tolist() == [0, 2_000, 0, 5_000, 1_000]
 
 
-def test_the_extremes_of_the_uniform_numbers_never_draw_an_impossible_token() -> None:
+def test_the_smallest_and_largest_uniform_numbers_draw_possible_tokens() -> None:
     probabilities = torch.zeros(2, 1_000)
     probabilities[:, 300:600] = random_logits(2, 300, spread=1).softmax(1)
     tokens = sampling.draw(probabilities, torch.tensor([0.0, 1 - 2**-24]))
     assert tokens.tolist() == [599, 300]
 
 
-def test_top_k_keeps_as_many_as_asked_for_in_each_row(keep: Keep) -> None:
+def test_top_k_keeps_its_number_of_tokens_in_each_row(keep: Keep) -> None:
     logits = random_logits(1, 2_000, spread=0.1).expand(4, -1)
     kept = keep(logits, choice(4, top_k=[1, 40, 512, 0]))
     assert (kept > 0).sum(1).tolist() == [1, 40, 512, 2_000]
 
 
-def test_top_k_and_top_p_hold_together(keep: Keep) -> None:
+def test_top_k_and_top_p_both_apply(keep: Keep) -> None:
     logits = random_logits(1, 2_000, spread=2).expand(3, -1)
     narrow, few, both = (keep(logits, choice(3, top_p=[0.5, 1, 0.5], top_k=[0, 5, 5])) > 0).sum(1).tolist()
     assert both == min(narrow, few) == few < narrow
 
 
-def test_min_p_keeps_what_is_not_much_less_probable_than_the_likeliest(keep: Keep) -> None:
+def test_min_p_keeps_tokens_relative_to_the_most_probable(keep: Keep) -> None:
     logits = torch.tensor([[0.5, 0.2, 0.1, 0.06, 0.14]]).log()
     kept = keep(logits.expand(3, -1), choice(3, min_p=[0.0, 0.25, 1.0])) > 0
     assert kept.int().tolist() == [[1, 1, 1, 1, 1], [1, 1, 0, 0, 1], [1, 0, 0, 0, 0]]
@@ -101,14 +101,14 @@ def test_temperature_divides_the_logits(keep: Keep) -> None:
     torch.testing.assert_close(kept, (logits / torch.tensor([[0.5], [2.0]])).softmax(1))
 
 
-def test_a_row_keeps_the_same_to_the_bit_beside_any_others() -> None:
+def test_probabilities_of_a_row_are_equal_to_the_bit_in_any_batch() -> None:
     logits = random_logits(7, 5_000, spread=2)
     together = sampling.truncated_probabilities(logits, choice(7, top_p=0.9))
     alone = torch.cat([sampling.truncated_probabilities(row[None], choice(top_p=0.9)) for row in logits])
     assert torch.equal(together, alone)
 
 
-def test_what_is_no_number_or_all_forbidden_leaves_other_rows_alone(keep: Keep) -> None:
+def test_rows_of_nan_or_without_a_legal_token_do_not_affect_others(keep: Keep) -> None:
     logits = random_logits(4, 5_000, spread=2)
     expected = keep(logits, choice(4, top_p=0.9, min_p=0.1))[1]
     logits[0], logits[2], logits[3, 70] = torch.nan, -torch.inf, torch.nan
@@ -117,7 +117,7 @@ def test_what_is_no_number_or_all_forbidden_leaves_other_rows_alone(keep: Keep) 
     assert kept[[0, 2, 3]].isnan().all()
 
 
-def test_more_tokens_than_there_are_and_the_coldest_of_temperatures(keep: Keep) -> None:
+def test_top_k_over_the_number_of_tokens_and_the_lowest_temperature_are_safe(keep: Keep) -> None:
     logits = random_logits(2, 300, spread=2)
     assert (keep(logits, choice(2, top_k=512)) > 0).all()
     cold = keep(logits, choice(2, temperature=MIN_TEMPERATURE))

@@ -22,13 +22,13 @@ class Machine:
 
 
 @pytest.mark.parametrize("best", [1, 2, 4, 6])
-def test_the_fastest_number_is_found(best: int) -> None:
+def test_the_fastest_number_of_threads_is_chosen(best: int) -> None:
     machine = Machine(6, {n: 0.01 * (1 + abs(n - best)) for n in (1, 2, 4, 6)})
     machine.run(10)
     assert machine.threads.chosen == best
 
 
-def test_what_has_become_faster_is_found_again() -> None:
+def test_a_number_of_threads_that_becomes_faster_is_chosen_later() -> None:
     machine = Machine(2, {1: 0.01, 2: 0.2})
     machine.run(20)
     assert machine.threads.chosen == 1
@@ -37,21 +37,21 @@ def test_what_has_become_faster_is_found_again() -> None:
     assert machine.threads.chosen == 2
 
 
-def test_trials_cost_little_where_they_are_slow() -> None:
+def test_slow_trials_take_a_small_share_of_the_time() -> None:
     machine = Machine(2, {1: 0.01, 2: 0.3})
     machine.run(5)
     n_steps = machine.run(600)
     assert n_steps > (1 - 1.1 * TRIALS_SHARE) * 600 / 0.01
 
 
-def test_steps_of_different_sizes_are_not_compared() -> None:
+def test_steps_of_different_batch_sizes_are_not_compared() -> None:
     machine = Machine(2, {1: 0.02, 2: 0.01})
     for n_rows in range(200):
         machine.run(0.04, n_rows)
     assert machine.threads.chosen == 1
 
 
-def test_outside_of_a_step_the_number_is_what_it_was() -> None:
+def test_the_number_of_threads_is_restored_after_a_step() -> None:
     before = torch.get_num_threads()
     Machine(8, {1: 0.01, 2: 0.02, 4: 0.03, 8: 0.04}).run(1)
     assert torch.get_num_threads() == before

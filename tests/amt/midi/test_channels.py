@@ -12,7 +12,7 @@ notes_by_onset = st.lists(
 
 @settings(max_examples=100, deadline=None)
 @given(notes_by_onset)
-def test_the_drum_channel_is_for_drums_and_for_nothing_else(notes):
+def test_the_drum_channel_has_all_drums_and_nothing_else(notes):
     for note, channel in zip(notes, assign_channels(notes), strict=True):
         assert (channel == DRUM_CHANNEL) == (note.instrument == DRUMS)
         assert channel in range(16)

@@ -5,7 +5,7 @@ from amt.midi.instruments import NAMES, find_instruments, instrument_name
 from amt.midi.notes import DRUMS, N_INSTRUMENTS
 
 
-def test_every_instrument_has_a_name_of_its_own():
+def test_no_two_instruments_have_the_same_name():
     assert len(set(NAMES)) == N_INSTRUMENTS
 
 
@@ -25,7 +25,7 @@ def test_every_instrument_has_a_name_of_its_own():
         (DRUMS, "Drums"),
     ],
 )
-def test_names_stand_at_their_general_midi_programs(program, name):
+def test_names_are_those_of_the_general_midi_programs(program, name):
     assert instrument_name(program) == name
 
 
@@ -50,12 +50,12 @@ def test_an_instrument_is_found_by_number_name_and_family(wanted, instruments):
 
 
 @pytest.mark.parametrize(("wanted", "nearest"), [("acustic bass", "'acoustic bass'"), ("violins", "'violin'")])
-def test_an_unknown_name_is_answered_with_the_nearest(wanted, nearest):
+def test_an_unknown_name_is_refused_with_the_nearest_name(wanted, nearest):
     with pytest.raises(InstrumentError, match=f"no instrument '{wanted}': did you mean {nearest}"):
         find_instruments(wanted)
 
 
 @pytest.mark.parametrize("wanted", [-1, 129])
-def test_a_number_that_is_no_instrument_names_the_range(wanted):
+def test_an_unknown_number_is_refused_with_the_range(wanted):
     with pytest.raises(InstrumentError, match=r"range 0\.\.128"):
         find_instruments(wanted)

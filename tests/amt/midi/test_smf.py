@@ -86,7 +86,7 @@ def test_all_three_types_are_read(file_type):
     assert (smf.read(data).type, tracks(data)) == (file_type, [ITS_MESSAGES])
 
 
-def test_a_riff_wrapper_is_passed_over():
+def test_a_riff_wrapper_is_skipped():
     inside = file(ONE_NOTE)
     wrapped = b"RMID" + b"data" + struct.pack("<I", len(inside)) + inside
     assert tracks(b"RIFF" + struct.pack("<I", len(wrapped)) + wrapped) == tracks(inside)
@@ -105,7 +105,7 @@ def test_running_status_repeats_the_last_status():
     ]
 
 
-def test_running_status_outlasts_a_meta_message():
+def test_running_status_holds_after_a_meta_message():
     track = """
     00 90 3C 40           # note on
     00 FF 01 03 61 62 63  # text: abc
@@ -149,7 +149,7 @@ def test_running_status_outlasts_a_meta_message():
         "FF 51 03 00 00 00",  # tempo of nothing
     ],
 )
-def test_what_does_not_matter_is_passed_over_whatever_it_holds(ignored):
+def test_messages_that_are_not_needed_are_ignored_whatever_they_hold(ignored):
     assert messages(f"0A {ignored} {ONE_NOTE}") == [
         Message(10, OTHER),
         Message(10, NOTE_ON, 0, 60, 64),
@@ -157,7 +157,7 @@ def test_what_does_not_matter_is_passed_over_whatever_it_holds(ignored):
     ]
 
 
-def test_a_time_signature_is_kept_whatever_it_says():
+def test_the_bytes_of_a_time_signature_are_kept_unchecked():
     track = """
     0A FF 58 04 06 03 24 08  # 6/8
     00 FF 58 04 00 FF 00 00  # nonsense
@@ -168,7 +168,7 @@ def test_a_time_signature_is_kept_whatever_it_says():
     ]
 
 
-def test_a_data_byte_over_127_is_taken_as_127():
+def test_a_data_byte_over_127_is_read_as_127():
     track = """
     00 C0 80     # program
     00 90 FE 40  # pitch
@@ -184,7 +184,7 @@ def test_a_data_byte_over_127_is_taken_as_127():
 
 
 @pytest.mark.parametrize("cut", range(1, 8))
-def test_what_comes_before_the_cut_of_a_file_stands(cut):
+def test_the_messages_before_the_cut_of_a_file_are_kept(cut):
     """The last 9 bytes are the note off and the end of track."""
     whole = file(ONE_NOTE)
     found = tracks(whole[:-cut])[0]
@@ -192,17 +192,17 @@ def test_what_comes_before_the_cut_of_a_file_stands(cut):
 
 
 @pytest.mark.parametrize("length", ["00 00 10 00", "7F FF FF FF", "FF FF FF FF"])
-def test_a_chunk_that_claims_too_much_ends_with_its_end_of_track(length):
+def test_a_chunk_that_claims_more_than_the_file_ends_with_its_end_of_track(length):
     data = file() + parse(f"4D 54 72 6B {length} {ONE_NOTE}") + file(ONE_NOTE, ONE_NOTE)[14:]
     assert tracks(data) == [ITS_MESSAGES] * 3
 
 
-def test_a_chunk_that_claims_too_little_is_cut():
+def test_a_chunk_that_claims_too_little_ends_early():
     data = file() + parse(f"4D 54 72 6B 00 00 00 04 {ONE_NOTE}") + file(ONE_NOTE)[14:]
     assert tracks(data) == [ITS_MESSAGES[:1], ITS_MESSAGES]
 
 
-def test_an_end_of_track_in_the_middle_is_passed_over():
+def test_an_end_of_track_in_the_middle_is_ignored():
     assert messages(f"10 FF 2F 00 {ONE_NOTE}") == [
         Message(16, NOTE_ON, 0, 60, 64),
         Message(496, NOTE_OFF, 0, 60, 0),
@@ -213,23 +213,23 @@ def test_a_track_needs_no_end_of_track():
     assert messages(ONE_NOTE.replace(END, "")) == ITS_MESSAGES
 
 
-def test_unknown_chunks_are_passed_over():
+def test_unknown_chunks_are_skipped():
     junk = chunk(b"XFIH", b"karaoke")
     data = file() + junk + file(ONE_NOTE)[14:] + junk + file(ONE_NOTE)[14:] + junk
     assert tracks(data) == [ITS_MESSAGES, ITS_MESSAGES]
 
 
-def test_the_number_of_tracks_in_the_header_does_not_matter():
+def test_the_number_of_tracks_in_the_header_is_ignored():
     data = file(ONE_NOTE, ONE_NOTE)
     assert tracks(data[:10] + b"\x00\x09" + data[12:]) == tracks(data)
 
 
-def test_a_longer_header_is_passed_over():
+def test_the_rest_of_a_longer_header_is_skipped():
     header = chunk(b"MThd", parse("00 01 00 01 01 E0  DE AD BE EF"))
     assert tracks(header + file(ONE_NOTE)[14:]) == tracks(file(ONE_NOTE))
 
 
-def test_data_bytes_that_belong_to_nothing_stop_their_track_only():
+def test_data_bytes_without_a_status_stop_their_track_only():
     assert tracks(file("00 3C 40", ONE_NOTE)) == [[], ITS_MESSAGES]
 
 
@@ -252,11 +252,11 @@ def test_a_meta_message_that_reaches_past_its_chunk_does_not_hide_the_next_track
         ("80 80 80 05", 5),
     ],
 )
-def test_variable_lengths(quantity, ticks):
+def test_a_variable_length_quantity_has_one_to_four_bytes(quantity, ticks):
     assert messages(f"{quantity} 90 3C 40")[0].tick == ticks
 
 
-def test_a_variable_length_has_at_most_four_bytes():
+def test_a_variable_length_quantity_ends_after_four_bytes():
     assert messages("FF FF FF FF 90 3C 40") == [Message(268_435_455, NOTE_ON, 0, 60, 64)]
 
 
@@ -299,7 +299,7 @@ def test_a_division_counts_ticks_a_quarter_note():
         (parse("4D 54 68 64  FF FF FF FF  00 01 00 01 01 E0") + file(ONE_NOTE)[14:], "no track"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_the_reason(data, reason):
+def test_bytes_that_cannot_be_read_are_refused_with_the_reason(data, reason):
     with pytest.raises(MidiError, match=re.escape(reason)):
         smf.read(data)
 

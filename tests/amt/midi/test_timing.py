@@ -25,26 +25,26 @@ def test_by_default_a_file_tick_is_a_millisecond():
     assert [Timing().file_tick(milliseconds) for milliseconds in (0, 1, 10, 86_400_000)] == [0, 1, 10, 86_400_000]
 
 
-def test_a_time_is_where_its_tempo_puts_it():
+def test_a_time_is_converted_by_the_tempo_that_holds_then():
     assert [RUBATO.file_tick(milliseconds) for milliseconds in (0, 500, 1_000, 1_500, 2_000, 2_250, 4_000)] == [
         0, 480, 960, 1_200, 1_440, 1_920, 1_440 + 8 * 480,
     ]  # fmt: skip
 
 
 @given(timings, st.lists(st.integers(0, 10**7), min_size=2))
-def test_what_comes_later_has_no_earlier_file_tick(timing, times):
+def test_file_ticks_never_decrease_with_time(timing, times):
     ticks = [timing.file_tick(milliseconds) for milliseconds in sorted(times)]
     assert ticks == sorted(ticks)
 
 
 @given(timings, st.integers(0, 10**7))
-def test_what_comes_before_the_end_does_not_depend_on_what_comes_after_it(timing, milliseconds):
+def test_leaving_out_later_changes_keeps_the_file_ticks_before_them(timing, milliseconds):
     until = timing.until(milliseconds)
     assert all(timing.file_tick(each) == until.file_tick(each) for each in (0, milliseconds // 3, milliseconds))
 
 
 @given(timings, st.integers(0, 200_000))
-def test_what_is_fit_to_write_has_a_tick_of_half_a_millisecond_at_most(timing, end):
+def test_a_timing_to_write_has_file_ticks_of_half_a_millisecond_at_most(timing, end):
     fit = timing.fit_to_write(end)
     assert 1 <= fit.ticks_per_beat <= MAX_TICKS_PER_BEAT
     assert fit == Timing() or max(change.tempo for change in fit.tempos) <= 500 * fit.ticks_per_beat
@@ -52,7 +52,7 @@ def test_what_is_fit_to_write_has_a_tick_of_half_a_millisecond_at_most(timing, e
 
 
 @pytest.mark.parametrize(("milliseconds", "n_left"), [(0, 1), (1_000, 1), (1_001, 2), (2_000, 2), (2_001, 3)])
-def test_changes_from_the_end_on_are_left_out(milliseconds, n_left):
+def test_changes_at_or_after_the_end_are_left_out(milliseconds, n_left):
     until = RUBATO.until(milliseconds)
     assert (until.tempos, until.signatures) == (RUBATO.tempos[:n_left], RUBATO.signatures[:n_left])
 
@@ -69,5 +69,5 @@ def test_120_bpm_is_the_default():
     assert Timing.from_bpm(120) == Timing()
 
 
-def test_a_tempo_throughout_leaves_the_first_time_signature():
+def test_one_tempo_throughout_keeps_only_the_first_time_signature():
     assert RUBATO.with_tempo(100) == Timing(600, (TempoChange(0, 600_000),), (TimeSignature(0, 4, 4),))

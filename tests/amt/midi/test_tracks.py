@@ -1,6 +1,5 @@
 import pytest
 
-from amt.arranging.melody import split_melody
 from amt.errors import ArrangementError
 from amt.midi import codec
 from amt.midi.notes import Note
@@ -29,11 +28,11 @@ def test_every_note_has_a_track(path) -> None:
     assert set(tracks.of_notes) == set(range(len(tracks.names)))
 
 
-def test_tracks_without_notes_do_not_count() -> None:
+def test_tracks_without_notes_are_not_counted() -> None:
     assert read_tracks(codec.write_notes(PAIR)) == Tracks(["Acoustic Grand Piano", "Violin"], [0, 1, 0])
 
 
-def test_the_channels_of_a_type_0_file_are_its_tracks() -> None:
+def test_the_channels_of_a_type_0_file_are_read_as_tracks() -> None:
     assert read_tracks(TYPE_0) == Tracks(["Ãre", "Ãre"], [1, 0, 1])
 
 
@@ -44,14 +43,6 @@ def test_tracks_are_found_by_number_from_one_and_by_name_in_any_case() -> None:
 
 
 @pytest.mark.parametrize("wanted", [0, 4, -1, "", "Voi ce"])
-def test_a_track_that_is_not_there_is_an_error_that_lists_them(wanted: int | str) -> None:
+def test_an_unknown_track_is_refused_with_a_list_of_the_tracks(wanted: int | str) -> None:
     with pytest.raises(ArrangementError, match="those that hold notes are 1 'Voice', 2 'Piano'"):
         Tracks(["Voice", "Piano"], []).find(wanted)
-
-
-def test_a_part_is_what_any_of_the_names_means() -> None:
-    tracks = Tracks(["a", "b"], [0, 1, 0])
-    assert split_melody(PAIR, tracks, [], []) == (PAIR, [])
-    assert split_melody(PAIR, tracks, ["piano"], []) == ([PAIR[0], PAIR[2]], [PAIR[1]])
-    assert split_melody(PAIR, tracks, [], ["b"]) == ([PAIR[1]], [PAIR[0], PAIR[2]])
-    assert split_melody(PAIR, tracks, [40], [1]) == (PAIR, [])

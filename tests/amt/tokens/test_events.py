@@ -27,13 +27,13 @@ def tokens(events):
 
 
 @each_file
-def test_sort_is_the_references(case):
+def test_sort_matches_the_reference(case):
     read = ev.from_tokens(READ[Path(case["file"]).stem])
     assert tokens(ev.sort(read)) == case["sorted"]
 
 
 @each_file
-def test_onsets_and_instruments_are_the_references(case):
+def test_onsets_and_instruments_match_the_reference(case):
     events = ev.from_tokens(case["sorted"])
     assert (ev.onsets(events).min(), ev.onsets(events).max()) == (case["min_time"], case["max_time"])
     assert ev.instrument_codes(events) == {int(code) for code in case["instruments"]}
@@ -41,26 +41,26 @@ def test_onsets_and_instruments_are_the_references(case):
 
 @each_file
 @pytest.mark.parametrize("kind", ["clip_duration", "keep_duration"])
-def test_clip_is_the_references(case, kind):
+def test_clip_matches_the_reference(case, kind):
     start, end = case["clip"]["start"], case["clip"]["end"]
     clipped = ev.clip(ev.from_tokens(case["sorted"]), start, end, clip_duration=kind == "clip_duration")
     assert tokens(clipped) == case["clip"][kind]
 
 
 @each_file
-def test_pad_is_the_references(case):
+def test_pad_matches_the_reference(case):
     events = ev.from_tokens(case["sorted"])
     assert tokens(ev.pad(events)) == case["pad"]
 
 
 @each_file
-def test_translate_is_the_references(case):
+def test_translate_matches_the_reference(case):
     events = ev.from_tokens(case["sorted"])
     assert tokens(ev.translate(events, -case["min_time"])) == case["translated_to_zero"]
 
 
 @each_file
-def test_split_instruments_is_the_references(case):
+def test_split_instruments_matches_the_reference(case):
     expected = case["controls_from_instrument"]
     others, controls = ev.split_instruments(ev.from_tokens(case["sorted"]), [expected["instrument"]])
     assert tokens(others) == expected["events"]
@@ -68,7 +68,7 @@ def test_split_instruments_is_the_references(case):
 
 
 @each_file
-def test_anticipate_is_the_references(case):
+def test_anticipate_matches_the_reference(case):
     expected = case["controls_from_instrument"]
     padded = ev.pad(ev.from_tokens(expected["events"]), case["max_time"])
     interleaved, left_over = ev.anticipate(padded, ev.from_tokens(expected["controls"]))
@@ -78,7 +78,7 @@ def test_anticipate_is_the_references(case):
 
 @given(st.lists(notes, max_size=30))
 @settings(max_examples=100, deadline=None)
-def test_notes_survive_their_tokens(found):
+def test_notes_survive_a_round_trip_through_tokens(found):
     assert ev.to_notes(ev.from_notes(found)) == found
 
 
@@ -88,21 +88,21 @@ def test_controls_hold_the_same_notes_as_events(found):
     assert ev.to_notes(ev.as_controls(ev.from_notes(found))) == found
 
 
-def test_a_duration_of_ten_seconds_or_more_becomes_the_longest_there_is():
+def test_a_duration_of_ten_seconds_or_more_becomes_the_longest_token():
     events = ev.from_notes([Note(0, 999, 60, 0), Note(0, 1_000, 60, 0), Note(0, 100_000, 60, 0)])
     assert (events[:, 1] - DURATION.offset).tolist() == [999, 999, 999]
 
 
-def test_an_onset_past_the_vocabulary_stays_an_event():
+def test_an_onset_larger_than_the_vocabulary_is_not_a_control():
     onset = CONTROL_OFFSET + 15
     assert ev.to_notes(ev.from_notes([Note(onset, 10, 60, 0)])) == [Note(onset, 10, 60, 0)]
 
 
-def test_notes_take_the_velocity_asked_for():
+def test_notes_have_the_requested_velocity():
     assert ev.to_notes(ev.from_notes([Note(0, 10, 60, 0, velocity=101)]), velocity=33)[0].velocity == 33
 
 
-def test_rests_are_no_notes():
+def test_rests_do_not_become_notes():
     assert ev.to_notes(ev.from_tokens([100, DURATION.offset, REST])) == []
 
 
@@ -113,7 +113,7 @@ def test_sort_keeps_the_order_of_simultaneous_events(found):
     assert ev.to_notes(ev.sort(ev.from_notes(found))) == by_onset
 
 
-def test_clip_keeps_both_ends():
+def test_clip_keeps_events_at_both_ends():
     events = ev.from_notes([Note(onset, 1, 60, 0) for onset in (9, 10, 20, 21)])
     assert ev.onsets(ev.clip(events, 10, 20)).tolist() == [10, 20]
 
@@ -125,7 +125,7 @@ def test_clip_treats_controls_like_events():
     assert ev.to_notes(clipped) == [Note(10, 30, 61, 0)]
 
 
-def test_clip_leaves_its_argument_alone():
+def test_clip_does_not_change_its_argument():
     events = ev.from_notes([Note(0, 50, 60, 0)])
     ev.clip(events, 0, 10, clip_duration=True)
     assert ev.to_notes(events) == [Note(0, 50, 60, 0)]
@@ -150,11 +150,11 @@ def test_unpad_undoes_pad(events, end_ticks):
 @pytest.mark.parametrize(
     ("end_ticks", "rests"), [(None, []), (0, []), (100, []), (101, [100]), (200, [100]), (201, [100, 200])]
 )
-def test_rests_stop_before_the_end(end_ticks, rests):
+def test_no_rest_stands_at_the_end(end_ticks, rests):
     assert ev.onsets(ev.pad(ev.empty(), end_ticks)).tolist() == rests
 
 
-def test_a_rest_is_a_note_slot_without_a_note():
+def test_a_rest_has_the_rest_token_in_its_note_slot():
     assert ev.pad(ev.empty(), 101).tolist() == [[ONSET.offset + 100, DURATION.offset, REST]]
 
 
@@ -180,7 +180,7 @@ def test_anticipate_agrees_with_a_plain_loop(events, controls):
 
 @given(sorted_events, sorted_events.map(ev.as_controls))
 @settings(max_examples=50, deadline=None)
-def test_anticipate_loses_nothing(events, controls):
+def test_anticipate_keeps_all_events_and_controls_in_order(events, controls):
     interleaved, left_over = ev.anticipate(events, controls)
     assert tokens(interleaved[~ev.is_control(interleaved)]) == tokens(events)
     assert tokens(interleaved[ev.is_control(interleaved)]) + tokens(left_over) == tokens(controls)
@@ -220,16 +220,16 @@ def test_splitting_off_no_instrument_gives_no_controls():
         lambda events: ev.anticipate(events, events)[1],
     ],
 )
-def test_every_operation_takes_and_returns_no_events(operation):
+def test_every_operation_works_without_events(operation):
     assert operation(ev.empty()).shape == (0, 3)
     assert operation(ev.empty()).dtype == np.int64
 
 
-def test_no_notes_are_no_events():
+def test_no_notes_become_no_events():
     assert ev.from_notes([]).shape == ev.from_tokens([]).shape == (0, 3)
     assert ev.to_notes(ev.empty()) == []
     assert ev.instrument_codes(ev.empty()) == set()
 
 
-def test_note_tokens_count_pitches_within_instruments():
+def test_a_note_token_is_128_times_the_instrument_plus_the_pitch():
     assert ev.from_notes([Note(7, 3, 60, 5)]).tolist() == [[7, DURATION.offset + 3, NOTE.offset + 5 * 128 + 60]]

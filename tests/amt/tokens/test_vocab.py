@@ -8,7 +8,7 @@ from tests.conftest import GOLDEN
 REFERENCE = json.loads((GOLDEN / "vocab.json").read_text())
 
 
-def test_every_offset_and_size_is_the_references():
+def test_offsets_and_sizes_match_the_reference():
     assert {
         "TIME_OFFSET": vocab.ONSET.offset,
         "DUR_OFFSET": vocab.DURATION.offset,
@@ -35,11 +35,11 @@ def test_every_offset_and_size_is_the_references():
     }.items() <= REFERENCE.items()
 
 
-def test_controls_stand_ahead_by_the_references_delta():
+def test_the_anticipation_interval_matches_the_reference():
     assert REFERENCE["DELTA"] * notes.TICKS_PER_SECOND == vocab.ANTICIPATION_TICKS
 
 
-def test_slots_tile_the_event_half_of_the_vocabulary():
+def test_slots_cover_the_event_half_of_the_vocabulary_without_overlap():
     tokens = [token for slot in vocab.SLOTS for token in range(slot.slice.start, slot.slice.stop)]
     assert tokens == list(range(vocab.CONTROL_OFFSET))
 

@@ -5,10 +5,9 @@ import pytest
 
 from amt.errors import NoNotesError
 from amt.midi.notes import Note
-from amt.pooling import combine, normalized
 from amt.tokens import events as ev
 from amt.tokens.vocab import MAX_ONSET_TICKS, MAX_WINDOW_EVENTS
-from amt.tokens.windows import Excerpt, Window, take_excerpt
+from amt.tokens.windows import Excerpt, take_excerpt
 
 DENSE = [Note(10 * index, 5, 60, 0) for index in range(500)]
 SPARSE = [Note(0, 5, 60, 0), Note(30_000, 5, 60, 0)]
@@ -21,7 +20,7 @@ def joined(excerpt: Excerpt) -> ev.Events:
     return np.concatenate([ev.translate(each.events, each.start_ticks - start) for each in excerpt.windows])
 
 
-def test_a_short_piece_is_taken_whole() -> None:
+def test_a_short_piece_fits_into_one_window() -> None:
     excerpt = take_excerpt([Note(0, 50, 60, 0), Note(250, 50, 62, 0)])
     assert excerpt.num_tokens == excerpt.original_tokens == 3 * (2 + 2)  # two rests in the silence
 
@@ -37,12 +36,12 @@ def test_a_sparse_piece_is_cut_before_100_seconds() -> None:
     assert excerpt.original_tokens == 3 * (2 + 299)
 
 
-def test_a_day_of_silence_costs_nothing() -> None:
+def test_a_day_of_silence_is_filled_with_rests() -> None:
     excerpt = take_excerpt([Note(0, 5, 60, 0), Note(8_640_000, 5, 60, 0)])
     assert excerpt.original_tokens == 3 * (2 + 86_399)
 
 
-def test_silence_before_the_first_note_does_not_matter() -> None:
+def test_silence_before_the_first_note_is_left_out() -> None:
     notes = [Note(0, 50, 60, 0), Note(250, 50, 62, 0)]
     later = [note._replace(onset=note.onset + 3_000) for note in notes]
     first, second = take_excerpt(notes), take_excerpt(later)
@@ -51,7 +50,7 @@ def test_silence_before_the_first_note_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("notes", [DENSE[:1], DENSE, SPARSE, MIXED, MIXED[::-1]])
-def test_the_windows_of_a_whole_piece_are_all_of_its_events_in_order(notes: list[Note]) -> None:
+def test_the_windows_of_a_whole_piece_hold_all_its_events_in_order(notes: list[Note]) -> None:
     excerpt = take_excerpt(notes, whole=True)
     events = ev.pad(ev.sort(ev.from_notes(notes)))
     assert np.array_equal(joined(excerpt), events)
@@ -70,7 +69,7 @@ def test_every_window_fits_the_model_and_could_not_begin_earlier(notes: list[Not
         assert len(window.events) == MAX_WINDOW_EVENTS or n_ticks >= MAX_ONSET_TICKS
 
 
-def test_windows_meet_in_time_and_the_last_ends_with_the_piece() -> None:
+def test_each_window_ends_where_the_next_begins_and_the_last_with_the_piece() -> None:
     notes = [note._replace(onset=note.onset + 700) for note in MIXED]
     windows = take_excerpt(notes, whole=True).windows
     assert windows[0].start_ticks == 700
@@ -79,29 +78,12 @@ def test_windows_meet_in_time_and_the_last_ends_with_the_piece() -> None:
 
 
 @pytest.mark.parametrize("notes", [DENSE[:1], DENSE, SPARSE, MIXED])
-def test_the_first_window_is_the_same_with_and_without_the_others(notes: list[Note]) -> None:
+def test_the_first_window_is_the_same_if_the_whole_piece_is_cut(notes: list[Note]) -> None:
     (alone,), (first, *_) = take_excerpt(notes).windows, take_excerpt(notes, whole=True).windows
     assert np.array_equal(alone.events, first.events)
     assert alone[1:] == first[1:]
 
 
-def windows_of(*lengths: int) -> list[Window]:
-    return [Window(ev.from_notes(DENSE[:length]), 0, 0) for length in lengths]
-
-
-def test_vectors_of_windows_combine_as_if_their_tokens_had_been_pooled_together() -> None:
-    vectors = np.array([[0, 8], [4, 0]], np.float32)
-    windows = windows_of(1, 3)
-    assert combine(vectors, windows, "mean").tolist() == [[3, 2]]
-    assert combine(vectors, windows, "max").tolist() == [[4, 8]]
-    assert combine(vectors, windows, "last").tolist() == [[4, 0]]
-
-
-def test_normalized_vectors_have_the_length_1_and_their_direction() -> None:
-    vectors = normalized(np.array([[3, 4], [0, -1e-3], [0, 0]], np.float32))
-    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, -1], [0, 0]], atol=1e-7)
-
-
-def test_nothing_cannot_be_excerpted() -> None:
+def test_an_excerpt_without_notes_is_refused() -> None:
     with pytest.raises(NoNotesError, match="no notes"):
         take_excerpt([])
