@@ -5,7 +5,7 @@ import mido
 import pytest
 
 from amt.errors import MidiError
-from amt.midi.codec import MAX_FILE_SECONDS, UNCLOSED_TICKS, read_notes, read_piece
+from amt.midi.codec import MAX_FILE_SECONDS, read_notes, read_piece
 from amt.midi.notes import DRUMS, Note
 from amt.midi.timing import TempoChange, TimeSignature, Timing
 from amt.tokens import events as ev
@@ -73,7 +73,7 @@ def test_patterns_of_a_type_2_file_share_neither_programs_nor_open_notes():
     opened = hexdump("00 C0 28", "00 90 3C 40", "00 FF 51 03 01 00 00")
     closing = hexdump("64 80 3C 40", "00 90 3E 40", "64 80 3E 40")
     assert read_notes(midi_file(opened, closing, file_type=2)) == [
-        Note(0, UNCLOSED_TICKS, 60, 40, 64),
+        Note(0, 60, 40, 64),
         Note(10, 10, 62, 0, 64),
     ]
 
@@ -109,7 +109,7 @@ def test_a_note_keeps_the_program_with_which_it_began():
         "00 90 3C 40",
         "64 80 3C 40",
     )
-    assert read_notes(midi_file(track)) == [Note(0, UNCLOSED_TICKS, 60, 5, 64), Note(20, 10, 60, 40, 64)]
+    assert read_notes(midi_file(track)) == [Note(0, 60, 5, 64), Note(20, 10, 60, 40, 64)]
 
 
 def test_program_changes_on_the_drum_channel_are_ignored():
