@@ -1,4 +1,4 @@
-"""Requests in, music out. The one place where a domain error becomes an HTTP status.
+"""Serve requests with the worker. This is the one place where a domain error becomes an HTTP status.
 
 Note: no `from __future__ import annotations` here; LitServe reads the annotations to build /openapi.json.
 """
@@ -10,24 +10,28 @@ from amt.errors import AMTError, ModelUnavailableError
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.telemetry import start_tracing
 from tasks import embed, music
-from tasks.schemas import Metadata, PredictRequest, PredictResponse
+from tasks.body import PredictRequest
+from tasks.requests import AnyMusicRequest, EmbedRequest
+from tasks.responses import Metadata, PredictResponse
+from tasks.stream import StreamEncoder
 from worker.jobs import EmbedJob, GenerateJob
 
 if TYPE_CHECKING:  # torch and transformers take seconds to import, and only the worker needs them
     from worker.runner import Runner
 
-TORCH_SAYS_NO_MEMORY = ("allocate memory", "out of memory", "ALLOC_FAILED")
+NO_MEMORY_WORDS = ("allocate memory", "out of memory", "ALLOC_FAILED")
+"""What PyTorch's errors say when memory is short."""
 
-NO_MEMORY = (
+NO_MEMORY_DETAIL = (
     "there is not enough memory for this request beside what runs: "
     "ask for fewer variations or a smaller model_size, or try again later"
 )
 
 
 class AnticipatoryAPI(BatchingAPI):
-    """Generates, continues and embeds MIDI with an Anticipatory Music Transformer.
+    """Serve the tasks with an Anticipatory Music Transformer.
 
-    What takes a processor but no model (MIDI to events and back) happens in the API process; the worker decodes.
+    The API process does what takes a processor but no model (MIDI to events and back), the worker what takes a model.
     """
 
     _runner: "Runner"
@@ -39,26 +43,26 @@ class AnticipatoryAPI(BatchingAPI):
         self._device_name, self._dtype_name = device, dtype
 
     def rows(self, request: PredictRequest) -> int:
-        """Each variation is a sequence of its own."""
-        return 1 if request.task == "embed" else request.num_variations
+        """Return how many places in the batch a request takes: each variation is a sequence of its own."""
+        return 1 if isinstance(request, EmbedRequest) else request.num_variations
 
     def decode_request(
         self, request: PredictRequest, info: Mapping[str, Any], headers: Mapping[str, str], *, streams: bool
     ) -> GenerateJob | EmbedJob:
-        """What the worker has to do. Raises an `AMTError` if the MIDI cannot be used."""
+        """Return what the worker has to do. Raise an `AMTError` if the MIDI or the instruments cannot be used."""
         size = request.model_size or info["default_size"]
-        if request.task == "embed":
+        if isinstance(request, EmbedRequest):
             return embed.decode_request(request, size, headers, streams=streams)
         return music.decode_request(request, size, headers, streams=streams)
 
-    def update_encoder(self, request: PredictRequest, job: GenerateJob) -> UpdateEncoder:
-        """What tells the caller of a stream of progress."""
-        return music.StreamEncoder(request, job)
+    def update_encoder(self, request: AnyMusicRequest, job: GenerateJob) -> UpdateEncoder:
+        """Return what tells the caller of a stream of progress; embeds have none."""
+        return StreamEncoder(request, job)
 
     def encode_response(
         self, request: PredictRequest, job: Any, result: Any, info: Mapping[str, Any], report: Report
     ) -> PredictResponse:
-        """What the worker made, as the wire wants it."""
+        """Return the answer that the worker's result makes."""
         metadata = Metadata(
             model_size=job.group,
             model_id=info["sizes"][job.group]["checkpoint"],
@@ -67,28 +71,29 @@ class AnticipatoryAPI(BatchingAPI):
             trace_id=report.trace_id,
             span_id=report.span_id,
             queue_seconds=report.queue_seconds,
+            load_seconds=report.load_seconds,
             compute_seconds=report.compute_seconds,
         )
-        if request.task == "embed":
+        if isinstance(request, EmbedRequest):
             return embed.encode_response(request, job, result, metadata)
         return music.encode_response(request, job, result, metadata)
 
     def explain(self, error: Exception) -> tuple[int, str]:
-        """Domain errors are the caller's, but for models that cannot be had; memory may be there later."""
+        """Return (status, detail): errors of our own are the caller's, but for models that cannot be had now."""
         match error:
             case ModelUnavailableError():
                 return 503, str(error)
             case AMTError():
                 return 422, str(error)
             case MemoryError():
-                return 503, NO_MEMORY
-            case RuntimeError() if any(words in str(error) for words in TORCH_SAYS_NO_MEMORY):
-                return 503, NO_MEMORY
+                return 503, NO_MEMORY_DETAIL
+            case RuntimeError() if any(words in str(error) for words in NO_MEMORY_WORDS):
+                return 503, NO_MEMORY_DETAIL
             case _:
                 return 500, f"{type(error).__name__}: {error}"
 
     def setup(self, device: str) -> None:
-        """In the worker, once. Our own setting names the device, not LitServe.
+        """Set the worker up, in its process, once. Our own setting names the device, not LitServe.
 
         Raises:
             ValueError: there is no such device.
@@ -101,5 +106,5 @@ class AnticipatoryAPI(BatchingAPI):
 
     @property
     def runner(self) -> "Runner":
-        """What runs in the worker."""
+        """The runner that `setup` has made."""
         return self._runner

@@ -101,22 +101,29 @@ class Options(TypedDict, total=False):
 class MusicOptions(Options, total=False):
     """What a request for music may say of it."""
 
-    top_p: Annotated[BySlot | None, "0.1 tame to 1 wild (default: 0.95)"]
-    temperature: Annotated[BySlot | None, "0 the likeliest only, 1 as learnt, up to 2 bolder (default: 1)"]
-    top_k: Annotated[BySlot | None, "choose among so many of the likeliest, 1 to 512 (default: all)"]
-    min_p: Annotated[BySlot | None, "never choose what is less likely than this share of the likeliest (default: 0)"]
+    top_p: Annotated[BySlot | None, "tame or wild, 0.1 to 1 (default: 0.95)"]
+    temperature: Annotated[BySlot | None, "bolder above 1, the likeliest only at 0, 0 to 2 (default: 1)"]
+    top_k: Annotated[BySlot | None, "choose among this many of the likeliest, 1 to 512 (default: all)"]
+    min_p: Annotated[
+        BySlot | None, "never choose what is less likely than this share of the likeliest, 0 to 1 (default: 0)"
+    ]
     instruments: Annotated[Names | None, "who plays new notes: General MIDI names, numbers (128: drums) or families"]
-    exclude_instruments: Annotated[Names | None, "who does not; likewise"]
-    instrument_balance: Annotated[float | None, "how soon each of them comes in, 0 to 10 (default: 1 or 3)"]
+    exclude_instruments: Annotated[Names | None, "who does not, named likewise"]
+    instrument_balance: Annotated[
+        float | None,
+        "how soon each of them comes in, 0 to 10 (default: 3; accompany, infill: more if there is little time)",
+    ]
     pitch_range: Annotated[PitchRanges | None, "lowest and highest pitch of new notes, of all or by instrument"]
     max_polyphony: Annotated[int | None, "how many new notes may sound at a time, 1 to 64"]
     density: Annotated[float | None, "how many new notes a second are aimed at, 0.1 to 50"]
     velocity: Annotated[int | Literal["auto"] | None, "how loud new notes are, 1 to 127 (default: auto)"]
-    bpm: Annotated[float | None, "tempo of the file's grid, 20 to 300; moves no note (default: the input's, or 120)"]
+    bpm: Annotated[
+        float | None, "tempo of the file's grid, which moves no note, 20 to 300 (default: the input's, or 120)"
+    ]
     num_variations: Annotated[int | None, "how many results, 1 to 5 (default: 1)"]
     seed: Annotated[int | None, "for the same music again (default: a new one)"]
     on_degenerate: Annotated[
-        Literal["retry", "keep"] | None, "what is silent or stuck is drawn again (default), or kept"
+        Literal["retry", "keep"] | None, "draw what is silent or stuck again, or keep it (default: retry)"
     ]
 
 
@@ -126,7 +133,7 @@ class EmbedOptions(Options, total=False):
     pooling: Annotated[Literal["mean", "last", "max", "none"] | None, "how tokens become a vector (default: mean)"]
     windows: Annotated[
         Literal["first", "all", "each"] | None,
-        "first 341 events (default), all, or a vector for each 341",
+        "the first 341 events, all in one vector, or a vector for each 341 (default: first)",
     ]
     normalize: Annotated[bool | None, "scale vectors to the length 1"]
 
@@ -135,11 +142,13 @@ class Fields(MusicOptions, EmbedOptions, total=False):
     """What a request of some task may say, but for the file."""
 
     length_seconds: Annotated[float | None, "new music, 1 to 120 (default: 20; accompany: to the end)"]
-    prime_seconds: Annotated[float | None, "how much is kept before new music, up to 60 (default: 5; accompany: 0)"]
-    prime_from: Annotated[PrimeFrom | None, "go on from the input's first seconds (default), or its end"]
+    prime_seconds: Annotated[
+        float | None, "how much is kept before new music, 1 to 60; accompany: 0 to 60 (default: 5; accompany: 0)"
+    ]
+    prime_from: Annotated[PrimeFrom | None, "go on from the input's first seconds, or its end (default: start)"]
     melody_instruments: Annotated[Names | None, "what is accompanied: all that these play (default: everything)"]
     melody_tracks: Annotated[Names | None, "likewise by track: names, or numbers from 1"]
-    start_seconds: Annotated[float | None, "where the span begins that is written anew"]
+    start_seconds: Annotated[float | None, "where the span begins that is written again"]
     end_seconds: Annotated[float | None, "where it ends"]
     embed_layer: Annotated[int | None, "the hidden state to take (default: -3)"]
 

@@ -1,4 +1,4 @@
-"""Start the service: `uv run python server.py --help` lists the settings."""
+"""Start the service; `uv run python server.py --help` lists the settings."""
 
 import signal
 import sys
@@ -9,9 +9,10 @@ if __name__ == "__main__":  # before the imports that take their time; uvicorn h
 
 import logging
 import os
+import re
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import AnticipatoryAPI
@@ -23,7 +24,7 @@ from tasks.fields import ModelSize
 
 
 class Settings(BaseSettings):
-    """What the operator may set, by flags or by environment (`ANTICIPATORY_*`); flags win."""
+    """Hold what the operator may set, by flags or by environment (`ANTICIPATORY_*`); flags win."""
 
     model_config = SettingsConfigDict(
         env_prefix="ANTICIPATORY_",
@@ -57,10 +58,23 @@ class Settings(BaseSettings):
     )
     drain_timeout: float = Field(30, ge=0, description="seconds that running requests get when the service is stopped")
     public_metrics: bool = Field(False, description="whether /metrics needs no key")
+    cors_origins: str = Field(
+        "", description="web pages that may call the service: origins such as https://example.org, by commas, or *"
+    )
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, value: str) -> str:
+        for origin in _split(value):
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s*]+", origin):
+                raise ValueError(
+                    f"{origin} is no origin: give scheme://host or scheme://host:port without a path, or *"
+                )
+        return value
 
     @property
     def checkpoints(self) -> dict[str, str]:
-        """Where each model comes from, by name."""
+        """Return where each model comes from, by name."""
         return {
             "tiny": self.model_tiny,
             "small": self.model_small,
@@ -70,7 +84,7 @@ class Settings(BaseSettings):
 
     @property
     def limits(self) -> Limits:
-        """What bounds the service."""
+        """Return what bounds the service."""
         return Limits(
             host=self.host,
             port=self.port,
@@ -81,7 +95,13 @@ class Settings(BaseSettings):
             step_timeout_seconds=self.step_timeout,
             drain_seconds=self.drain_timeout,
             public_metrics=self.public_metrics,
+            cors_origins=_split(self.cors_origins),
         )
+
+
+def _split(origins: str) -> tuple[str, ...]:
+    """Return comma-separated origins as browsers write them, in lower case."""
+    return tuple(origin.strip().lower() for origin in origins.split(",") if origin.strip())
 
 
 def main() -> None:

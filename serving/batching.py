@@ -1,4 +1,4 @@
-"""What an API must offer to be served with continuous batching: the hooks of LitServe's LitAPI, and a few more."""
+"""Define what an API offers to be served with continuous batching: the hooks of LitServe's LitAPI, and a few more."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -11,53 +11,64 @@ from pydantic import BaseModel
 from serving.messages import FromWorker
 
 UpdateEncoder: TypeAlias = Callable[[Any], Iterator[tuple[str, dict[str, Any]]]]
-"""An update -> (name, data) of the events that it stands for."""
+"""Turns an update of the worker into the (name, data) of server-sent events."""
 
 
 class Job(Protocol):
-    """One request's job, as the worker gets it; it can be pickled."""
+    """Hold what the worker is asked to do for one request; it can be pickled."""
 
     @property
     def group(self) -> str:
-        """What must be loaded for it, such as a model."""
+        """Name what must be loaded before the job can run: a model."""
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Of the trace that it belongs to."""
+        """Return the headers of the trace that the job belongs to."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What the service knows of a request when it is answered; ids in hexadecimal digits."""
+    """Hold what the service knows of a request when it is answered.
+
+    The three durations follow each other and add up to the time from the request's arrival to the job's end.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        span_id: 16 hexadecimal digits.
+        queue_seconds: from the arrival to the start of the job, without `load_seconds`.
+        load_seconds: in which the request waited for its group to be loaded; 0 when it was loaded already.
+        compute_seconds: from the start of the job to its end.
+    """
 
     trace_id: str
     span_id: str
     queue_seconds: float
+    load_seconds: float
     compute_seconds: float
 
 
 class BatchRunner(Protocol):
-    """What runs in the worker. Its only loop calls all of these; errors of one work must not reach another."""
+    """Run jobs in the worker. The worker's only loop calls all of these; an error of one job must not reach another."""
 
     @property
     def poll_timeout(self) -> float:
-        """How long the loop may wait for messages before the next step: 0 while there is work."""
+        """Return how many seconds the loop may wait for messages before the next step: 0 while there are jobs."""
 
     def add(self, uid: int, job: Any) -> None:
-        """Let work join; its group is loaded."""
+        """Let a job join; its group is loaded."""
 
     def cancel(self, uid: int) -> None:
-        """Let work leave, if it is still there."""
+        """Let a job leave, if it is still there."""
 
     def load(self, group: Any, headers: Mapping[str, str]) -> None:
-        """Begin to make a group ready in the background; `step` tells of the end."""
+        """Begin to load a group in the background; `step` tells of the end."""
 
     def step(self) -> Iterator[FromWorker]:
-        """Advance everything by one step; what it raises ends the worker."""
+        """Advance every job by one step; an exception ends the worker."""
 
 
 class BatchingAPI(LitAPI):  # type: ignore[misc]
-    """Work that many requests share, step by step, in one worker process.
+    """Describe an API whose jobs share batches, step by step, in one worker process.
 
     `setup` and `runner` are the worker's. The rest is called in the API process: `decode_request`, `update_encoder` and
     `encode_response` in threads, as they may take long, the others in the event loop.
@@ -66,28 +77,38 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
     @property
     @abstractmethod
     def runner(self) -> BatchRunner:
-        """What `setup` has set up."""
+        """Return what `setup` has set up."""
 
     @abstractmethod
     def rows(self, request: Any) -> int:
-        """How many places in the batch the request takes."""
+        """Return how many rows of the batch the request takes."""
 
     @abstractmethod
     def decode_request(
         self, request: Any, info: Mapping[str, Any], headers: Mapping[str, str], *, streams: bool
     ) -> Job:
-        """The request as work; raises what `explain` explains. `info` is the worker's."""
+        """Return the job that a request asks for.
+
+        Args:
+            request: its body, validated.
+            info: how the worker describes what it offers.
+            headers: of the trace.
+            streams: whether updates are wanted.
+
+        Raises:
+            Exception: the request cannot be done; `explain` says why.
+        """
 
     @abstractmethod
     def update_encoder(self, request: Any, job: Any) -> UpdateEncoder:
-        """What turns the updates of one job, in their order, into events; it may remember what it has told."""
+        """Return what turns the updates of one job, in their order, into events; it may keep a state."""
 
     @abstractmethod
     def encode_response(
         self, request: Any, job: Any, result: Any, info: Mapping[str, Any], report: Report
     ) -> BaseModel:
-        """The answer."""
+        """Return the response that carries the job's result."""
 
     @abstractmethod
     def explain(self, error: Exception) -> tuple[int, str]:
-        """(status, detail) of an error; the status is 500 for one that nobody expected."""
+        """Return (status, detail) of an error; the status is 500 for one that nobody expected."""

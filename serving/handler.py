@@ -1,77 +1,33 @@
-"""A request's way through the API process: a place, its job, what comes of it, and its trace, metrics and log line."""
+"""Take a request through the API process: admit it, decode its job, wait for the result, encode the response."""
 
 import asyncio
 import json
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from fastapi import HTTPException, Request
-from fastapi.responses import Response, StreamingResponse
-from fastapi.sse import format_sse_event
+from fastapi.responses import Response
 from opentelemetry import trace
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
-from starlette.types import Receive, Scope, Send
+from opentelemetry.trace import SpanKind, Tracer
 
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.messages import Done
+from serving.record import CLIENT_GONE, COUNTED, RequestBody, RequestRecord
 from serving.scheduler import Scheduler, Ticket
-from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, span_ids, trace_headers
+from serving.sse import KEEP_ALIVE_SECONDS, Event, EventStream, encode_events, with_pauses
+from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, trace_headers
 
 logger = logging.getLogger("anticipatory")
 
 T = TypeVar("T")
 
-CLIENT_GONE: Final = 499
-"""The status in logs and metrics of a request that nobody waits for; as nginx counts it."""
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events. What makes them ends with the response, and not when garbage is next collected."""
-
-    media_type = "text/event-stream"
-
-    def __init__(self, events: AsyncGenerator[bytes]) -> None:
-        super().__init__(events, headers={"Cache-Control": "no-cache"})
-        self._events = events
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events."""
-        async with aclosing(self._events):
-            await super().__call__(scope, receive, send)
-
-
-class Body(Protocol):
-    """A request's body, once it has been validated."""
-
-    task: str
-    client_job_id: str | None
-
-
-class Call:
-    """One request, as its trace, the metrics and the log see it."""
-
-    def __init__(self, body: Body, span: Span) -> None:
-        self.body, self.span = body, span
-        self.received = time.monotonic()
-        self.labels = {"task": body.task, "size": "-"}
-        self.trace_id, self.span_id = span_ids(span)
-
-    @property
-    def seconds(self) -> float:
-        """Since the request arrived."""
-        return time.monotonic() - self.received
-
-    def __str__(self) -> str:
-        return f"{self.body.task}, job {self.body.client_job_id or '-'}, trace {self.trace_id}"
-
 
 class Handler:
-    """Answers requests with what the worker makes of them."""
+    """Answer requests with the results of the worker."""
 
     def __init__(
         self, api: BatchingAPI, scheduler: Scheduler, tracer: Tracer, metrics: Metrics, timeout_seconds: float
@@ -81,86 +37,100 @@ class Handler:
         # Few, for they share the interpreter with the event loop; of their own, for a large file takes seconds.
         self._threads = ThreadPoolExecutor(2, "codec")
 
-    async def predict(self, request: Request, body: Any) -> Response:
+    async def predict(self, request: Request, body: RequestBody) -> Response:
         """Answer when everything is done."""
         async with aclosing(self._events(request, body, streams=False)) as events:
             async for event in events:
-                _, answer = event
-        return Response(answer, media_type="application/json")
+                _, response = event
+        return Response(response, media_type="application/json")
 
-    async def stream(self, request: Request, body: Any) -> Response:
-        """Answer with server-sent events from the first one on; what fails before that has a status of its own."""
-        events = self._events(request, body, streams=True)
+    async def stream(self, request: Request, body: RequestBody) -> Response:
+        """Answer with server-sent events from the first one on.
+
+        An error before that has a status of its own, unless the first event takes longer than `KEEP_ALIVE_SECONDS`:
+        then the stream begins with a comment, so that no proxy takes it for dead, and an error is its last event.
+        """
+        events = with_pauses(self._events(request, body, streams=True), KEEP_ALIVE_SECONDS)
         first = await anext(events)
-        return EventStream(_formatted(first, events))
+        return EventStream(encode_events(first, events))
 
-    async def _events(self, request: Request, body: Any, *, streams: bool) -> AsyncGenerator[tuple[str, str]]:
-        """(name, JSON) of what happens; the last is the result. Leaving it early frees the place.
+    async def _events(self, request: Request, body: RequestBody, *, streams: bool) -> AsyncGenerator[Event]:
+        """Yield what happens; the last event is the result. Leaving early gives up the request's place.
 
         Raises:
-            HTTPException: there is no result, and why.
+            HTTPException: there is no result; it says why.
         """
-        with self._call(request, body) as call, self._scheduler.place(self._api.rows(body)) as ticket:
-            late = partial(
-                self._scheduler.abort, ticket, 504, f"the request took longer than {self._timeout:g} s and was stopped"
-            )
-            timer = asyncio.get_running_loop().call_later(self._timeout, late)
-            watcher = asyncio.create_task(self._watch(request, ticket))
+        with self._recorded(request, body) as record, self._scheduler.admit(self._api.rows(body)) as ticket:
+            text = f"the request took longer than {self._timeout:g} s and was stopped"
+            abort = partial(self._scheduler.abort, ticket, 504, text)
+            timer = asyncio.get_running_loop().call_later(self._timeout, abort)
+            watcher = asyncio.create_task(self._abort_on_disconnect(request, ticket))
             try:
-                async with aclosing(self._outcome(call, ticket, streams=streams)) as events:
+                async with aclosing(self._outcome(record, ticket, streams=streams)) as events:
                     async for event in events:
                         yield event
             finally:
                 timer.cancel()
                 watcher.cancel()
 
-    async def _outcome(self, call: Call, ticket: Ticket, *, streams: bool) -> AsyncGenerator[tuple[str, str]]:
-        body, headers = call.body, trace_headers(call.span)
-        with self._span("decode", call):
+    async def _outcome(self, record: RequestRecord, ticket: Ticket, *, streams: bool) -> AsyncGenerator[Event]:
+        """Yield the events of a request that has been admitted."""
+        body, headers = record.body, trace_headers(record.span)
+        with self._span("decode", record):
             job = await ticket.unless_aborted(
                 self._in_thread(self._api.decode_request, body, self._scheduler.info, headers, streams=streams)
             )
-        call.labels["size"] = job.group
+        record.labels["size"] = job.group
         self._scheduler.submit(ticket, job)
         encode_update: UpdateEncoder | None = None
-        async for item in ticket.outcome():
-            if isinstance(item, Done):
+        async for message in ticket.outcome():
+            if isinstance(message, Done):
                 break
             if encode_update is None:
                 encode_update = await self._in_thread(self._api.update_encoder, body, job)
-            for name, data in encode_update(item.data):
+            for name, data in encode_update(message.data):
                 yield name, json.dumps(data)
-        assert isinstance(item, Done)
+        assert isinstance(message, Done)
+        report = self._report(record, ticket)
+        with self._span("encode", record):
+            response = await self._in_thread(self._encode, body, job, message.result, report)
+        yield "result", response
+
+    def _report(self, record: RequestRecord, ticket: Ticket) -> Report:
+        """Return where the time went of a request whose job has just been done, and tell the metrics."""
         assert ticket.started
-        queue_seconds = ticket.started - call.received
-        report = Report(call.trace_id, call.span_id, queue_seconds, call.seconds - queue_seconds)
-        self._metrics.ran(report.queue_seconds, report.compute_seconds, call.labels)
-        with self._span("encode", call):
-            answer = await self._in_thread(self._encode, body, job, item.result, report)
-        yield "result", answer
+        wait_seconds = ticket.started - record.received
+        report = Report(
+            trace_id=record.trace_id,
+            span_id=record.span_id,
+            queue_seconds=wait_seconds - ticket.load_seconds,
+            load_seconds=ticket.load_seconds,
+            compute_seconds=record.seconds - wait_seconds,
+        )
+        self._metrics.record_durations(report.queue_seconds, report.compute_seconds, record.labels)
+        return report
 
     async def _in_thread(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **named))
 
-    async def _watch(self, request: Request, ticket: Ticket) -> None:
-        """Abort the ticket when its client goes away."""
+    async def _abort_on_disconnect(self, request: Request, ticket: Ticket) -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
         self._scheduler.abort(ticket, CLIENT_GONE, "the client went away")
 
-    def _encode(self, body: Any, job: Any, result: Any, report: Report) -> str:
+    def _encode(self, body: RequestBody, job: Any, result: Any, report: Report) -> str:
         return self._api.encode_response(body, job, result, self._scheduler.info, report).model_dump_json()
 
     @contextmanager
-    def _call(self, request: Request, body: Any) -> Iterator[Call]:
+    def _recorded(self, request: Request, body: RequestBody) -> Iterator[RequestRecord]:
+        """Record what becomes of the request, and turn every error into an HTTPException."""
+        setattr(request.state, COUNTED, True)
         headers = {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
-        span = self._tracer.start_span(
-            f"{request.url.path.strip('/')} {body.task}", caller_context(headers), SpanKind.SERVER
-        )
-        call = Call(body, span)
+        name = f"{request.url.path.strip('/')} {body.task}"
+        record = RequestRecord(body, self._tracer.start_span(name, caller_context(headers), SpanKind.SERVER))
         status, reason = 200, ""
         try:
-            yield call
+            yield record
         except (asyncio.CancelledError, GeneratorExit):
             status, reason = CLIENT_GONE, "the client went away"
             raise
@@ -170,43 +140,15 @@ class Handler:
         except Exception as error:
             status, reason = self._api.explain(error)
             if status == 500:
-                logger.exception("an error that nobody expected, %s", call)
+                logger.exception("an error that nobody expected, %s", record)
             raise HTTPException(status, reason) from error
         finally:
-            self._conclude(call, status, reason)
-
-    def _conclude(self, call: Call, status: int, reason: str) -> None:
-        """Only failures of ours mark the span as failed."""
-        call.span.set_attribute("http.response.status_code", status)
-        for name, value in call.labels.items():
-            call.span.set_attribute(f"anticipatory.{name}", value)
-        if status >= 500:
-            call.span.set_status(StatusCode.ERROR, reason)
-        call.span.end()
-        self._metrics.answered(status, call.labels)
-        level = logging.INFO if status < 400 else logging.WARNING
-        logger.log(level, "%d after %.2f s%s: %s", status, call.seconds, f" ({reason})" if reason else "", call)
+            record.conclude(status, reason, self._metrics)
 
     @contextmanager
-    def _span(self, name: str, call: Call) -> Iterator[None]:
-        span = self._tracer.start_span(name, trace.set_span_in_context(call.span))
+    def _span(self, name: str, record: RequestRecord) -> Iterator[None]:
+        span = self._tracer.start_span(name, trace.set_span_in_context(record.span))
         try:
             yield
         finally:
             span.end()
-
-
-async def _formatted(first: tuple[str, str], events: AsyncGenerator[tuple[str, str]]) -> AsyncGenerator[bytes]:
-    """Server-sent events; an error becomes the last of them."""
-    async with aclosing(events):
-        yield _format(first)
-        try:
-            async for event in events:
-                yield _format(event)
-        except HTTPException as error:
-            yield _format(("error", json.dumps({"status": error.status_code, "detail": error.detail})))
-
-
-def _format(event: tuple[str, str]) -> bytes:
-    name, data = event
-    return format_sse_event(event=name, data_str=data)

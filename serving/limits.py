@@ -1,11 +1,11 @@
-"""Say where the service listens, and how much it takes on."""
+"""Hold where the service listens, and how much of whom it takes on."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bound what the service takes on; `server.py` has the operator's settings with the same names.
+    """Bound what the service takes on; `server.py` has the operator's settings for the same things.
 
     Attributes:
         host: address to listen on.
@@ -13,10 +13,11 @@ class Limits:
         timeout_seconds: that a request may take, waiting included.
         max_payload_bytes: of a request's body.
         max_batch: rows that the worker runs together.
-        max_waiting: requests that may wait for a place.
+        max_waiting: requests that may wait to run.
         step_timeout_seconds: without a sign of life after which the worker is replaced.
         drain_seconds: that running requests get when the service is stopped.
         public_metrics: whether /metrics needs no key.
+        cors_origins: of the web pages that may call the service, or "*" for all.
     """
 
     host: str
@@ -28,3 +29,4 @@ class Limits:
     step_timeout_seconds: float
     drain_seconds: float
     public_metrics: bool
+    cors_origins: tuple[str, ...]

@@ -1,51 +1,51 @@
-"""What travels through the pipe between the API process and its worker, in lists: several messages at a time."""
+"""Define what travels through the pipe between the API process and its worker, in lists of messages."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias
 
 
 class Start(NamedTuple):
-    """To the worker: begin this work now; there is room for it, and its group is loaded."""
+    """Tell the worker to begin this job now; there is room for it, and its group is loaded."""
 
     uid: int
     job: Any
 
 
 class Cancel(NamedTuple):
-    """To the worker: nobody waits for it any more."""
+    """Tell the worker that nobody waits for this job any more."""
 
     uid: int
 
 
 class Load(NamedTuple):
-    """To the worker: make a group ready, beside what runs. `headers` name the trace of the request that needs it."""
+    """Tell the worker to load a group, beside what runs. `headers` name the trace of the request that needs it."""
 
     group: str
     headers: Mapping[str, str]
 
 
 class Stop(NamedTuple):
-    """To the worker: drop everything and exit."""
+    """Tell the worker to drop everything and exit."""
 
 
 class Ready(NamedTuple):
-    """From the worker, once: it takes work.
+    """Tell, once, that the worker takes jobs.
 
-    `info` describes what it offers, among other things its "capacity": how many rows of each group that is ready it has
-    memory for.
+    `info` describes what it offers, among other things its "capacity": how many rows of each loaded group it has memory
+    for.
     """
 
     info: Mapping[str, Any]
 
 
 class SetupFailed(NamedTuple):
-    """From the worker: it can never be set up as it is configured."""
+    """Tell that the worker can never be set up as it is configured."""
 
     reason: str
 
 
 class Loaded(NamedTuple):
-    """From the worker: the group is ready; `info` as in `Ready`."""
+    """Tell that the group is loaded, and how long that took; `info` as in `Ready`."""
 
     group: str
     seconds: float
@@ -53,7 +53,7 @@ class Loaded(NamedTuple):
 
 
 class NotLoaded(NamedTuple):
-    """From the worker: it cannot be had now."""
+    """Tell that the group cannot be loaded now."""
 
     group: str
     status: int
@@ -61,14 +61,14 @@ class NotLoaded(NamedTuple):
 
 
 class Update(NamedTuple):
-    """From the worker: something of a work's result is there."""
+    """Tell of a part of a job's result that is there."""
 
     uid: int
     data: Any
 
 
 class Done(NamedTuple):
-    """From the worker: a work's result, and how much of what it took (`amounts`, for the metrics)."""
+    """Tell a job's result, and how much of what it took (`amounts`, for the metrics)."""
 
     uid: int
     result: Any
@@ -76,7 +76,7 @@ class Done(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """From the worker: there will be no result."""
+    """Tell that the job will have no result."""
 
     uid: int
     status: int

@@ -1,8 +1,9 @@
-"""The worker process: takes what arrives, advances everything by one step, sends what came of it; and again."""
+"""Run the worker process: take the messages that have arrived, advance all jobs by one step, send what came of it."""
 
 import logging
 import time
 from multiprocessing.connection import Connection
+from typing import Final
 
 from serving import telemetry
 from serving.batching import BatchingAPI, BatchRunner
@@ -10,14 +11,14 @@ from serving.messages import Cancel, Load, SetupFailed, Start, Stop, ToWorker
 
 logger = logging.getLogger("anticipatory")
 
-SIGN_OF_LIFE_SECONDS = 0.25
-"""The worker never says nothing for longer, unless a step takes longer."""
+SIGN_OF_LIFE_SECONDS: Final = 0.25
+"""The worker is never silent for longer, unless a step takes longer."""
 
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 def run_worker(api: BatchingAPI, connection: Connection) -> None:
-    """Serve until told to stop, or until the service at the other end of the pipe has gone."""
+    """Run jobs until told to stop, or until the service at the other end of the pipe has gone."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
         api.setup("worker")
@@ -26,7 +27,7 @@ def run_worker(api: BatchingAPI, connection: Connection) -> None:
         return
     try:
         sent = 0.0
-        while _take_all(api.runner, connection):
+        while _take_messages(api.runner, connection):
             messages = list(api.runner.step())
             if messages or time.monotonic() - sent > SIGN_OF_LIFE_SECONDS:
                 connection.send(messages)
@@ -36,10 +37,10 @@ def run_worker(api: BatchingAPI, connection: Connection) -> None:
     telemetry.finish()
 
 
-def _take_all(runner: BatchRunner, connection: Connection) -> bool:
-    """Take every message that has arrived, after a wait if there is nothing to do; false when told to stop."""
-    patience = runner.poll_timeout
-    while connection.poll(patience):
+def _take_messages(runner: BatchRunner, connection: Connection) -> bool:
+    """Take every message that has arrived, after a wait if there are no jobs; return false when told to stop."""
+    timeout = runner.poll_timeout
+    while connection.poll(timeout):
         message: ToWorker = connection.recv()
         match message:
             case Start(uid, job):
@@ -50,5 +51,5 @@ def _take_all(runner: BatchRunner, connection: Connection) -> bool:
                 runner.load(group, headers)
             case Stop():
                 return False
-        patience = 0
+        timeout = 0
     return True

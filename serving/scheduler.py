@@ -1,4 +1,4 @@
-"""Who may run and who must wait: places in the worker's batch, in order of arrival."""
+"""Decide which requests run and which wait for room in the worker's batch, in order of arrival."""
 
 import asyncio
 import itertools
@@ -20,25 +20,43 @@ T = TypeVar("T")
 
 
 class Ticket:
-    """A request's place: waiting, then running.
+    """Hold a request's place with the scheduler: first it waits, then its job runs.
 
     Attributes:
-        job: what to do, once that is known.
-        started: when it began to run, in seconds of the monotonic clock; None while it waits.
+        uid: names the job to the worker.
+        rows: of the batch that the job takes.
+        job: what the worker is asked to do; None until the request has been decoded.
+        started: when the job was sent to the worker, in seconds of the monotonic clock; None while it waits.
+        load_seconds: in which it has waited for its group to be loaded.
+        aborted: why there will be no result, once that is so.
+        arrived: what the worker has sent.
     """
 
     def __init__(self, uid: int, rows: int) -> None:
         self.uid, self.rows = uid, rows
         self.job: Job | None = None
         self.started: float | None = None
+        self.load_seconds = 0.0
+        self._load_began: float | None = None
         self.aborted: asyncio.Future[HTTPException] = asyncio.get_running_loop().create_future()
         self.arrived: asyncio.Queue[Update | Done] = asyncio.Queue()
 
+    def begin_load(self) -> None:
+        """Count the seconds from now on, if they are not counted yet, as those of loading."""
+        if self._load_began is None:
+            self._load_began = time.monotonic()
+
+    def end_load(self) -> None:
+        """Count them no longer."""
+        if self._load_began is not None:
+            self.load_seconds += time.monotonic() - self._load_began
+            self._load_began = None
+
     async def unless_aborted(self, awaitable: Awaitable[T]) -> T:
-        """What it gives, or the end of the ticket.
+        """Return what the awaitable gives, unless the ticket is aborted first.
 
         Raises:
-            HTTPException: the ticket was aborted first.
+            HTTPException: the ticket was aborted.
         """
         task = asyncio.ensure_future(awaitable)
         either: set[asyncio.Future[Any]] = {task, self.aborted}
@@ -50,27 +68,27 @@ class Ticket:
         raise self.aborted.result()
 
     async def outcome(self) -> AsyncIterator[Update | Done]:
-        """Updates, and last what is done.
+        """Yield the job's updates, and last its result.
 
         Raises:
             HTTPException: the ticket was aborted.
         """
-        item: Update | Done | None = None
-        while not isinstance(item, Done):
-            item = await self.unless_aborted(self.arrived.get())
-            yield item
+        message: Update | Done | None = None
+        while not isinstance(message, Done):
+            message = await self.unless_aborted(self.arrived.get())
+            yield message
 
 
 class Scheduler:
-    """Starts tickets when there is room for them; knows what the worker has loaded and is doing.
+    """Start jobs when there is room for them; know what the worker has loaded and is doing.
 
     Attributes:
         info: how the worker describes what it offers, empty before the first one is ready.
-        is_ready: whether a worker takes work.
+        is_ready: whether a worker takes jobs.
     """
 
     def __init__(self, max_batch: int, max_waiting: int, metrics: Metrics) -> None:
-        """At most `max_batch` rows run, and `max_waiting` tickets wait."""
+        """Let at most `max_batch` rows run, and `max_waiting` tickets wait."""
         self.info: Mapping[str, Any] = {}
         self.is_ready = False
         self._is_stopping = False
@@ -84,12 +102,12 @@ class Scheduler:
         metrics.observe(queue_depth=lambda: len(self._waiting), batch_rows=lambda: _rows(self._running))
 
     def connect(self, send: Callable[[ToWorker], None]) -> None:
-        """Say how to reach the worker."""
+        """Take the function that sends a message to the worker."""
         self._send = send
 
     @contextmanager
-    def place(self, rows: int) -> Iterator[Ticket]:
-        """A place among those that wait, and later run, at most until the block is left.
+    def admit(self, rows: int) -> Iterator[Ticket]:
+        """Give a request a ticket, which waits and then runs, at most until the block is left.
 
         Raises:
             HTTPException: 503 while there is no worker, 429 when too many wait.
@@ -111,12 +129,12 @@ class Scheduler:
             self._free(ticket)
 
     def submit(self, ticket: Ticket, job: Job) -> None:
-        """The ticket's work is known: start it as soon as there is room."""
+        """Start the ticket's job as soon as there is room."""
         ticket.job = job
         self._start_what_fits()
 
     def abort(self, ticket: Ticket, status: int, detail: str, retry_seconds: int | None = None) -> None:
-        """There will be no result, and this is why; the place is free at once."""
+        """End a ticket without a result, and say why; its rows are free at once."""
         if not ticket.aborted.done():
             ticket.aborted.set_result(_refusal(status, detail, retry_seconds))
         self._free(ticket)
@@ -126,7 +144,7 @@ class Scheduler:
         self._is_stopping = True
 
     def abort_all(self, status: int, detail: str) -> None:
-        """No ticket will have a result any more."""
+        """End every ticket without a result."""
         for ticket in [*self._waiting.values(), *self._running.values()]:
             self.abort(ticket, status, detail)
 
@@ -142,6 +160,7 @@ class Scheduler:
                 continue
             group = ticket.job.group
             if group not in self._capacity:
+                ticket.begin_load()
                 self._load(ticket.job)  # those behind it need not wait for that
             elif ticket.rows > self._capacity[group]:
                 text = (
@@ -156,8 +175,8 @@ class Scheduler:
                 break  # or a ticket with many rows would wait for ever
 
     def _has_room(self, group: str, rows: int) -> bool:
-        alike = {uid: ticket for uid, ticket in self._running.items() if ticket.job and ticket.job.group == group}
-        return _rows(self._running) + rows <= self._max_batch and _rows(alike) + rows <= self._capacity[group]
+        in_group = {uid: ticket for uid, ticket in self._running.items() if ticket.job and ticket.job.group == group}
+        return _rows(self._running) + rows <= self._max_batch and _rows(in_group) + rows <= self._capacity[group]
 
     def _load(self, job: Job) -> None:
         if job.group not in self._loading:
@@ -168,18 +187,20 @@ class Scheduler:
         return [ticket for ticket in self._waiting.values() if ticket.job and ticket.job.group in groups]
 
     def received(self, messages: Sequence[FromWorker]) -> None:
-        """Take what the worker sent."""
+        """Take messages from the worker."""
         for message in messages:
             match message:
                 case Ready(info):
-                    self._metrics.worker_started()
+                    self._metrics.count_worker_start()
                     self.info, self.is_ready = info, True
                     self._capacity = info["capacity"]
                 case Loaded(group, seconds, info):
                     self.info = info
                     self._capacity = info["capacity"]
                     self._loading.discard(group)
-                    self._metrics.loaded(group, seconds)
+                    for ticket in self._waiting_for({group}):
+                        ticket.end_load()
+                    self._metrics.record_load(group, seconds)
                 case NotLoaded(group, status, detail):
                     for ticket in self._waiting_for({group}):
                         self.abort(ticket, status, detail)
@@ -187,7 +208,7 @@ class Scheduler:
                 case Update(uid) if uid in self._running:
                     self._running[uid].arrived.put_nowait(message)
                 case Done(uid, _, amounts):
-                    self._metrics.computed(amounts)
+                    self._metrics.count_amounts(amounts)
                     if uid in self._running:
                         self._running.pop(uid).arrived.put_nowait(message)
                 case Failed(uid, status, detail) if uid in self._running:
@@ -196,8 +217,8 @@ class Scheduler:
         self._start_what_fits()
 
     def worker_died(self, reason: str) -> None:
-        """Answer what was running or loading; what else waits will run on the next worker."""
-        self._metrics.worker_died()
+        """Abort what was running or loading; what else waits will run on the next worker."""
+        self._metrics.count_worker_death()
         self.is_ready = False
         lost = [*self._running.values(), *self._waiting_for(self._loading)]
         self._running.clear()

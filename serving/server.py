@@ -1,8 +1,8 @@
-"""LitServe's server with its processes arranged anew: the API in this one, and one worker at the end of a pipe.
+"""Serve with LitServe in another arrangement of processes: the API in this one, one worker at the end of a pipe.
 
-Stock LitServe talks to its workers through a manager process, and lets clients wait for ever when one of them dies,
-runs what nobody waits for, and takes any number of requests. Here the death of a worker closes a pipe, and what waits
-and what runs is known in one place: see `supervisor.py` and `scheduler.py`. LitServe's app, routes and limits stay.
+Stock LitServe talks to its workers through a manager process, lets clients wait for ever when one of them dies, runs
+jobs that nobody waits for, and takes any number of requests. Here the death of a worker closes a pipe, and one place
+knows what waits and what runs: see `supervisor.py` and `scheduler.py`. LitServe's app, routes and limits stay.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from socket import socket
 from types import FrameType
 from typing import Any
@@ -22,10 +23,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving import telemetry
 from serving.batching import BatchingAPI
-from serving.handler import EventStream, Handler
-from serving.http import Documentation, KeyRequired, explain_invalid_requests
+from serving.documentation import Documentation, add_pages
+from serving.handler import Handler
+from serving.json_body import JSONBodyRoute, explain_invalid_requests
 from serving.limits import Limits
+from serving.middleware import KeyRequired, RefusalCounter, allow_origins
 from serving.scheduler import Scheduler
+from serving.sse import EventStream
 from serving.supervisor import Supervisor
 from serving.telemetry import Metrics, start_tracing
 
@@ -35,7 +39,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Server(LitServer):  # type: ignore[misc]
-    """Serves one `BatchingAPI` at its path, at its path with /stream, and /health, /info and /metrics."""
+    """Serve one `BatchingAPI` at its path and at its path with /stream, beside /health, /info, /metrics and /docs."""
 
     def __init__(self, api: BatchingAPI, limits: Limits, documentation: Documentation, api_key: str | None) -> None:
         self._limits, self._documentation = limits, documentation
@@ -54,22 +58,31 @@ class Server(LitServer):  # type: ignore[misc]
             max_payload_size=limits.max_payload_bytes,
         )
         self.app.title, self.app.version = documentation.title, documentation.version
-        explain_invalid_requests(self.app, lambda status: self._metrics.answered(status, {"task": "-", "size": "-"}))
+        explain_invalid_requests(self.app)
+        add_pages(self.app)
+        self._add_middleware(api_key)
+
+    def _add_middleware(self, api_key: str | None) -> None:
+        """Wrap the app in middleware; what is added last is outermost."""
         if api_key:
-            open_paths = {"/health", "/metrics"} if limits.public_metrics else {"/health"}
+            open_paths = {"/health", "/metrics"} if self._limits.public_metrics else {"/health"}
             self.app.add_middleware(KeyRequired, key=api_key, open_paths=frozenset(open_paths))
-        elif limits.host != LOOPBACK:
+        elif self._limits.host != LOOPBACK:
             logger.warning(
                 "anybody who reaches port %d may use the service: set LIT_SERVER_API_KEY, or --host %s",
-                limits.port,
+                self._limits.port,
                 LOOPBACK,
             )
+        self.app.add_middleware(RefusalCounter, count=self._metrics.count_request)
+        if self._limits.cors_origins:
+            allow_origins(self.app, self._limits.cors_origins)
 
     def _register_internal_endpoints(self) -> None:
         text = {"content": {"text/plain": {"schema": {"type": "string"}}}}
         not_ready = {503: text | {"description": "not ready: starting or restarting"}}
         add = self.app.add_api_route
         add("/health", self._health, response_class=PlainTextResponse, responses=not_ready, summary="ok, if it is")
+        add("/health", self._health, methods=["HEAD"], include_in_schema=False)  # load balancers ask so
         add("/info", self._info, summary="Sizes, limits and version")
         add("/metrics", self._prometheus, response_class=PlainTextResponse, summary="Metrics for Prometheus")
 
@@ -81,10 +94,9 @@ class Server(LitServer):  # type: ignore[misc]
             return await self._handler.stream(request, body)
 
         path, texts = lit_api.api_path, self._documentation
-        self.app.add_api_route(path, predict, response_model=response_type, **texts.route())
-        self.app.add_api_route(
-            f"{path}/stream", stream, response_class=EventStream, status_code=200, **texts.streaming_route()
-        )
+        add = partial(self.app.router.add_api_route, route_class_override=JSONBodyRoute)
+        add(path, predict, response_model=response_type, **texts.route())
+        add(f"{path}/stream", stream, response_class=EventStream, status_code=200, **texts.streaming_route())
 
     async def _health(self) -> PlainTextResponse:
         return PlainTextResponse("ok") if self._scheduler.is_ready else PlainTextResponse("not ready", 503)
@@ -100,7 +112,7 @@ class Server(LitServer):  # type: ignore[misc]
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """The worker lives as long as the app."""
+        """Keep the worker alive as long as the app."""
         supervision = asyncio.create_task(self._supervise())
         try:
             yield
@@ -142,14 +154,14 @@ class Server(LitServer):  # type: ignore[misc]
 
 
 class _Uvicorn(uvicorn.Server):
-    """Uvicorn that lets requests finish however often it is told to stop, and is answerable for those that cannot."""
+    """Run uvicorn so that requests finish however often it is told to stop; those that cannot are answered 503."""
 
     def __init__(self, config: uvicorn.Config, scheduler: Scheduler, drain_seconds: float) -> None:
         super().__init__(config)
         self._scheduler, self._drain_seconds = scheduler, drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Stop, once; the signal must not end the process afterwards."""
+        """Stop; the signal must not end the process afterwards."""
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:

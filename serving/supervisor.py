@@ -1,4 +1,4 @@
-"""Keeps one worker process alive, and is the API process's end of the pipe to it."""
+"""Keep one worker process alive, at the other end of a pipe."""
 
 import asyncio
 import logging
@@ -19,34 +19,34 @@ from serving.process import run_worker
 logger = logging.getLogger("anticipatory")
 
 FIRST_DELAY_SECONDS: Final = 0.25
-LONGEST_DELAY_SECONDS: Final = 30.0
+MAX_DELAY_SECONDS: Final = 30.0
 """Between the deaths of workers that never became ready and the next try."""
 
 START_SECONDS: Final = 120.0
-"""How long a worker may be silent before it is ready, if a step may not be so long: imports take their time."""
+"""A worker may be silent for so long before it is ready, if a step may not be so long: imports take their time."""
 
 STOP_SECONDS: Final = 5.0
-"""How long a worker may take to exit when it is told to."""
+"""A worker may take so long to exit when it is told to."""
 
 EXIT_SECONDS: Final = 1.0
-"""How long a worker that has closed the pipe may take to exit by itself."""
+"""A worker that has closed the pipe may take so long to exit by itself."""
 
 
 class Listener(Protocol):
-    """Who is told what the worker sends, and of its death; in the event loop."""
+    """Take what the worker sends, and learn of its death; in the event loop."""
 
     def received(self, messages: Sequence[FromWorker]) -> None:
-        """Messages have come from the worker."""
+        """Take messages from the worker."""
 
     def worker_died(self, reason: str) -> None:
-        """What it was doing is lost. Another one is started."""
+        """Learn that the worker's jobs are lost. Another worker is started."""
 
 
 class _Worker:
-    """A worker process, and this end of the pipe to it."""
+    """Hold a worker process, and this end of the pipe to it."""
 
     def __init__(self, api: BatchingAPI, received: Callable[["_Worker", Sequence[FromWorker]], None]) -> None:
-        """`received` is told what the worker sends.
+        """Start the process; `received` is told what it sends.
 
         Raises:
             OSError: the system has no room for another process.
@@ -63,7 +63,7 @@ class _Worker:
             signal.pthread_sigmask(signal.SIG_SETMASK, signals)
             theirs.close()  # or the end of the pipe would never be seen
         self.gone, self._exited = asyncio.Event(), asyncio.Event()
-        self.heard = time.monotonic()
+        self.last_heard = time.monotonic()
         self.was_ready = False
         self._sender = ThreadPoolExecutor(1, "to-worker")
         self._loop = asyncio.get_running_loop()
@@ -71,7 +71,7 @@ class _Worker:
         threading.Thread(target=self._read, args=(received,), name="from-worker", daemon=True).start()
 
     def _read(self, received: Callable[["_Worker", Sequence[FromWorker]], None]) -> None:
-        """In a thread: a message may be large, and its sender may stop in the middle of it."""
+        """Read until the pipe ends. In a thread: a message may be large, and its sender may stop within it."""
         try:
             while True:
                 messages = self._connection.recv()
@@ -95,10 +95,10 @@ class _Worker:
         except Exception:
             logger.exception("a message to the worker could not be sent")
 
-    async def end(self, poll_timeout: float = 0) -> None:
-        """Return when the process has ended; kill it if it does not by itself in time."""
+    async def end(self, timeout_seconds: float = 0) -> None:
+        """Wait for the process to end; kill it if it does not by itself in time."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._exited.wait(), poll_timeout)
+            await asyncio.wait_for(self._exited.wait(), timeout_seconds)
         self._loop.remove_reader(self.process.sentinel)
         self.process.kill()
         self.process.join()  # a matter of milliseconds
@@ -108,20 +108,20 @@ class _Worker:
 
 
 class Supervisor:
-    """One worker at a time: starts it, passes messages, replaces it when it dies or hangs."""
+    """Run one worker at a time: start it, pass messages, replace it when it dies or hangs."""
 
     def __init__(self, api: BatchingAPI, step_timeout_seconds: float, listener: Listener) -> None:
         self._api, self._step_timeout, self._listener = api, step_timeout_seconds, listener
-        self._worker: _Worker | None = None  # that is talked to
-        self._last: _Worker | None = None  # that has been started
+        self._worker: _Worker | None = None  # that takes messages
+        self._last_started: _Worker | None = None
         self._setup_failure: str | None = None
 
     async def run(self) -> str:
-        """Keep a worker running until cancelled, or until one finds that it cannot be set up at all: why it cannot."""
+        """Keep a worker running until cancelled. Return why, if one finds that it cannot be set up at all."""
         delay = FIRST_DELAY_SECONDS
         while True:
             try:
-                worker = self._worker = self._last = _Worker(self._api, self._received)
+                worker = self._worker = self._last_started = _Worker(self._api, self._received)
             except OSError as error:
                 reason, was_ready = f"cannot be started ({error})", False
             else:
@@ -129,7 +129,7 @@ class Supervisor:
                 was_ready = worker.was_ready
             if self._setup_failure is not None:
                 return self._setup_failure
-            delay = FIRST_DELAY_SECONDS if was_ready else min(2 * delay, LONGEST_DELAY_SECONDS)
+            delay = FIRST_DELAY_SECONDS if was_ready else min(2 * delay, MAX_DELAY_SECONDS)
             logger.error("the worker %s; another one is started in %.2g s", reason, delay)
             await asyncio.sleep(delay)
 
@@ -141,13 +141,13 @@ class Supervisor:
     async def stop(self) -> None:
         """End the worker, gently if it is ready: it may have traces to export."""
         self.send(Stop())
-        if self._last:
-            await self._last.end(STOP_SECONDS if self._last.was_ready else 0)
+        if self._last_started:
+            await self._last_started.end(STOP_SECONDS if self._last_started.was_ready else 0)
 
     def _received(self, worker: _Worker, messages: Sequence[FromWorker]) -> None:
         if worker is not self._worker:
-            return  # the last words of one that has been replaced
-        worker.heard = time.monotonic()
+            return  # it comes from one that has been replaced
+        worker.last_heard = time.monotonic()
         for message in messages:
             match message:
                 case Ready():
@@ -157,15 +157,15 @@ class Supervisor:
         self._listener.received(messages)
 
     async def _end(self, worker: _Worker) -> str:
-        """Wait for the worker's end, or bring it about when it hangs; what happened."""
+        """Wait for the worker's end, or kill it when it hangs. Return what happened."""
         gone = asyncio.ensure_future(worker.gone.wait())
-        patience = self._step_timeout
-        while not gone.done() and time.monotonic() - worker.heard < patience:
+        timeout = self._step_timeout
+        while not gone.done() and time.monotonic() - worker.last_heard < timeout:
             await asyncio.wait({gone}, timeout=0.5)
-            patience = self._step_timeout if worker.was_ready else max(self._step_timeout, START_SECONDS)
+            timeout = self._step_timeout if worker.was_ready else max(self._step_timeout, START_SECONDS)
         self._worker = None
         if not gone.done():
-            reason = f"was stuck in one step for {patience:g} s and has been killed"
+            reason = f"was stuck in one step for {timeout:g} s and has been killed"
             self._listener.worker_died(reason)
             await worker.end()
             return reason

@@ -1,9 +1,10 @@
-"""Traces and metrics by OpenTelemetry, exported over OTLP when the standard variables say where to."""
+"""Keep traces and metrics by OpenTelemetry, and export them over OTLP when the standard variables say where to."""
 
 import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 from opentelemetry import trace
 from opentelemetry.context import Context
@@ -17,15 +18,18 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-FINISH_SECONDS = 2.0
-"""How long the last exports may take: a collector that is down must not keep the service from stopping."""
+FINISH_SECONDS: Final = 2.0
+"""The last exports may take so long: a collector that is down must not keep the service from stopping."""
+
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+"""W3C Trace Context."""
+
+UNKNOWN_LABELS: Final = {"task": "-", "size": "-"}
+"""The labels of a request that was refused before its body was read."""
 
 _providers: list[TracerProvider | MeterProvider] = []
 
-TRACE_HEADERS = ("traceparent", "tracestate")
-"""W3C Trace Context."""
-
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
+_BUCKETS_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250)
 
 
 def _is_exported(signal: str) -> bool:
@@ -38,7 +42,7 @@ def _resource(service_name: str) -> Resource:
 
 
 def start_tracing(service_name: str) -> trace.Tracer:
-    """A tracer for this process. `OTEL_SERVICE_NAME` and the other standard variables are honoured."""
+    """Return a tracer for this process. `OTEL_SERVICE_NAME` and the other standard variables are honoured."""
     provider = TracerProvider(resource=_resource(service_name), shutdown_on_exit=False)
     _providers.append(provider)
     if _is_exported("TRACES"):
@@ -59,19 +63,19 @@ def finish() -> None:
 
 
 def caller_context(headers: Mapping[str, str]) -> Context:
-    """The trace that the headers name; an empty context when they name none."""
+    """Return the trace that the headers name; an empty context when they name none."""
     return TraceContextTextMapPropagator().extract(headers, context=Context())
 
 
 def trace_headers(span: trace.Span) -> dict[str, str]:
-    """What to hand on so that others continue the span's trace."""
+    """Return the headers by which others continue the span's trace."""
     headers: dict[str, str] = {}
     TraceContextTextMapPropagator().inject(headers, context=trace.set_span_in_context(span, Context()))
     return headers
 
 
 def span_ids(span: trace.Span) -> tuple[str, str]:
-    """(trace id, span id) in 32 and 16 hexadecimal digits."""
+    """Return (trace id, span id) in 32 and 16 hexadecimal digits."""
     context = span.get_span_context()
     if not context.is_valid:  # OTEL_SDK_DISABLED: requests still have names
         ids = RandomIdGenerator()
@@ -80,7 +84,7 @@ def span_ids(span: trace.Span) -> tuple[str, str]:
 
 
 class Metrics:
-    """What the service counts: read at /metrics, and pushed over OTLP."""
+    """Count what the service does: read at /metrics, and pushed over OTLP."""
 
     def __init__(self, service_name: str) -> None:
         readers: list[MetricReader] = [PrometheusMetricReader(scope_info_enabled=False)]
@@ -92,9 +96,11 @@ class Metrics:
         _providers.append(provider)
         self._meter, self._name = provider.get_meter(service_name), service_name
         self._requests = self._meter.create_counter(f"{service_name}.requests", description="Requests answered")
-        self._queue = self._seconds("queue", "From a request's arrival to the start of its computation")
+        self._queue = self._seconds(
+            "queue", "From a request's arrival to the start of its computation, without the wait for loading"
+        )
         self._compute = self._seconds("compute", "From the start of a request's computation to its end")
-        self._load = self._seconds("load", "Making a group ready, such as loading a model")
+        self._load = self._seconds("load", "Loading a model, once for each time that one is loaded")
         self._deaths = self._meter.create_counter(f"{service_name}.worker.deaths", description="Workers that died")
         self._starts = self._meter.create_counter(f"{service_name}.worker.starts", description="Workers that got ready")
         self._amounts: dict[str, Counter] = {}
@@ -104,7 +110,7 @@ class Metrics:
             f"{self._name}.{what}.duration",
             unit="s",
             description=description,
-            explicit_bucket_boundaries_advisory=_SECONDS,
+            explicit_bucket_boundaries_advisory=_BUCKETS_SECONDS,
         )
 
     def observe(self, **gauges: Callable[[], int]) -> None:
@@ -112,32 +118,32 @@ class Metrics:
         for name, value in gauges.items():
             self._meter.create_observable_gauge(f"{self._name}.{name.replace('_', '.')}", [_callback(value)])
 
-    def answered(self, status: int, labels: Mapping[str, str]) -> None:
-        """A request has been answered."""
+    def count_request(self, status: int, labels: Mapping[str, str] = UNKNOWN_LABELS) -> None:
+        """Count a request that has been answered, or refused."""
         self._requests.add(1, {**labels, "status": str(status)})
 
-    def ran(self, queue_seconds: float, compute_seconds: float, labels: Mapping[str, str]) -> None:
-        """A request has been computed."""
+    def record_durations(self, queue_seconds: float, compute_seconds: float, labels: Mapping[str, str]) -> None:
+        """Record how long a request waited, and how long it was computed."""
         self._queue.record(queue_seconds, labels)
         self._compute.record(compute_seconds, labels)
 
-    def computed(self, amounts: Mapping[str, int]) -> None:
-        """So much of each kind has been decoded."""
+    def count_amounts(self, amounts: Mapping[str, int]) -> None:
+        """Add what a job has decoded, by kind."""
         for kind, amount in amounts.items():
             if kind not in self._amounts:
                 self._amounts[kind] = self._meter.create_counter(f"{self._name}.{kind}", description="Decoded so far")
             self._amounts[kind].add(amount)
 
-    def loaded(self, group: str, seconds: float) -> None:
-        """A group has been made ready."""
+    def record_load(self, group: str, seconds: float) -> None:
+        """Record how long a group took to load."""
         self._load.record(seconds, {"size": group})
 
-    def worker_started(self) -> None:
-        """A worker takes work."""
+    def count_worker_start(self) -> None:
+        """Count a worker that takes jobs."""
         self._starts.add(1)
 
-    def worker_died(self) -> None:
-        """A worker has died or been killed."""
+    def count_worker_death(self) -> None:
+        """Count a worker that has died or been killed."""
         self._deaths.add(1)
 
 

@@ -1,21 +1,22 @@
-"""What a request says of the music, in the decoder's words."""
+"""Translate what a request says of new notes into the decoder's terms."""
 
 from typing import TypeVar
 
+from amt.arranging.defaults import BALANCE
 from amt.decoding.constraints import Constraints
 from amt.gpt2.sampling_params import SamplingParams
 from amt.midi.instruments import find_instruments
-from tasks.fields import Slot
-from tasks.schemas import PredictRequest
+from tasks.fields import PitchRange, Slot
+from tasks.requests import MusicRequest
 
 T = TypeVar("T", int, float)
 
 
-def find_sampling_params(request: PredictRequest) -> tuple[SamplingParams, ...]:
-    """How each slot's token is chosen."""
+def find_sampling_params(request: MusicRequest) -> tuple[SamplingParams, ...]:
+    """Return how the tokens of onset, duration and note are sampled."""
     default = SamplingParams()
 
-    def of(slot: Slot) -> SamplingParams:
+    def in_slot(slot: Slot) -> SamplingParams:
         return SamplingParams(
             temperature=_in_slot(request.temperature, slot, default.temperature),
             top_p=_in_slot(request.top_p, slot, default.top_p),
@@ -23,40 +24,40 @@ def find_sampling_params(request: PredictRequest) -> tuple[SamplingParams, ...]:
             min_p=_in_slot(request.min_p, slot, default.min_p),
         )
 
-    return of("onset"), of("duration"), of("note")
+    return in_slot("onset"), in_slot("duration"), in_slot("note")
 
 
 def _in_slot(value: T | dict[Slot, T], slot: Slot, default: T) -> T:
     return value.get(slot, default) if isinstance(value, dict) else value
 
 
-def find_constraints(request: PredictRequest) -> Constraints:
-    """What new notes must or should be.
+def find_constraints(request: MusicRequest) -> Constraints:
+    """Return what new notes must or should be.
 
     Raises:
         InstrumentError: an instrument is unknown.
         ConstraintError: the constraints contradict each other.
     """
-    groups = tuple(find_instruments(wanted) for wanted in request.instruments or [])
-    excluded = frozenset().union(*map(find_instruments, request.exclude_instruments or []))
-    overall, by_instrument = request.pitch_range, {}
-    if isinstance(overall, dict):
-        named = [(_find(name), pitch_range) for name, pitch_range in overall.items()]
-        for found, pitch_range in sorted(named, key=lambda each: -len(each[0])):  # single ones go before families
-            by_instrument.update(dict.fromkeys(found, pitch_range))
-        overall = None
+    ranges = request.pitch_range if isinstance(request.pitch_range, dict) else {}
     return Constraints(
-        groups=groups,
-        excluded=excluded,
-        balance=request.instrument_balance,
-        pitch_range=overall,
-        pitch_ranges=by_instrument,
+        groups=tuple(dict.fromkeys(map(find_instruments, request.instruments or []))),
+        excluded=frozenset().union(*map(find_instruments, request.exclude_instruments or [])),
+        balance=BALANCE if request.instrument_balance is None else request.instrument_balance,
+        pitch_range=None if isinstance(request.pitch_range, dict) else request.pitch_range,
+        pitch_ranges=_by_instrument(ranges),
         max_polyphony=request.max_polyphony,
         density=request.density,
         allow_repetition=request.on_degenerate == "keep",
     )
 
 
-def _find(name: str) -> frozenset[int]:
-    """Keys of a JSON object are text, numbers too."""
+def _by_instrument(ranges: dict[str, PitchRange]) -> dict[int, PitchRange]:
+    """Return pitch ranges by instrument; that of a single one goes before its family's."""
+    found = [(_find_key(name), pitch_range) for name, pitch_range in ranges.items()]
+    found.sort(key=lambda each: len(each[0]), reverse=True)
+    return {instrument: pitch_range for instruments, pitch_range in found for instrument in instruments}
+
+
+def _find_key(name: str) -> frozenset[int]:
+    """Return the instruments that a key of a JSON object names: keys are text, numbers too."""
     return find_instruments(int(name) if name.isdecimal() and len(name) <= 3 else name)

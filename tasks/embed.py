@@ -1,4 +1,4 @@
-"""The task that makes vectors: a request as work for the model, and what came of it as the caller wants it."""
+"""Run the task that makes vectors: a request becomes a job for the model, and its result the answer."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -10,52 +10,55 @@ from amt.midi import codec
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.pooling import Vectors, combine, normalized
 from amt.tokens.windows import Excerpt, take_excerpt
-from tasks.schemas import (
+from tasks.requests import EmbedRequest
+from tasks.responses import (
     EmbedFilesResponse,
     EmbedResponse,
     FileEmbedding,
     Metadata,
-    PredictRequest,
     PredictResponse,
     WindowEmbedding,
 )
 from worker.jobs import EmbedJob
 
 MAX_WINDOWS: Final = 1_024
-"""Embedded for one request."""
+"""How many are embedded for one request."""
 
 TOKEN_DECIMALS: Final = 6
-"""Of vectors for each token: there are so many that their digits are half of the answer."""
+"""How vectors for each token are rounded: there are thousands, and their digits are most of the answer."""
 
 
-def decode_request(request: PredictRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> EmbedJob:
-    """What the worker has to embed. Raises an `AMTError` if the MIDI cannot be used."""
-    return EmbedJob(size, headers, streams, _excerpts(request), request.embed_layer, request.pooling)
+def decode_request(request: EmbedRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> EmbedJob:
+    """Return what the worker must embed. Raise an `AMTError` if the MIDI cannot be used."""
+    return EmbedJob(size, headers, streams, _find_excerpts(request), request.embed_layer, request.pooling)
 
 
 def encode_response(
-    request: PredictRequest, job: EmbedJob, vectors: list[Vectors], metadata: Metadata
+    request: EmbedRequest, job: EmbedJob, vectors: list[Vectors], metadata: Metadata
 ) -> PredictResponse:
-    """The answer to the task; there are vectors for each window of each excerpt in turn."""
-    each = iter(vectors)
-    files = [_file_embedding(request, excerpt, [next(each) for _ in excerpt.windows]) for excerpt in job.excerpts]
+    """Return the answer to the task; there are vectors for each window of each excerpt in turn."""
+    remaining = iter(vectors)
+    files = [_embed_file(request, excerpt, [next(remaining) for _ in excerpt.windows]) for excerpt in job.excerpts]
     if request.midi_inputs is not None:
         return EmbedFilesResponse(files=files, metadata=metadata)
     return EmbedResponse(**dict(files[0]), metadata=metadata)
 
 
-def _excerpts(request: PredictRequest) -> tuple[Excerpt, ...]:
-    """What is embedded of each file. Raises an `AMTError` that names the file if it cannot be used."""
-    whole = request.windows != "first"
-    if request.midi_inputs is None:
-        excerpts = [take_excerpt(codec.read_notes(request.midi_bytes), whole=whole)]
-    else:
-        excerpts = []
-        for index, data in enumerate(request.midi_files):
-            try:
-                excerpts.append(take_excerpt(codec.read_notes(data), whole=whole))
-            except MidiError as error:
-                raise MidiError(f"midi_inputs[{index}]: {error}") from error
+def _find_excerpts(request: EmbedRequest) -> tuple[Excerpt, ...]:
+    """Return what is embedded of each file.
+
+    Raises:
+        MidiError: a file cannot be used; the message names it if there are several.
+        ExcerptError: there is too much music.
+    """
+    excerpts = []
+    for index, data in enumerate(request.files):
+        try:
+            excerpts.append(take_excerpt(codec.read_notes(data), whole=request.windows != "first"))
+        except MidiError as error:
+            if request.midi_inputs is None:
+                raise
+            raise MidiError(f"midi_inputs[{index}]: {error}") from error
     n_windows = sum(len(excerpt.windows) for excerpt in excerpts)
     if n_windows > MAX_WINDOWS:
         raise ExcerptError(
@@ -65,8 +68,8 @@ def _excerpts(request: PredictRequest) -> tuple[Excerpt, ...]:
     return tuple(excerpts)
 
 
-def _file_embedding(request: PredictRequest, excerpt: Excerpt, vectors: list[Vectors]) -> FileEmbedding:
-    """What the answer says of one file, whose windows have these vectors."""
+def _embed_file(request: EmbedRequest, excerpt: Excerpt, vectors: list[Vectors]) -> FileEmbedding:
+    """Return what the answer says of one file, whose windows have these vectors."""
     found = np.concatenate(vectors)
     if request.windows == "all":
         found = combine(found, excerpt.windows, request.pooling)

@@ -1,25 +1,37 @@
-"""Types of request fields: what is checked before pydantic looks, so that errors say what is allowed."""
+"""Define the types of request fields. They are checked before pydantic looks, so that errors say what is allowed."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, GroupedMetadata, Le, Len
-from pydantic import BeforeValidator, StrictInt, StrictStr, ValidationInfo, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, StrictInt, StrictStr, ValidationInfo, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from tasks.files import decode_file
+
+Task = Literal["generate", "continue", "accompany", "infill", "embed"]
 Slot = Literal["onset", "duration", "note"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
+Windows = Literal["first", "all", "each"]
 
 MAX_INSTRUMENTS_NAMED: Final = 129
 MAX_PITCH: Final = 127
 MAX_VELOCITY: Final = 127
+MAX_SEED: Final = 2**63 - 1
+MAX_FILES: Final = 64
 MAX_PRIME_SECONDS: Final = 60.0
+MAX_FILE_SECONDS: Final = 86_400.0
+MAX_VALUE_SHOWN: Final = 40
+"""Characters of a wrong value that a message repeats."""
+
+CLIENT_JOB_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,256}"
 
 
 @dataclass(frozen=True)
 class InRange(GroupedMetadata):
-    """A number from `minimum` to `maximum`, both allowed; whole when the bounds are integers.
+    """Require a number from `minimum` to `maximum`, both allowed; whole when the bounds are integers.
 
     pydantic's own `ge` and `le` put the bounds into the JSON schema, but their messages name only one of
     them, and they let true and "2" pass as numbers. The check runs before them and names the range.
@@ -37,7 +49,7 @@ class InRange(GroupedMetadata):
         return self.check(value, info.field_name or "")
 
     def check(self, value: Any, name: str) -> Any:
-        """The value. Raises PydanticCustomError if it is not such a number."""
+        """Return the value. Raise PydanticCustomError if it is not such a number."""
         whole = isinstance(self.minimum, int)
         if isinstance(value, bool) or not isinstance(value, int | float):
             must = "be a number in range"
@@ -56,7 +68,7 @@ class InRange(GroupedMetadata):
 
 @dataclass(frozen=True)
 class BySlot(GroupedMetadata):
-    """One number, or one for each of some slots."""
+    """Require one number from `minimum` to `maximum`, or one for each of some slots."""
 
     minimum: float
     maximum: float
@@ -87,28 +99,22 @@ class BySlot(GroupedMetadata):
         return value
 
 
+def shown(value: Any) -> str:
+    """Return a value from JSON as it looks there, cut to a length for messages."""
+    names = {None: "null", True: "true", False: "false"}
+    text = names[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= MAX_VALUE_SHOWN else f"{text[:MAX_VALUE_SHOWN]}..."
+
+
 def _check_velocity(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value == "auto" or (is_number and 1 <= value <= MAX_VELOCITY and float(value).is_integer()):
         return value
     raise PydanticCustomError(
         "invalid_velocity",
-        "velocity must be 'auto' or a whole number in range 1..{most}, got {got}",
-        {"most": MAX_VELOCITY, "got": shown(value)},
+        "velocity must be 'auto' or a whole number in range 1..{maximum}, got {got}",
+        {"maximum": MAX_VELOCITY, "got": shown(value)},
     )
-
-
-Velocity: TypeAlias = Annotated[
-    Literal["auto"] | Annotated[int, Ge(1), Le(MAX_VELOCITY)],
-    BeforeValidator(_check_velocity),
-]
-
-
-def shown(value: Any) -> str:
-    """A value from JSON as it looks there, cut to a length for messages."""
-    names = {None: "null", True: "true", False: "false"}
-    text = names[value] if value is None or isinstance(value, bool) else repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _check_instruments(value: Any, info: ValidationInfo) -> Any:
@@ -116,9 +122,9 @@ def _check_instruments(value: Any, info: ValidationInfo) -> Any:
         return value
     raise PydanticCustomError(
         "instruments",
-        "{field} must be a list of 1 to {most} General MIDI numbers, names or families, "
+        "{field} must be a list of 1 to {maximum} General MIDI numbers, names or families, "
         'such as [0, "Acoustic Bass", "strings", "drums"], got {got}',
-        {"field": info.field_name, "most": MAX_INSTRUMENTS_NAMED, "got": shown(value)},
+        {"field": info.field_name, "maximum": MAX_INSTRUMENTS_NAMED, "got": shown(value)},
     )
 
 
@@ -126,17 +132,17 @@ def _is_instrument(value: Any) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
-def _check_pitches(value: Any, info: ValidationInfo) -> Any:
+def _check_pitch_ranges(value: Any, info: ValidationInfo) -> Any:
     ranges = list(value.values()) if isinstance(value, dict) else [value]
     if 1 <= len(ranges) <= MAX_INSTRUMENTS_NAMED and all(map(_is_pitch_range, ranges)):
         return value
     raise PydanticCustomError(
         "pitch_range",
-        "{field} must be [lowest, highest], two whole numbers in range 0..{most}, the second not the smaller, "
+        "{field} must be [lowest, highest], two whole numbers in range 0..{maximum}, the second not the smaller, "
         "or an object of such lists by instrument, such as {example}, got {got}",
         {
             "field": info.field_name,
-            "most": MAX_PITCH,
+            "maximum": MAX_PITCH,
             "example": '{"Acoustic Bass": [28, 55]}',
             "got": shown(value),
         },
@@ -149,23 +155,52 @@ def _is_pitch_range(value: Any) -> bool:
     return all(type(pitch) is int for pitch in value) and 0 <= value[0] <= value[1] <= MAX_PITCH
 
 
+def _check_client_job_id(value: str) -> str:
+    if not re.fullmatch(CLIENT_JOB_ID_PATTERN, value):
+        raise PydanticCustomError(
+            "invalid_client_job_id",
+            "client_job_id must be 1 to 256 letters, digits or any of . _ : - , got {got}",
+            {"got": shown(value)},
+        )
+    return value
+
+
+def checked_file(text: str, name: str, task: str) -> str:
+    """Return a text that holds a file. Raise PydanticCustomError if it does not."""
+    if not text.strip():
+        raise PydanticCustomError("missing", "{field} is required for task '{task}'", {"field": name, "task": task})
+    try:
+        decode_file(text)
+    except ValueError as error:
+        reason = {"field": name, "reason": str(error)}
+        raise PydanticCustomError("invalid_base64", "{field} is not valid base64: {reason}", reason) from error
+    return text
+
+
+LengthSeconds: TypeAlias = Annotated[float, InRange(1.0, 120.0)]
+"""Seconds of new music."""
+
+FileSeconds: TypeAlias = Annotated[float, InRange(0.0, MAX_FILE_SECONDS)]
+"""A time in a file."""
+
+Velocity: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[int, Ge(1), Le(MAX_VELOCITY)],
+    BeforeValidator(_check_velocity),
+]
+
 Instruments: TypeAlias = Annotated[list[int | str], BeforeValidator(_check_instruments)]
 """Numbers, names and families, not looked up yet."""
 
 PitchRange: TypeAlias = tuple[int, int]
 
-PitchRanges: TypeAlias = Annotated[PitchRange | dict[str, PitchRange], BeforeValidator(_check_pitches)]
+PitchRanges: TypeAlias = Annotated[PitchRange | dict[str, PitchRange], BeforeValidator(_check_pitch_ranges)]
 """One for all, or by instrument."""
 
 TrackNames: TypeAlias = Annotated[list[StrictInt | StrictStr], Len(1, MAX_INSTRUMENTS_NAMED)]
 """Numbers from 1 and names, not looked up yet."""
 
-
-def _check_prime_seconds(value: Any, info: ValidationInfo) -> Any:
-    """Only an accompaniment needs no prime."""
-    minimum = 0.0 if info.data.get("task") == "accompany" else 1.0
-    return InRange(minimum, MAX_PRIME_SECONDS).check(value, info.field_name or "")
-
-
-PrimeSeconds: TypeAlias = Annotated[float, Ge(0.0), Le(MAX_PRIME_SECONDS), BeforeValidator(_check_prime_seconds)]
-"""Seconds of a prime; how few are allowed depends on the task."""
+ClientJobId: TypeAlias = Annotated[
+    str,
+    AfterValidator(_check_client_job_id),
+    WithJsonSchema({"type": "string", "pattern": f"^{CLIENT_JOB_ID_PATTERN}$"}),
+]

@@ -1,42 +1,62 @@
-"""The tasks that make music: a request as work for the decoder, and what came of it as the caller wants it."""
+"""Run the tasks that make music: a request becomes a job for the decoder, and its result the answer."""
 
 import base64
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from amt.arranging.defaults import accompaniment_defaults, infill_defaults
 from amt.arranging.melody import split_melody
 from amt.arranging.plan import EditPlan, accompany, continue_from_end, continue_from_start, from_nothing, infill
-from amt.arranging.velocity import VelocityContext, VelocityShaper
 from amt.decoding.constraints import Constraints
 from amt.midi import codec
-from amt.midi.notes import TICKS_PER_SECOND, Note
+from amt.midi.notes import TICKS_PER_SECOND
 from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
 from amt.midi.tracks import read_tracks
-from amt.tokens import events as ev
 from tasks.control import find_constraints, find_sampling_params
-from tasks.schemas import (
-    MAX_SEED,
+from tasks.fields import MAX_SEED
+from tasks.requests import (
+    AccompanyRequest,
+    AnyMusicRequest,
+    ContinueRequest,
+    GenerateRequest,
+    InfillRequest,
+    MusicRequest,
+)
+from tasks.responses import (
     AccompanyResponse,
     ContinueResponse,
     GenerateResponse,
     InfillResponse,
     Metadata,
-    PredictRequest,
     PredictResponse,
     Variation,
 )
-from worker.jobs import GeneratedVariation, GenerateJob, Progress
+from tasks.velocity import VelocityShapers
+from worker.jobs import GeneratedVariation, GenerateJob
 
 DRAWN_SEED_BITS: Final = 48
 """Seeds that we draw are exact in JavaScript and other languages without integers of 64 bits."""
 
 
-def decode_request(request: PredictRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> GenerateJob:
+class Planned(NamedTuple):
+    """Hold what a request plans to do.
+
+    Attributes:
+        plan: what is kept of its piece, what the model sees, and where new notes go.
+        constraints: the request's, with what it leaves open filled in.
+        timing: the input's tempo map and time signatures, as far as the input is kept.
+    """
+
+    plan: EditPlan
+    constraints: Constraints
+    timing: Timing
+
+
+def decode_request(request: AnyMusicRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> GenerateJob:
     """Return what the worker must decode. Raise an `AMTError` if the MIDI or the constraints cannot be used."""
-    plan, constraints, timing = _arrange(request, find_constraints(request))
+    plan, constraints, timing = _plan(request)
     decoding = plan.request(sampling=find_sampling_params(request), constraints=constraints)
     seed = secrets.randbits(DRAWN_SEED_BITS) if request.seed is None else request.seed
     sequences = tuple(
@@ -48,110 +68,81 @@ def decode_request(request: PredictRequest, size: str, headers: Mapping[str, str
     return GenerateJob(size, headers, streams, redraws, plan, sequences, timing)
 
 
-class StreamEncoder:
-    """Tells the caller of a stream what has been decided so far."""
-
-    def __init__(self, request: PredictRequest, job: GenerateJob) -> None:
-        self._job = job
-        self._loudness = _Loudness(request, job)
-        self._lengthens = request.max_polyphony is None
-        self._shapers = [self._loudness.velocity_shaper(sequence.seed) for sequence in job.sequences]
-
-    def __call__(self, update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What is void as `discard` events, new notes as `note` events, and one `progress`."""
-        for variation, flaw, seed in update.discarded:
-            self._shapers[variation] = self._loudness.velocity_shaper(seed)
-            yield "discard", {"variation": variation, "reason": flaw}
-        for variation, event in update.new:
-            for note in self._job.plan.new_notes(ev.from_tokens(event), lengthens=self._lengthens):
-                yield "note", {"variation": variation, **_in_seconds(self._shapers[variation].shape(note))}
-        decoding = self._job.sequences[0]
-        yield (
-            "progress",
-            {
-                "seconds": round(update.decided_ticks - decoding.start_ticks) / TICKS_PER_SECOND,
-                "total_seconds": (decoding.end_ticks - decoding.start_ticks) / TICKS_PER_SECOND,
-                "events": update.n_events,
-            },
-        )
-
-
 def encode_response(
-    request: PredictRequest, job: GenerateJob, drawn: Sequence[GeneratedVariation], metadata: Metadata
+    request: AnyMusicRequest, job: GenerateJob, generated: Sequence[GeneratedVariation], metadata: Metadata
 ) -> PredictResponse:
     """Return the answer to the task."""
-    loudness = _Loudness(request, job)
-    metadata = metadata.model_copy(update={"redrawn": sum(each.n_draws - 1 for each in drawn)})
-    variations = [_variation(request, job, each, loudness) for each in drawn]
-    answer: dict[str, Any] = {"variations": variations, "metadata": metadata}
-    match request.task:
-        case "continue":
-            return ContinueResponse(prime_seconds=request.own_prime_seconds, **answer)
-        case "accompany":
-            return AccompanyResponse(prime_seconds=request.own_prime_seconds, **answer)
-        case "infill":
-            start, end = request.span_seconds
-            return InfillResponse(start_seconds=start, end_seconds=end, **answer)
-        case _:
+    new_shaper = VelocityShapers(request, job.plan)
+    answer: dict[str, Any] = {
+        "variations": [_encode_variation(request, job, each, new_shaper) for each in generated],
+        "metadata": metadata.model_copy(update={"redrawn": sum(each.n_draws - 1 for each in generated)}),
+    }
+    match request:
+        case GenerateRequest():
             return GenerateResponse(**answer)
+        case ContinueRequest():
+            return ContinueResponse(prime_seconds=request.prime_seconds, **answer)
+        case AccompanyRequest():
+            return AccompanyResponse(prime_seconds=request.prime_seconds, **answer)
+        case InfillRequest():
+            return InfillResponse(start_seconds=request.start_seconds, end_seconds=request.end_seconds, **answer)
 
 
-class _Loudness:
-    """Gives new notes their velocities."""
+def _plan(request: AnyMusicRequest) -> Planned:
+    constraints = find_constraints(request)
+    match request:
+        case GenerateRequest():
+            return Planned(from_nothing(_ticks(request.length_seconds)), constraints, Timing())
+        case ContinueRequest():
+            return _plan_continuation(request, constraints)
+        case AccompanyRequest():
+            return _plan_accompaniment(request, constraints)
+        case InfillRequest():
+            return _plan_infill(request, constraints)
 
-    def __init__(self, request: PredictRequest, job: GenerateJob) -> None:
-        self._velocity = None if request.velocity == "auto" else request.velocity
-        self._context = VelocityContext(job.plan.kept if self._velocity is None else ())
 
-    def velocity_shaper(self, seed: int) -> VelocityShaper:
-        """Of a variation."""
-        return VelocityShaper(self._context, self._velocity, seed)
+def _plan_continuation(request: ContinueRequest, constraints: Constraints) -> Planned:
+    notes, timing = codec.read_piece(request.midi_bytes)
+    continue_from = continue_from_end if request.prime_from == "end" else continue_from_start
+    plan = continue_from(notes, _ticks(request.prime_seconds), _ticks(request.length_seconds))
+    return Planned(plan, constraints, timing.until(MILLISECONDS_PER_TICK * plan.start_ticks))
+
+
+def _plan_accompaniment(request: AccompanyRequest, constraints: Constraints) -> Planned:
+    data = request.midi_bytes
+    notes, timing = codec.read_piece(data)
+    names = request.melody_instruments or (), request.melody_tracks or ()
+    melody, others = split_melody(notes, read_tracks(data), *names)
+    length = None if request.length_seconds is None else _ticks(request.length_seconds)
+    plan = accompany(melody, others, _ticks(request.prime_seconds), length)
+    balance_is_open = request.instrument_balance is None
+    constraints = accompaniment_defaults(constraints, plan, melody, others, balance_is_open=balance_is_open)
+    return Planned(plan, constraints, timing)
+
+
+def _plan_infill(request: InfillRequest, constraints: Constraints) -> Planned:
+    notes, timing = codec.read_piece(request.midi_bytes)
+    rewritten = frozenset().union(*constraints.groups) if constraints.groups else None
+    plan = infill(notes, _ticks(request.start_seconds), _ticks(request.end_seconds), rewritten)
+    balance_is_open = request.instrument_balance is None
+    return Planned(plan, infill_defaults(constraints, plan, notes, balance_is_open=balance_is_open), timing)
 
 
 def _ticks(seconds: float) -> int:
     return round(seconds * TICKS_PER_SECOND)
 
 
-def _arrange(request: PredictRequest, constraints: Constraints) -> tuple[EditPlan, Constraints, Timing]:
-    """What a request keeps, shows to the model and asks of it, what it leaves open filled in, and the timing.
-
-    That of the input goes as far as the input is kept.
-    """
-    if request.task == "generate":
-        return from_nothing(_ticks(request.length_seconds)), constraints, Timing()
-    notes, timing = codec.read_piece(request.midi_bytes)
-    prime, length = _ticks(request.own_prime_seconds), request.own_length_seconds
-    balance_is_open = "instrument_balance" not in request.model_fields_set
-    match request.task:
-        case "accompany":
-            names = request.melody_instruments or (), request.melody_tracks or ()
-            part = split_melody(notes, read_tracks(request.midi_bytes), *names)
-            plan = accompany(*part, prime, None if length is None else _ticks(length))
-            return plan, accompaniment_defaults(constraints, plan, *part, balance_is_open=balance_is_open), timing
-        case "infill":
-            rewritten = frozenset().union(*constraints.groups) if constraints.groups else None
-            start, end = request.span_seconds
-            plan = infill(notes, _ticks(start), _ticks(end), rewritten)
-            return plan, infill_defaults(constraints, plan, notes, balance_is_open=balance_is_open), timing
-        case _:
-            go_on = continue_from_end if request.prime_from == "end" else continue_from_start
-            plan = go_on(notes, prime, _ticks(request.length_seconds))
-            return plan, constraints, timing.until(MILLISECONDS_PER_TICK * plan.start_ticks)
-
-
-def _in_seconds(note: Note) -> dict[str, Any]:
-    return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
-
-
-def _variation(request: PredictRequest, job: GenerateJob, drawn: GeneratedVariation, loudness: _Loudness) -> Variation:
-    plan, velocity_shaper = job.plan, loudness.velocity_shaper(drawn.seed)
-    new = plan.new_notes(drawn.events, lengthens=request.max_polyphony is None)
-    notes = [*plan.kept, *map(velocity_shaper.shape, new)]
+def _encode_variation(
+    request: MusicRequest, job: GenerateJob, generated: GeneratedVariation, new_shaper: VelocityShapers
+) -> Variation:
+    plan, shaper = job.plan, new_shaper(generated.seed)
+    new = plan.new_notes(generated.events, lengthens=request.max_polyphony is None)
+    notes = [*plan.kept, *map(shaper.shape, new)]
     return Variation(
         midi_base64=base64.b64encode(codec.write_notes(notes, plan.length_ticks, job.timing)).decode(),
         num_events=len(notes),
-        seed=drawn.seed,
-        draws=drawn.n_draws,
-        flaw=drawn.flaw if new else "silent",  # decoded, but kept notes of its pitch left it no room
+        seed=generated.seed,
+        draws=generated.n_draws,
+        flaw=generated.flaw if new else "silent",  # decoded, but kept notes of its pitch left it no room
         duration_seconds=plan.length_ticks / TICKS_PER_SECOND,
     )

@@ -18,8 +18,8 @@ CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
 CHORALE = (GOLDEN / "midi/chorale_001.mid").read_bytes()
 
 METADATA = {
-    "model_size", "model_id", "device", "client_job_id", "trace_id", "span_id", "queue_seconds", "compute_seconds",
-    "redrawn",
+    "model_size", "model_id", "device", "client_job_id", "trace_id", "span_id", "queue_seconds", "load_seconds",
+    "compute_seconds", "redrawn",
 }  # fmt: skip
 
 
@@ -165,6 +165,10 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
         ({"seconds": 3}, "seconds"),
         ({"task": "continue"}, "midi_input"),
         ({"task": "embed", "midi_input": "%%%"}, "base64"),
+        (
+            {"task": "embed", "midi_input": "data:audio/midi,MThd"},
+            "a data: URI must begin like data:audio/midi;base64,",
+        ),
         ({"task": "embed", "midi_input": encoded(b"hello")}, "not a MIDI file"),
         ({"task": "embed", "midi_input": encoded(codec.write_notes([]))}, "no notes"),
         ({"task": "continue", "midi_input": encoded(codec.write_notes([]))}, "no notes"),
@@ -173,6 +177,38 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
 )
 def test_a_wrong_request_is_refused_with_the_reason(body: dict[str, Any], complaint: str, http: httpx.Client) -> None:
     assert complaint in refusal(http, **body)
+
+
+@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "infill", "embed"])
+def test_errors_name_the_field_alone(task: str, http: httpx.Client) -> None:
+    body = {"task": task, "midi_input": "%", "top_p": 2, "embed_layer": "x", "humour": 1}
+    problems = http.post("/predict", json=body).json()["detail"]
+    required = {"generate": [], "infill": [["midi_input"], ["start_seconds"], ["end_seconds"]]}
+    expected = [["top_p"], ["embed_layer"], ["humour"], *required.get(task, [["midi_input"]])]
+    assert sorted(problem["loc"] for problem in problems) == sorted(expected)
+
+
+def test_null_is_taken_as_not_given(http: httpx.Client) -> None:
+    fields = ["length_seconds", "prime_seconds", "num_variations", "top_p", "velocity", "on_degenerate", "embed_layer"]
+    assert predict(http, **dict.fromkeys(fields))["variations"][0]["duration_seconds"] == 20.0
+    data = encoded(codec.write_notes([Note(0, 300, 60, 0)]))
+    result = predict(http, task="accompany", midi_input=data, **dict.fromkeys(fields))
+    assert (result["prime_seconds"], result["variations"][0]["duration_seconds"]) == (0.0, 3.0)
+
+
+def test_an_instrument_named_many_times_needs_room_for_one(http: httpx.Client) -> None:
+    (variation,) = predict(http, instruments=["Acoustic Grand Piano", *[0] * 128], length_seconds=5, seed=1)[
+        "variations"
+    ]
+    assert {note.instrument for note in notes_of(variation)} == {0}
+
+
+@pytest.mark.parametrize("form", ["standard", "URL-safe", "data: URI"])
+def test_files_may_come_as_browsers_write_them(form: str, http: httpx.Client) -> None:
+    safe = base64.urlsafe_b64encode(CHORALE).decode().rstrip("=")
+    text = {"standard": encoded(CHORALE), "URL-safe": safe, "data: URI": f"data:audio/midi;base64,{safe}"}[form]
+    assert predict(http, task="embed", midi_input=text)["num_tokens"] == 651
+    assert predict(http, task="embed", midi_inputs=[text])["files"][0]["num_tokens"] == 651
 
 
 @pytest.mark.parametrize(
@@ -201,9 +237,23 @@ def test_damaged_files_are_read_or_refused_but_never_an_error_of_ours(http: http
         assert response.status_code in (200, 422), response.text
 
 
+def test_the_documentation_shows_each_task_its_own_fields(http: httpx.Client) -> None:
+    openapi = http.get("/openapi.json").json()
+    for path in ("/predict", "/predict/stream"):
+        schema = openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
+        tasks = schema["discriminator"]["mapping"]
+        assert set(tasks) == {"generate", "continue", "accompany", "infill", "embed"}
+        assert {choice["$ref"] for choice in schema["oneOf"]} == set(tasks.values())
+        models = {task: openapi["components"]["schemas"][name.rpartition("/")[2]] for task, name in tasks.items()}
+        assert {task for task, model in models.items() if "prime_seconds" in model["properties"]} == {
+            "continue",
+            "accompany",
+        }
+
+
 def test_the_documentation_names_every_status(http: httpx.Client) -> None:
     operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
-    assert set(operation["responses"]) == {"200", "400", "401", "413", "422", "429", "500", "503", "504"}
+    assert set(operation["responses"]) == {"200", "400", "401", "413", "415", "422", "429", "500", "503", "504"}
 
 
 def test_every_request_has_a_trace_of_its_own(http: httpx.Client) -> None:

@@ -16,7 +16,7 @@ from email.utils import format_datetime
 from functools import partial
 from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import pytest
 
@@ -42,7 +42,6 @@ from client import (
     UnexpectedAnswer,
     retry_wait_seconds,
 )
-from tasks.schemas import PredictRequest
 from tests.client.scripted import (
     BREAK,
     DROP,
@@ -183,11 +182,6 @@ def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: 
     sent = {"temperature": {"onset": 0.9, "note": 1.1}, "instruments": ["Acoustic Bass", 128]}
     sent |= {"pitch_range": {"Acoustic Bass": [28, 55]}}
     assert {name: body[name] for name in options if name in body} == sent
-
-
-def test_what_the_service_takes_the_client_offers() -> None:
-    others = {"task", "midi_input", "midi_inputs"}
-    assert set(get_type_hints(Fields)) == set(PredictRequest.model_fields) - others
 
 
 def test_embed_sends_the_contracts_request(scripted: Scripted, ask: Ask) -> None:

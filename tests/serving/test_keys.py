@@ -7,7 +7,16 @@ import pytest
 
 from tests.conftest import Service
 
-ROUTES = ["/predict", "/predict/stream", "/info", "/metrics", "/docs", "/openapi.json", "/nowhere"]
+ROUTES = [
+    "/predict",
+    "/predict/stream",
+    "/info",
+    "/metrics",
+    "/docs",
+    "/docs/assets/swagger-ui.css",
+    "/openapi.json",
+    "/nowhere",
+]
 
 
 @pytest.fixture(scope="module")
@@ -27,8 +36,22 @@ def test_every_route_asks_for_the_key(route: str, headers: dict[str, str], locke
         assert "X-API-Key" in response.json()["detail"]
 
 
+def test_a_wrong_key_is_counted_once(locked: Service) -> None:
+    url, key = f"{locked.url}/metrics", {"X-API-Key": "secret"}
+    name = 'anticipatory_requests_total{size="-",status="401",task="-"}'
+
+    def count() -> float:
+        lines = httpx.get(url, headers=key).text.splitlines()
+        return next((float(line.split()[-1]) for line in lines if line.startswith(name)), 0)
+
+    before = count()
+    assert httpx.post(f"{locked.url}/predict", json={}).status_code == 401
+    assert count() == before + 1
+
+
 def test_health_asks_for_no_key(locked: Service) -> None:
     assert httpx.get(f"{locked.url}/health").text in ("ok", "not ready")
+    assert httpx.head(f"{locked.url}/health").status_code in (200, 503)
 
 
 def test_the_right_key_opens(locked: Service) -> None:

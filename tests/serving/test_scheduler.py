@@ -1,4 +1,7 @@
+"""Which jobs are started, in which order, and what they wait for."""
+
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -6,17 +9,17 @@ from typing import NamedTuple
 import pytest
 from fastapi import HTTPException
 
-from serving.messages import Done, Ready, Start, ToWorker
+from serving.messages import Done, Load, Loaded, Ready, Start, ToWorker
 from serving.scheduler import Scheduler, Ticket
 from serving.telemetry import Metrics
 
 
-class SomeWork(NamedTuple):
+class SomeJob(NamedTuple):
     group: str
     headers: Mapping[str, str]
 
 
-class Desk:
+class Bench:
     """A scheduler, and what it has sent to a worker with memory for two rows of "big" and many of "little"."""
 
     def __init__(self) -> None:
@@ -24,11 +27,11 @@ class Desk:
         self.scheduler = Scheduler(max_batch=8, max_waiting=8, metrics=Metrics("test"))
         self.scheduler.connect(self.sent.append)
         self.scheduler.received([Ready({"capacity": {"big": 2, "little": 100}})])
-        self._places = ExitStack()
+        self._admitted = ExitStack()
 
     def ask(self, group: str, rows: int) -> Ticket:
-        ticket = self._places.enter_context(self.scheduler.place(rows))
-        self.scheduler.submit(ticket, SomeWork(group, {}))
+        ticket = self._admitted.enter_context(self.scheduler.admit(rows))
+        self.scheduler.submit(ticket, SomeJob(group, {}))
         return ticket
 
     @property
@@ -38,33 +41,63 @@ class Desk:
 
 def test_no_more_run_than_there_is_memory_for() -> None:
     async def scenario() -> None:
-        desk = Desk()
-        first, second, third = (desk.ask("big", 1).uid for _ in range(3))
-        assert desk.started == [first, second]
-        desk.scheduler.received([Done(first, None, {})])
-        assert desk.started == [first, second, third]
+        bench = Bench()
+        first, second, third = (bench.ask("big", 1).uid for _ in range(3))
+        assert bench.started == [first, second]
+        bench.scheduler.received([Done(first, None, {})])
+        assert bench.started == [first, second, third]
 
     asyncio.run(scenario())
 
 
 def test_memory_is_counted_by_group() -> None:
     async def scenario() -> None:
-        desk = Desk()
-        asked = [desk.ask("big", 2).uid, *(desk.ask("little", 1).uid for _ in range(6))]
-        assert desk.started == asked
+        bench = Bench()
+        asked = [bench.ask("big", 2).uid, *(bench.ask("little", 1).uid for _ in range(6))]
+        assert bench.started == asked
 
     asyncio.run(scenario())
 
 
 def test_what_there_can_never_be_memory_for_is_refused_and_holds_up_nobody() -> None:
     async def scenario() -> None:
-        desk = Desk()
-        running = desk.ask("big", 2)
-        waiting, huge, behind = desk.ask("big", 1), desk.ask("big", 3), desk.ask("big", 1)
-        desk.scheduler.received([Done(running.uid, None, {})])
-        assert desk.started == [running.uid, waiting.uid, behind.uid]
+        bench = Bench()
+        running = bench.ask("big", 2)
+        waiting, huge, behind = bench.ask("big", 1), bench.ask("big", 3), bench.ask("big", 1)
+        bench.scheduler.received([Done(running.uid, None, {})])
+        assert bench.started == [running.uid, waiting.uid, behind.uid]
         with pytest.raises(HTTPException, match="there is memory for 2 at a time of big, and 3 are asked for"):
             async for _ in huge.outcome():
                 pass
+
+    asyncio.run(scenario())
+
+
+def test_waiting_for_a_group_to_load_is_told_apart_from_waiting_for_room() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        asked = time.monotonic()
+        first, second = bench.ask("new", 1), bench.ask("new", 1)
+        await asyncio.sleep(0.05)
+        bench.scheduler.received([Loaded("new", 0.05, {"capacity": {"new": 1}})])
+        assert first.started
+        assert first.load_seconds >= 0.05
+        await asyncio.sleep(0.05)
+        bench.scheduler.received([Done(first.uid, None, {})])
+        assert second.started
+        assert 0.05 <= second.load_seconds <= second.started - asked - 0.05
+
+    asyncio.run(scenario())
+
+
+def test_one_load_serves_all_who_wait_for_it_and_the_loaded_wait_for_none() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        waiting = [bench.ask("new", 1) for _ in range(3)]
+        loaded = bench.ask("little", 1)
+        assert [message for message in bench.sent if isinstance(message, Load)] == [Load("new", {})]
+        bench.scheduler.received([Loaded("new", 0.05, {"capacity": {"new": 100, "little": 100}})])
+        assert all(ticket.load_seconds > 0 for ticket in waiting)
+        assert (loaded.started is not None, loaded.load_seconds) == (True, 0)
 
     asyncio.run(scenario())

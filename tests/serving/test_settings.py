@@ -21,10 +21,18 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert settings.checkpoints["large"] == "stanford-crfm/music-large-800k"
 
 
-@pytest.mark.parametrize("wrong", [{"port": 80}, {"timeout": 0}, {"dtype": "int3"}, {"host": "example.org"}])
+@pytest.mark.parametrize("wrong", [{"port": 80}, {"timeout": 0}, {"dtype": "int3"}, {"host": "example.org"},
+                                   {"cors_origins": "example.org"}, {"cors_origins": "https://example.org/"},
+                                   {"cors_origins": "https://*.example.org"}])  # fmt: skip
 def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings(**wrong)  # type: ignore[arg-type]
+
+
+def test_origins_are_told_apart_by_commas_and_none_is_the_default() -> None:
+    assert Settings().limits.cors_origins == ()
+    origins = Settings(cors_origins=" https://Example.org , http://localhost:3000,").limits.cors_origins
+    assert origins == ("https://example.org", "http://localhost:3000")
 
 
 def test_a_wrong_setting_stops_the_command_with_one_line() -> None:

@@ -1,6 +1,8 @@
 """What the service says of itself: traces, metrics and log lines, as the real parsers read them."""
 
 import base64
+import time
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -69,6 +71,25 @@ def test_every_request_is_counted(body: dict[str, Any], name: str, service: Serv
     before = service.metrics().get(name, 0)
     post(service, **body)
     assert service.metrics()[name] > before
+
+
+def test_loading_has_a_field_of_its_own_and_is_no_part_of_queueing(start: Callable[..., Service]) -> None:
+    own = start("--default-model", "tiny", "--model-small", str(GOLDEN / "model"))
+    own.wait_until_ready()
+    began = time.monotonic()
+    first, second = (post(own, length_seconds=1, model_size="small").json()["metadata"] for _ in range(2))
+    wall_seconds = time.monotonic() - began
+    assert first["load_seconds"] > 0
+    assert second["load_seconds"] == 0
+    fields = ("queue_seconds", "load_seconds", "compute_seconds")
+    assert sum(each[field] for each in (first, second) for field in fields) <= wall_seconds
+    metrics, labels = own.metrics(), "{size=small,task=generate}"
+    for each in ("queue", "compute"):
+        total = first[f"{each}_seconds"] + second[f"{each}_seconds"]
+        assert metrics[f"anticipatory_{each}_duration_seconds_sum{labels}"] == pytest.approx(total)
+    assert metrics["anticipatory_load_duration_seconds_count{size=small}"] == 1
+    assert metrics["anticipatory_load_duration_seconds_sum{size=small}"] <= first["load_seconds"]
+    assert own.stop() == 0
 
 
 def test_an_event_is_three_tokens(service: Service) -> None:

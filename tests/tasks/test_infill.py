@@ -92,7 +92,7 @@ def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None
 @pytest.mark.parametrize(
     ("data", "body", "complaint"),
     [
-        (CHORALE, {"start_seconds": 4}, "start_seconds and end_seconds are required"),
+        (CHORALE, {"start_seconds": 4}, "end_seconds is required for task 'infill'"),
         (CHORALE, {"start_seconds": 6, "end_seconds": 4}, "0.1 to 120.0 s after start_seconds, got 6.0 to 4.0"),
         (CHORALE, {"start_seconds": 6, "end_seconds": 99}, "end_seconds must be in range 0.."),
         (CHORALE, {**SPAN, "instruments": ["violine"]}, "'violin'"),
@@ -132,6 +132,6 @@ def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
 
 def test_a_span_that_is_left_without_new_notes_says_so(http: httpx.Client) -> None:
     held = codec.write_notes([Note(0, 3_000, 60, 0)])
-    wish = {"instruments": [0], "pitch_range": [60, 60], "start_seconds": 5, "end_seconds": 8}
-    (variation,) = infill(http, held, **wish)["variations"]
+    body = {"instruments": [0], "pitch_range": [60, 60], "start_seconds": 5, "end_seconds": 8}
+    (variation,) = infill(http, held, **body)["variations"]
     assert (variation["num_events"], variation["flaw"]) == (1, "silent")

@@ -1,0 +1,70 @@
+"""Define what the requests of all tasks share."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from tasks.fields import ClientJobId, ModelSize, Task
+
+
+def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
+    """Complete a request's JSON schema: its own fields come first, and those that may be left out may be null."""
+    properties, required = schema["properties"], schema.get("required", ())
+    order = dict.fromkeys(["task", "midi_input", *model.__annotations__, *properties])
+    schema["properties"] = {name: properties[name] for name in order if name in properties}
+    for name, described in properties.items():
+        if name == "task" or name in required:
+            continue
+        texts = {key: described.pop(key) for key in ("title", "description", "default") if key in described}
+        choices = described.pop("anyOf", None) or [dict(described)]
+        described.clear()
+        described |= {"anyOf": choices if {"type": "null"} in choices else [*choices, {"type": "null"}], **texts}
+
+
+class TaskRequest(BaseModel):
+    """Hold what any task takes.
+
+    A field that is null counts as not sent. Unknown fields are refused, those of other tasks too: `tasks.body` adds
+    them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_document)
+
+    task: Task = Field(description="What to do.")
+    model_size: ModelSize | None = Field(
+        default=None,
+        description="Which model: tiny (bundled with the service), small (about 128 million parameters), "
+        "medium (350) or large (780). Larger is better and slower. A size is loaded when it is first asked "
+        "for. Null: the service's default; the answer's metadata says which.",
+    )
+    client_job_id: ClientJobId | None = Field(
+        default=None,
+        description="Your own name for this job: 1 to 256 letters, digits or any of . _ : - . It comes back "
+        "in the metadata, and appears in the service's log.",
+    )
+
+    @classmethod
+    def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
+        """Return the fields that a body with those that are given must have."""
+        return {name for name, field in cls.model_fields.items() if field.is_required()}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _treat_null_as_missing(cls, body: dict[str, Any]) -> dict[str, Any]:
+        """Leave null out where a field may be missing, and put it in where it may not: its own check then complains."""
+        known = cls.model_fields.keys() - {"task"}
+        given = {name: value for name, value in body.items() if value is not None or name not in known}
+        return dict.fromkeys(cls._find_required(given)) | given
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_required(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name != "task":
+            raise PydanticCustomError(
+                "missing",
+                "{field} is required for task '{task}'",
+                {"field": info.field_name, "task": info.data["task"]},
+            )
+        return value

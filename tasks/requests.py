@@ -1,0 +1,328 @@
+"""Define what the service is asked for: a request for each task. Their texts are those of /docs."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal, TypeAlias
+
+from pydantic import (
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from amt.arranging.defaults import BALANCE
+from amt.pooling import Pooling
+from tasks.base import TaskRequest
+from tasks.fields import (
+    MAX_FILES,
+    MAX_PRIME_SECONDS,
+    MAX_SEED,
+    BySlot,
+    FileSeconds,
+    InRange,
+    Instruments,
+    LengthSeconds,
+    PitchRanges,
+    Slot,
+    TrackNames,
+    Velocity,
+    Windows,
+    checked_file,
+)
+from tasks.files import decode_file
+
+MAX_SPAN_SECONDS: Final = 120.0
+MIN_SPAN_SECONDS: Final = 0.1
+
+FILE_FORMAT: Final = (
+    "It is in base64, standard or URL-safe, with or without padding, or a data: URI of that; white space is ignored."
+)
+
+
+class MusicRequest(TaskRequest):
+    """Hold what every task that makes music takes: how new notes are chosen, and what they must or should be."""
+
+    num_variations: Annotated[int, InRange(1, 5)] = Field(
+        default=1, description="How many independent results. They are made together, as one batch."
+    )
+    seed: Annotated[int, InRange(0, MAX_SEED)] | None = Field(
+        default=None,
+        description="Of the random choices. The first variation gets it, each further one the next number; null: one "
+        "is drawn. The answer names every variation's seed, and sending it back with the same request gives the same "
+        "music, on the same device and precision.",
+    )
+    top_p: Annotated[float | dict[Slot, float], BySlot(0.1, 1.0)] = Field(
+        default=0.95,
+        description="Nucleus sampling. Each choice is made among the likeliest tokens "
+        "whose probabilities add up to this. About 0.8: slow, dense, repetitive. 0.95: balanced. 0.98 to "
+        "0.99: fast, varied, adventurous. Like temperature, top_k and min_p a number, or one for some of an event's "
+        'three choices: `{"onset": 0.9, "duration": 0.95, "note": 0.98}`.',
+    )
+    temperature: Annotated[float | dict[Slot, float], BySlot(0.0, 2.0)] = Field(
+        default=1.0,
+        description="Below 1 likely choices become likelier still, above 1 unlikely ones less unlikely; 0 always takes "
+        "the likeliest.",
+    )
+    top_k: Annotated[int | dict[Slot, int], BySlot(1, 512)] | None = Field(
+        default=None, description="Each choice is made among at most this many of the likeliest tokens. Null: all."
+    )
+    min_p: Annotated[float | dict[Slot, float], BySlot(0.0, 1.0)] = Field(
+        default=0.0,
+        description="Tokens less probable than this share of the likeliest one's probability are never chosen.",
+    )
+    instruments: Instruments | None = Field(
+        default=None,
+        description="The only instruments that new notes may have: General MIDI numbers (0 to 127, 128 for drums), "
+        'names ("Acoustic Bass", "drums") or families ("strings": any of the eight). An entry that is named twice '
+        "counts once. Null: any.",
+    )
+    exclude_instruments: Instruments | None = Field(
+        default=None, description="Instruments that no new note may have; named as in `instruments`."
+    )
+    instrument_balance: Annotated[float, InRange(0.0, 10.0)] | None = Field(
+        default=BALANCE,
+        description="How strongly each entry of `instruments` that is silent is brought in: for each second of its "
+        "silence its notes gain this many nats (each makes them 2.7 times as likely), until it plays. 0: not at all.",
+    )
+    pitch_range: PitchRanges | None = Field(
+        default=None,
+        description="The lowest and the highest pitch of new notes, `[48, 84]` (60 is middle C), of all instruments "
+        'but drums; or of single ones: `{"Acoustic Bass": [28, 55], "strings": [55, 96]}`. Null: any.',
+    )
+    max_polyphony: Annotated[int, InRange(1, 64)] | None = Field(
+        default=None, description="How many new notes may sound at the same time. Null: any number."
+    )
+    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
+        default=None,
+        description="How many new notes a second are aimed at, on average. Null: as many as the model likes.",
+    )
+    velocity: Velocity = Field(
+        default="auto",
+        description="How loud new notes are; the model does not say. auto: about as loud as the "
+        "nearest kept notes of the same instrument, with as much variety. Without any, about as loud as other kept "
+        "notes, or 72, and lightly shaped by the beat, the pitch and, from the seed, chance. 1 to 127: all the same. "
+        "Kept notes keep theirs.",
+    )
+    bpm: Annotated[float, InRange(20.0, 300.0)] | None = Field(
+        default=None,
+        description="Quarter notes a minute of the MIDI file. It moves no note: all sound at the same second as "
+        "without it, but stand on that tempo's grid. Null: the tempo map and the time signatures of `midi_input` up to "
+        "where the new music begins, whose last tempo goes on; 120 without an input or when it has no tempo map (SMPTE "
+        "time, type 2).",
+    )
+    on_degenerate: Literal["retry", "keep"] = Field(
+        default="retry",
+        description="What becomes of a variation that is silent or gets stuck, which means that it repeats one or two "
+        "notes to its end: retry draws it again with another seed, at most twice; keep keeps it. With retry, one or "
+        "two notes that have been all there is for four seconds, or two drums for eight if nothing is given to play "
+        "beside, also may not go on until another note is heard.",
+    )
+
+
+class GenerateRequest(MusicRequest):
+    """Make music from nothing. This is the task of a request that names none."""
+
+    task: Literal["generate"] = Field(default="generate", description="Make music from nothing.")
+    length_seconds: LengthSeconds = Field(default=20.0, description="Seconds of new music. The resolution is 0.01 s.")
+
+
+class EditRequest(MusicRequest):
+    """Hold what every task takes that makes music from a file."""
+
+    midi_input: str = Field(description=f"The MIDI file. {FILE_FORMAT}")
+
+    @field_validator("midi_input")
+    @classmethod
+    def _check_midi_input(cls, text: str, info: ValidationInfo) -> str:
+        return checked_file(text, "midi_input", info.data["task"])
+
+    @property
+    def midi_bytes(self) -> bytes:
+        """The file in `midi_input`."""
+        return decode_file(self.midi_input)
+
+
+class ContinueRequest(EditRequest):
+    """Go on where the first seconds of a file end, or where all of it does."""
+
+    task: Literal["continue"] = Field(
+        description="Go on where the first seconds of `midi_input` end, or where all of it does."
+    )
+    prime_seconds: Annotated[float, InRange(1.0, MAX_PRIME_SECONDS)] = Field(
+        default=5.0,
+        description="How many seconds from the start of `midi_input` are kept, note for note. New music starts there, "
+        "or where the input's last note ends if that is earlier. With `prime_from` end: how many of its last seconds "
+        "the new music goes on from.",
+    )
+    prime_from: Literal["start", "end"] = Field(
+        default="start",
+        description="Which seconds of `midi_input` the new music goes on from. start: the first; what comes after them "
+        "is left out. end: the last; the answer is all of `midi_input`, and the new music after its last note.",
+    )
+    length_seconds: LengthSeconds = Field(
+        default=20.0, description="Seconds of new music, after the prime. The resolution is 0.01 s."
+    )
+
+
+class FitRequest(EditRequest):
+    """Hold what the tasks take that fit new notes to others of the same time."""
+
+    instrument_balance: Annotated[float, InRange(0.0, 10.0)] | None = Field(
+        default=None,
+        description="How strongly each entry of `instruments` that is silent is brought in: for each second of its "
+        "silence its notes gain this many nats (each makes them 2.7 times as likely), until it plays. 0: not at all. "
+        f"Null: {BALANCE:g}, or more if there is little time.",
+    )
+
+
+class AccompanyRequest(FitRequest):
+    """Write other parts around one that is given."""
+
+    task: Literal["accompany"] = Field(description="Write other parts around one that `midi_input` holds.")
+    melody_instruments: Instruments | None = Field(
+        default=None,
+        description="The part that is kept and accompanied is all that these play: General MIDI names, numbers (0 "
+        "to 127, 128 for drums) or families. Null, and `melody_tracks` too: everything.",
+    )
+    melody_tracks: TrackNames | None = Field(
+        default=None,
+        description="The part that is kept and accompanied, by track: names, or numbers from 1, counting only tracks "
+        "that hold notes. Of a file of type 0 the channels are counted. With `melody_instruments`: what either names.",
+    )
+    prime_seconds: Annotated[float, InRange(0.0, MAX_PRIME_SECONDS)] = Field(
+        default=0.0, description="New music starts here, and what the others play before is kept too."
+    )
+    length_seconds: LengthSeconds | None = Field(
+        default=None,
+        description="Seconds of new music, from `prime_seconds` on. Null: to the end of the part that is accompanied, "
+        "at most 120. The resolution is 0.01 s.",
+    )
+    instruments: Instruments | None = Field(
+        default=None,
+        description="The only instruments that new notes may have: General MIDI numbers (0 to 127, 128 for drums), "
+        'names ("Acoustic Bass", "drums") or families ("strings": any of the eight). An entry that is named twice '
+        "counts once. Null: those that are replaced; where none is, piano, a bass and strings.",
+    )
+    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
+        default=None,
+        description="How many new notes a second are aimed at, on average. Null: as many as what is replaced had; "
+        "where nothing is replaced, 3 to 6.",
+    )
+
+
+class InfillRequest(FitRequest):
+    """Write a span of a file again, to fit what is before and after it."""
+
+    task: Literal["infill"] = Field(
+        description="Write a span of `midi_input` again, to fit what is before and after it."
+    )
+    start_seconds: FileSeconds = Field(
+        description="Where the span begins that is written again, in seconds from the start of `midi_input`. Notes "
+        "that begin before it stay, also where they sound into it."
+    )
+    end_seconds: FileSeconds = Field(
+        description=f"Where the span ends: {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s after `start_seconds`, and "
+        "not after the end of the last note. Notes that begin there or later stay; new ones end there at the latest."
+    )
+    instruments: Instruments | None = Field(
+        default=None,
+        description="Only what these play in the span is replaced, and only they may play new notes: General MIDI "
+        'numbers (0 to 127, 128 for drums), names ("Acoustic Bass", "drums") or families ("strings": any of the '
+        "eight). An entry that is named twice counts once. Null: all is replaced, by the piece's instruments.",
+    )
+    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
+        default=None,
+        description="How many new notes a second are aimed at, on average. Null: as many as what is replaced had; "
+        "where nothing is replaced, as many as around the span.",
+    )
+
+    @field_validator("end_seconds")
+    @classmethod
+    def _check_span(cls, end: float, info: ValidationInfo) -> float:
+        start = info.data.get("start_seconds", end)  # absent when it is wrong itself
+        if "start_seconds" in info.data and not MIN_SPAN_SECONDS <= round(end - start, 2) <= MAX_SPAN_SECONDS:
+            raise PydanticCustomError(
+                "invalid_span",
+                "end_seconds must be {minimum} to {maximum} s after start_seconds, got {start} to {end}",
+                {"minimum": MIN_SPAN_SECONDS, "maximum": MAX_SPAN_SECONDS, "start": start, "end": end},
+            )
+        return end
+
+
+class EmbedRequest(TaskRequest):
+    """Describe a file by a vector, or several files by one each."""
+
+    task: Literal["embed"] = Field(description="Describe `midi_input` by a vector, or each of `midi_inputs`.")
+    embed_layer: StrictInt = Field(
+        default=-3,
+        description="The hidden state to take, as a Python index: 0 is the input embedding, 1 the first block's "
+        "output, -1 the last one's. Of small's 12 blocks -3 is the tenth. The model's depth is the limit.",
+    )
+    pooling: Pooling = Field(
+        default="mean",
+        description="How the hidden states of the tokens become one vector. mean: their average. last: that of "
+        "the last token, the only one that sees all others. max: the largest number in each dimension. none: "
+        "they stay as they are, a vector for each token; for one file and its first window only, as that is "
+        "millions of bytes.",
+    )
+    windows: Windows = Field(
+        default="first",
+        description="How much of the file. The model sees at most 341 events, rests included, and less than "
+        "100 s at once: that is a window. first: the file's first window. all: the whole file in windows that follow "
+        "one another; one vector, pooled over the tokens of all (so the mean is weighted by their number). each: "
+        "likewise, but one vector for each window, with its times.",
+    )
+    normalize: StrictBool = Field(
+        default=False, description="Scale each vector to the length 1 (L2), so that dot products are cosines."
+    )
+    midi_inputs: list[str] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_FILES,
+        description="Several MIDI files instead of `midi_input`, each as it would be there. The answer then has "
+        "`files`, one entry for each in this order.",
+    )
+    midi_input: str | None = Field(
+        default=None, description=f"The MIDI file, required unless there are `midi_inputs`. {FILE_FORMAT}"
+    )
+
+    @classmethod
+    def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
+        return super()._find_required(given) | (set() if "midi_inputs" in given else {"midi_input"})
+
+    @field_validator("windows")
+    @classmethod
+    def _check_windows(cls, windows: Windows, info: ValidationInfo) -> Windows:
+        if info.data.get("pooling") == "none" and windows != "first":
+            raise PydanticCustomError(
+                "too_many_vectors",
+                "windows must be 'first' when pooling is 'none', got {got}",
+                {"got": repr(windows)},
+            )
+        return windows
+
+    @field_validator("midi_inputs")
+    @classmethod
+    def _check_midi_inputs(cls, texts: list[str], info: ValidationInfo) -> list[str]:
+        if info.data.get("pooling") == "none":
+            raise PydanticCustomError(
+                "too_many_vectors", "midi_inputs cannot be used when pooling is 'none': send one file as midi_input"
+            )
+        return [checked_file(text, f"midi_inputs[{index}]", "embed") for index, text in enumerate(texts)]
+
+    @field_validator("midi_input")
+    @classmethod
+    def _check_midi_input(cls, text: str, info: ValidationInfo) -> str:
+        if info.data.get("midi_inputs") is not None:
+            raise PydanticCustomError("ambiguous_midi", "send either midi_input or midi_inputs, not both")
+        return checked_file(text, "midi_input", "embed")
+
+    @property
+    def files(self) -> list[bytes]:
+        """The MIDI files, of which there is at least one."""
+        return [decode_file(text) for text in self.midi_inputs or [self.midi_input or ""]]
+
+
+AnyMusicRequest: TypeAlias = GenerateRequest | ContinueRequest | AccompanyRequest | InfillRequest

@@ -1,0 +1,176 @@
+"""Define what the service answers: a response for each task, and one for errors."""
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.fields import ModelSize
+
+
+class _Response(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class Variation(_Response):
+    """One of the results of all tasks but embed."""
+
+    midi_base64: str = Field(description="The MIDI file in base64: type 1, a track for each instrument. See `bpm`.")
+    num_events: int = Field(description="How many notes the MIDI file holds.")
+    seed: int = Field(description="What to send as `seed` to get this one alone again.")
+    draws: int = Field(
+        default=1, description="How often it was drawn: once, or more often because it was silent or stuck."
+    )
+    flaw: Literal["silent", "stuck"] | None = Field(
+        default=None, description="What is wrong with it nevertheless: no new notes, or one or two repeated to the end."
+    )
+    duration_seconds: float = Field(
+        description="How long the MIDI file lasts, in seconds. continue: with the prime that was used, or from its end "
+        "with the whole input. accompany: to the end of the new music, or of what was kept if that is later. infill: "
+        "as long as the input's notes."
+    )
+
+
+class Metadata(_Response):
+    """How the answer came about."""
+
+    model_size: ModelSize = Field(description="The size that was used.")
+    model_id: str = Field(description="Where its checkpoint came from: a Hugging Face repository or a folder.")
+    device: str = Field(description="What it ran on, such as cpu or cuda:0.")
+    client_job_id: str | None = Field(description="As sent; null when none was.")
+    trace_id: str = Field(
+        description="The OpenTelemetry trace, 32 hexadecimal digits: the caller's if `traceparent` named it."
+    )
+    span_id: str = Field(description="The request's span in that trace, 16 hexadecimal digits.")
+    queue_seconds: float = Field(
+        description="Seconds from the request's arrival to the start of its computation, without `load_seconds`."
+    )
+    load_seconds: float = Field(
+        default=0.0, description="Seconds in which it waited for a model to be loaded; 0 when that was loaded already."
+    )
+    compute_seconds: float = Field(description="Seconds of computation, from the first event to the last.")
+    redrawn: int = Field(default=0, description="How many silent or stuck results were thrown away and drawn again.")
+
+
+class GenerateResponse(_Response):
+    """The answer to task generate."""
+
+    task: Literal["generate"] = "generate"
+    variations: list[Variation] = Field(description="As many as `num_variations` asked for.")
+    metadata: Metadata
+
+
+class ContinueResponse(_Response):
+    """The answer to task continue."""
+
+    task: Literal["continue"] = "continue"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each begins with the prime, note for note."
+    )
+    prime_seconds: float = Field(description="As asked for, in seconds.")
+    metadata: Metadata
+
+
+class AccompanyResponse(_Response):
+    """The answer to task accompany."""
+
+    task: Literal["accompany"] = "accompany"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each holds the part that was accompanied, note for note."
+    )
+    prime_seconds: float = Field(description="Where the new music begins, in seconds.")
+    metadata: Metadata
+
+
+class InfillResponse(_Response):
+    """The answer to task infill."""
+
+    task: Literal["infill"] = "infill"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each is the input, note for note outside the span."
+    )
+    start_seconds: float = Field(description="As asked for, in seconds.")
+    end_seconds: float = Field(description="As asked for, in seconds.")
+    metadata: Metadata
+
+
+class WindowEmbedding(_Response):
+    """A part of a file as a vector."""
+
+    embedding: list[float] = Field(description="The window's vector, pooled as asked for.")
+    start_seconds: float = Field(description="When its first event begins, from the start of the file.")
+    end_seconds: float = Field(description="When the next window begins, or where the file's last note ends.")
+    num_tokens: int = Field(description="How many event tokens it has, 3 for each note or rest.")
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class FileEmbedding(_Response):
+    """A file as one vector or several. Of the first three fields there is one."""
+
+    embedding: list[float] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="The hidden states of the tokens used, pooled as asked for; by default their mean.",
+    )
+    token_embeddings: list[list[float]] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="With `pooling` none: the hidden state of each event token, to 6 decimals. Tokens come in threes: "
+        "a note's or rest's onset, its duration, and its instrument and pitch.",
+    )
+    windows: list[WindowEmbedding] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="With `windows` each: a vector for each window, in the order of time.",
+    )
+    embedding_dim: int = Field(
+        description="A vector's length, the model's width: 256 for tiny, 768 for small, 1,024 for medium, 1,280 "
+        "for large."
+    )
+    layer: int = Field(description="The layer, as asked for.")
+    num_tokens: int = Field(description="How many event tokens were used: whole events, at most 1,023 in a window.")
+    original_tokens: int = Field(description="How many event tokens the whole input has.")
+    truncated: bool = Field(description="Whether the input was too long, so that only its beginning was used.")
+
+
+class _EmbedTask(_Response):
+    task: Literal["embed"] = "embed"
+
+
+class _Answered(_Response):
+    metadata: Metadata
+
+
+class EmbedResponse(_Answered, FileEmbedding, _EmbedTask):  # pydantic puts the last one's fields first
+    """The answer to task embed with `midi_input`."""
+
+
+class EmbedFilesResponse(_Response):
+    """The answer to task embed with `midi_inputs`."""
+
+    task: Literal["embed"] = "embed"
+    files: list[FileEmbedding] = Field(description="One for each of `midi_inputs`, in their order.")
+    metadata: Metadata
+
+
+PredictResponse: TypeAlias = (
+    GenerateResponse | ContinueResponse | AccompanyResponse | InfillResponse | EmbedResponse | EmbedFilesResponse
+)
+
+
+class ErrorDetail(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(description="Where: a field's name, and what leads to it.")
+    msg: str = Field(description="What is wrong, for people.")
+    type: str = Field(description="What is wrong, for programs.")
+
+
+class ErrorResponse(BaseModel):
+    """The body of an answer that is not 200."""
+
+    detail: str | list[ErrorDetail] = Field(
+        description="One sentence, or for a body that does not fit the schema a list of what is wrong."
+    )

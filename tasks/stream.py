@@ -1,0 +1,42 @@
+"""Tell the caller of a stream what has been decided so far."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from amt.midi.notes import TICKS_PER_SECOND, Note
+from amt.tokens import events as ev
+from tasks.requests import MusicRequest
+from tasks.velocity import VelocityShapers
+from worker.jobs import GenerateJob, Progress
+
+
+class StreamEncoder:
+    """Turn the progress of one job into events; remember what has been told of each variation."""
+
+    def __init__(self, request: MusicRequest, job: GenerateJob) -> None:
+        self._job = job
+        self._lengthens = request.max_polyphony is None
+        self._new_shaper = VelocityShapers(request, job.plan)
+        self._shapers = [self._new_shaper(sequence.seed) for sequence in job.sequences]
+
+    def __call__(self, update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (name, data): what is void as `discard` events, new notes as `note` events, and one `progress`."""
+        for variation, flaw, seed in update.discarded:
+            self._shapers[variation] = self._new_shaper(seed)
+            yield "discard", {"variation": variation, "reason": flaw}
+        for variation, event in update.new:
+            for note in self._job.plan.new_notes(ev.from_tokens(event), lengthens=self._lengthens):
+                yield "note", {"variation": variation, **_in_seconds(self._shapers[variation].shape(note))}
+        sequence = self._job.sequences[0]
+        yield (
+            "progress",
+            {
+                "seconds": round(update.decided_ticks - sequence.start_ticks) / TICKS_PER_SECOND,
+                "total_seconds": (sequence.end_ticks - sequence.start_ticks) / TICKS_PER_SECOND,
+                "events": update.n_events,
+            },
+        )
+
+
+def _in_seconds(note: Note) -> dict[str, Any]:
+    return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}
