@@ -19,11 +19,11 @@ from amt.midi.drum_hits import written_spans
 from amt.midi.instruments import instrument_name
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 from amt.midi.pairing import ALL_NOTES_OFF, ALL_SOUND_OFF
-from amt.midi.players import N_CHANNELS, is_rhythm_message
+from amt.midi.players import DRUM_CHANNEL, N_CHANNELS, is_rhythm_message
 from amt.midi.score import MAX_TAIL_SECONDS, Score
 from amt.midi.smf import Column
 from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
-from amt.midi.voices import SOSTENUTO, SUSTAIN, Voice, Voices, bends_and_pedals
+from amt.midi.voices import FOR_EVER, SOSTENUTO, SUSTAIN, Voice, Voices, bend_spans, pedal_spans
 
 NOTE_OFF_VELOCITY: Final = 64
 """The value that RP-001 recommends where the release velocity is not known."""
@@ -220,19 +220,19 @@ class Rewriter:
         for voice, other in zip(self._voices.of_notes, self._score.instruments[self._kept].tolist(), strict=True):
             players.setdefault(voice, set()).add(other)
         if instrument == DRUMS:
-            return [9]
-        coloured = bends_and_pedals(self._score)
+            return [DRUM_CHANNEL]
+        kinds = [bend_spans(self._score), *(pedal_spans(self._score, pedal) for pedal in (SUSTAIN, SOSTENUTO))]
         channels = []
         for voice in (voice for voice, instruments in players.items() if instruments == {instrument}):
-            spans = [(self._moved(begin), self._moved(end)) for begin, end in coloured.get(voice.channel, [])]
+            spans = [tuple(map(self._moved, span)) for kind in kinds for span in kind.get(voice.channel, [])]
             if not any(begin < until and end > since for begin, end, _ in notes for since, until in spans):
                 channels.append(self._voices.channels[voice])
         return channels[:1]
 
     def _moved(self, tick: int) -> int:
         """Return where a file tick of the input is in the output."""
-        if self._factor:
-            return tick * self._factor
+        if self._factor or tick == FOR_EVER:
+            return tick * (self._factor or 1)
         place = int(np.searchsorted(self._score.messages.tick, tick, side="right")) - 1
         return self._timing.file_tick(round(1_000 * float(self._score.seconds[max(place, 0)])))
 

@@ -71,23 +71,24 @@ class Score:
 
     @cached_property
     def length_seconds(self) -> float:
-        """When the piece ends: with its last track if that is a bar or less behind the last note, else with the note.
+        """When the piece ends: with its last track if that is on a beat a bar or less behind the last note, else with it.
 
-        So a clip ends on its bar line, and a silent tail of hours does not count.
+        So a clip ends on its bar line. A silent tail of hours does not count, nor do some ticks that a writer leaves.
         """
-        last = float(self.end_seconds.max(initial=0))
-        if self.file.seconds_per_tick or self.file.type == 2:
-            return last
-        end = max(self.file.track_ends)
-        if 0 < end - int(self.end_ticks.max(initial=0)) <= self._bar_ticks(int(self.end_ticks.max(initial=0))):
-            return float(_seconds_at(self.file, self.messages, self.seconds, np.array([end]))[0])
-        return last
+        last, end = int(self.end_ticks.max(initial=0)), max(self.file.track_ends)
+        if not self.file.seconds_per_tick and self.file.type != 2 and last < end:
+            begin, beats, beat_ticks = self._metre(last)
+            if end - last <= beats * beat_ticks and (end - begin) % beat_ticks == 0:
+                return float(_seconds_at(self.file, self.messages, self.seconds, np.array([end]))[0])
+        return float(self.end_seconds.max(initial=0))
 
-    def _bar_ticks(self, tick: int) -> int:
-        """Return how many file ticks a bar has at a time."""
+    def _metre(self, tick: int) -> tuple[int, int, int]:
+        """Return (file tick at which the metre of a time begins, beats in its bars, file ticks of a beat)."""
         found = np.flatnonzero((self.messages.kind == smf.TIME_SIGNATURE) & (self.messages.tick <= tick))
-        numerator, power, *_ = int(self.messages.data1[found[-1]]).to_bytes(4, "big") if len(found) else (4, 2)
-        return 4 * numerator * self.file.ticks_per_beat >> power
+        if not len(found):
+            return 0, 4, self.file.ticks_per_beat
+        numerator, power, *_ = int(self.messages.data1[found[-1]]).to_bytes(4, "big")
+        return int(self.messages.tick[found[-1]]), numerator, max(4 * self.file.ticks_per_beat >> power, 1)
 
 
 def read_score(data: bytes) -> Score:

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from amt.midi.notes import DRUMS
 from amt.midi.players import DRUM_CHANNEL, N_CHANNELS
@@ -20,6 +21,12 @@ ANY_TRACK: Final = -1
 SUSTAIN: Final = 64
 SOSTENUTO: Final = 66
 """The pedals that let notes sound on."""
+
+PEDAL_DOWN: Final = 64
+FOR_EVER: Final = 1 << 60
+"""The file tick at which ends what is never ended."""
+
+_CENTRE_MSB: Final = 64
 
 
 class Voice(NamedTuple):
@@ -115,26 +122,30 @@ def _is_ambiguous(notes: list[tuple[int, int, int, int, int]]) -> bool:
     return False
 
 
-def bends_and_pedals(score: Score) -> dict[int, list[tuple[int, int]]]:
-    """Return for each channel of the input the spans in file ticks in which a bend or a pedal colours its notes."""
+def bend_spans(score: Score) -> dict[int, list[tuple[int, int]]]:
+    """Return for each channel of the input the spans in file ticks in which its notes are bent."""
+    found = np.flatnonzero(score.messages.kind == PITCH_BEND)
+    is_bent = (score.messages.data1[found] != 0) | (score.messages.data2[found] != _CENTRE_MSB)
+    return _spans(score, found, is_bent)
+
+
+def pedal_spans(score: Score, pedal: int) -> dict[int, list[tuple[int, int]]]:
+    """Return for each channel of the input the spans in file ticks in which a pedal is down."""
+    is_pedal = (score.messages.kind == CONTROL_CHANGE) & (score.messages.data1 == pedal)
+    found = np.flatnonzero(is_pedal)
+    return _spans(score, found, score.messages.data2[found] >= PEDAL_DOWN)
+
+
+def _spans(score: Score, found: Column, is_on: NDArray[np.bool_]) -> dict[int, list[tuple[int, int]]]:
+    """Return for each channel the spans from a message that begins something to the next that ends it."""
+    began: dict[int, int] = {}
     spans: dict[int, list[tuple[int, int]]] = {}
-    last = int(np.iinfo(np.int64).max)
-    began: dict[tuple[int, int], int] = {}
-    messages = score.messages
-    found = np.flatnonzero((messages.kind == PITCH_BEND) | (messages.kind == CONTROL_CHANGE))
-    for index in found.tolist():
-        channel, tick = int(score.channels[index]), int(messages.tick[index])
-        control, value = int(messages.data1[index]), int(messages.data2[index])
-        if messages.kind[index] == PITCH_BEND:
-            key, colours = (channel, PITCH_BEND), (control, value) != (0, 64)
-        elif control in (SUSTAIN, SOSTENUTO):
-            key, colours = (channel, control), value >= 64
-        else:
-            continue
-        if colours:
-            began.setdefault(key, tick)
-        elif key in began:
-            spans.setdefault(channel, []).append((began.pop(key), tick))
-    for (channel, _), tick in began.items():
-        spans.setdefault(channel, []).append((tick, last))
+    columns = (score.channels[found], score.messages.tick[found], is_on)
+    for channel, tick, on in zip(*(column.tolist() for column in columns), strict=True):
+        if on:
+            began.setdefault(channel, tick)
+        elif channel in began:
+            spans.setdefault(channel, []).append((began.pop(channel), tick))
+    for channel, tick in began.items():
+        spans.setdefault(channel, []).append((tick, FOR_EVER))
     return spans
