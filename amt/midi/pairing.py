@@ -1,21 +1,21 @@
 """Pair each message that switches a note on with the one that ends it."""
 
-from collections import defaultdict
-from collections.abc import Iterable
-from itertools import pairwise
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from itertools import groupby, islice
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from amt.midi.smf import CONTROL_CHANGE, NOTE_OFF, NOTE_ON, Column, Messages
+from amt.midi.kinds import ALL_NOTES_OFF, ALL_SOUND_OFF, CONTROL_CHANGE, NOTE_OFF, NOTE_ON
+from amt.midi.smf import Column, Messages
 
 TRACK_END: Final = -1
 """In the place of a message's index: the note lasts until its track ends."""
 
-ALL_SOUND_OFF: Final = 120
-ALL_NOTES_OFF: Final = 123
-"""The modes that follow this controller switch all notes off too."""
+MAX_SEARCHED: Final = 256
+"""Open notes of one key that are searched for one of the note-off's own track."""
 
 _PITCH_BITS: Final = 7
 
@@ -26,12 +26,23 @@ class NotePairs(NamedTuple):
     Attributes:
         on: the index of the message that switches the note on.
         end: that of the message that ends it, or `TRACK_END`.
-        is_closed: whether that is a note-off.
+        is_closed: whether there is a note-off for it.
     """
 
     on: Column
     end: Column
     is_closed: NDArray[np.bool_]
+
+    def where(self, mask: NDArray[np.bool_]) -> "NotePairs":
+        """Return the notes where a mask is true."""
+        return NotePairs(self.on[mask], self.end[mask], self.is_closed[mask])
+
+
+def switch_all_off(messages: Messages) -> NDArray[np.bool_]:
+    """Return which messages end all notes of their channel; shape = (n_messages,)."""
+    is_mode = (messages.data1 == ALL_SOUND_OFF) | (messages.data1 >= ALL_NOTES_OFF)
+    found: NDArray[np.bool_] = (messages.kind == CONTROL_CHANGE) & is_mode
+    return found
 
 
 def pair_notes(messages: Messages, channels: Column, tracks: Column) -> NotePairs:
@@ -46,16 +57,31 @@ def pair_notes(messages: Messages, channels: Column, tracks: Column) -> NotePair
         channels: for each message a number that tells channels of all ports and patterns apart.
         tracks: the number of each message's track.
     """
-    is_mode = (messages.kind == CONTROL_CHANGE) & (
-        (messages.data1 == ALL_SOUND_OFF) | (messages.data1 >= ALL_NOTES_OFF)
-    )
+    is_mode = switch_all_off(messages)
     used = np.flatnonzero((messages.kind == NOTE_ON) | (messages.kind == NOTE_OFF) | is_mode)
     keys = channels[used] << _PITCH_BITS | np.where(is_mode[used], 0, messages.data1[used])
     columns = (used, keys, tracks[used], messages.switches_on[used], is_mode[used])
     notes = _Notes()
-    rows = zip(*(each.tolist() for each in columns), strict=True)
-    notes.take(rows)
-    return notes.pairs()
+    notes.take(zip(*(each.tolist() for each in columns), strict=True))
+    return notes.pairs(messages.tick)
+
+
+class _OpenNotes(dict[int, deque[int]]):
+    """Hold the open notes of each key, the oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: defaultdict[int, list[int]] = defaultdict(list)
+
+    def __missing__(self, key: int) -> deque[int]:
+        """Begin with a key, and remember that its channel has it."""
+        self._keys[key >> _PITCH_BITS].append(key)
+        notes = self[key] = deque()
+        return notes
+
+    def pop_channel(self, channel: int) -> list[tuple[int, deque[int]]]:
+        """Remove and return the keys of a channel with their open notes."""
+        return [(key, self.pop(key)) for key in self._keys.pop(channel, ())]
 
 
 class _Notes:
@@ -66,12 +92,15 @@ class _Notes:
         self._end: list[int] = []
         self._keys: list[int] = []
         self._tracks: list[int] = []
-        self._open: defaultdict[int, list[int]] = defaultdict(list)
         self._limits: dict[int, int] = {}
+        """When a note was ended with all others of its channel."""
+        self._limited: dict[int, deque[int]] = {}
+        self._closed_late: set[int] = set()
 
     def take(self, rows: Iterable[tuple[int, int, int, bool, bool]]) -> None:
         """Take messages as (index, key, track, whether it begins a note, whether it ends all of its channel)."""
-        on, end, keys, tracks, open_notes = self._on, self._end, self._keys, self._tracks, self._open
+        on, end, keys, tracks = self._on, self._end, self._keys, self._tracks
+        open_notes = _OpenNotes()
         for index, key, track, switches_on, switches_all_off in rows:
             if switches_on:
                 open_notes[key].append(len(on))
@@ -80,48 +109,71 @@ class _Notes:
                 keys.append(key)
                 tracks.append(track)
             elif switches_all_off:
-                self._end_channel(index, key >> _PITCH_BITS)
-            elif same_key := open_notes.get(key):  # without an open note a note-off means nothing
-                place = 0
-                if tracks[same_key[0]] != track:
-                    place = next((place for place, note in enumerate(same_key) if tracks[note] == track), 0)
-                end[same_key.pop(place)] = index
+                for ended_key, notes in open_notes.pop_channel(key >> _PITCH_BITS):
+                    self._limits.update(dict.fromkeys(notes, index))
+                    self._limited.setdefault(ended_key, deque()).extend(notes)
+            elif same_key := open_notes.get(key):
+                if tracks[same_key[0]] == track:
+                    end[same_key.popleft()] = index
+                else:
+                    end[self._pop_own(same_key, track)] = index
+            elif limited := self._limited.get(key):  # else a note-off without an open note means nothing
+                self._closed_late.add(limited.popleft())
 
-    def _end_channel(self, index: int, channel: int) -> None:
-        """Take a message that switches all notes of a channel off."""
-        for key, notes in self._open.items():
-            if key >> _PITCH_BITS == channel:
-                self._limits.update(dict.fromkeys(notes, index))
-                notes.clear()
+    def _pop_own(self, notes: deque[int], track: int) -> int:
+        """Remove and return the oldest note of a track, or of all if it has none."""
+        own = (place for place, note in enumerate(islice(notes, MAX_SEARCHED)) if self._tracks[note] == track)
+        place = next(own, 0)
+        note = notes[place]
+        del notes[place]
+        return note
 
-    def pairs(self) -> NotePairs:
-        """Return the pairs when everything has been taken."""
-        end = np.array(self._end, int)
-        unclosed = np.flatnonzero(end == TRACK_END).tolist()
-        if unclosed:
-            is_closed = self._end_unclosed({self._keys[note] for note in unclosed})
-            end = np.array(self._end, int)
-        else:
-            is_closed = np.ones(len(end), np.bool_)
-        return NotePairs(np.array(self._on, int), end, is_closed)
-
-    def _end_unclosed(self, keys: set[int]) -> NDArray[np.bool_]:
-        """End the notes of these keys that are never closed; return which notes of all are closed."""
+    def pairs(self, ticks: Column) -> NotePairs:
+        """Return the pairs when everything has been taken; `ticks`: of all messages."""
         is_closed = np.ones(len(self._on), np.bool_)
-        by_key: defaultdict[int, list[int]] = defaultdict(list)
-        for note, key in enumerate(self._keys):
-            if key in keys:
-                by_key[key].append(note)
-        for notes in by_key.values():
-            next_strike = dict(pairwise(notes))
-            for track in {self._tracks[note] for note in notes}:
-                for cluster in self._overlapping([note for note in notes if self._tracks[note] == track]):
-                    for note in self._match(cluster):
-                        is_closed[note] = False
-                        ends = [self._on[next_strike[note]]] if note in next_strike else []
-                        ends += [self._limits[each] for each in cluster if each in self._limits]
-                        self._end[note] = min(ends, default=TRACK_END)
-        return is_closed
+        unclosed = [note for note, end in enumerate(self._end) if end == TRACK_END]
+        if unclosed:
+            on_ticks = ticks[self._on].tolist()
+            wanted = {self._keys[note] for note in unclosed}
+            by_key: defaultdict[int, list[int]] = defaultdict(list)
+            for note, key in enumerate(self._keys):
+                if key in wanted:
+                    by_key[key].append(note)
+            found = [note for notes in by_key.values() for note in self._end_unclosed(notes, on_ticks)]
+            is_closed[[note for note in found if note not in self._closed_late]] = False
+        return NotePairs(np.array(self._on, int), np.array(self._end, int), is_closed)
+
+    def _end_unclosed(self, notes: list[int], on_ticks: Sequence[int]) -> list[int]:
+        """End the notes of a key that are never closed, and return them."""
+        by_track: defaultdict[int, list[int]] = defaultdict(list)
+        for note in notes:
+            by_track[self._tracks[note]].append(note)
+        unmatched: list[tuple[int, int]] = []
+        for own in by_track.values():
+            for cluster in self._overlapping(own):
+                limit = next((self._limits[note] for note in cluster if note in self._limits), TRACK_END)
+                unmatched += [(note, limit) for note in self._match(cluster)]
+        for note, _ in unmatched:
+            self._end[note] = TRACK_END
+        following = self._following_ends(notes, on_ticks)
+        for note, limit in unmatched:
+            ends = [end for end in (following[on_ticks[note]], limit) if end != TRACK_END]
+            self._end[note] = min(ends, default=TRACK_END)
+        return [note for note, _ in unmatched]
+
+    def _following_ends(self, notes: list[int], on_ticks: Sequence[int]) -> dict[int, int]:
+        """Return for the tick of each strike of a key what ends those of them that no note-off ends.
+
+        That is the next strike at a later tick, or what ends another that was struck with them.
+        """
+        ends: dict[int, int] = {}
+        next_strike: list[int] = []
+        for tick, struck in groupby(reversed(notes), key=lambda note: on_ticks[note]):
+            together = list(struck)
+            closing = [self._end[note] for note in together if self._end[note] != TRACK_END]
+            ends[tick] = min([*closing, *next_strike], default=TRACK_END)
+            next_strike = [self._on[together[-1]]]
+        return ends
 
     def _overlapping(self, notes: list[int]) -> list[list[int]]:
         """Return the notes of a key in clusters, before each of which all others have ended."""

@@ -9,13 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amt.midi import smf
+from amt.midi.kinds import DRUM_CHANNEL, N_CHANNELS, TIME_SIGNATURE
 from amt.midi.notes import TICKS_PER_SECOND, Note
 from amt.midi.pairing import TRACK_END, NotePairs, pair_notes
-from amt.midi.players import DRUM_CHANNEL, N_CHANNELS, find_players, find_ports
-from amt.midi.timing import message_seconds
+from amt.midi.players import Players, find_players
+from amt.midi.ports import find_ports
+from amt.midi.timing import Clock, message_times
 
-MAX_TAIL_SECONDS: Final = 60
-"""An end of track later than this behind the last message of all is taken for a mistake."""
+MAX_TAIL_SECONDS: Final = 600
+"""An end of track, or a message that is no note, later than this behind the last note is taken for a mistake."""
+
+DEFAULT_BEAT_SECONDS: Final = 0.5
 
 _BASE_CHANNELS: Final = (12, 13, 14, 15)
 MIN_DOUBLED: Final = 0.8
@@ -31,9 +35,10 @@ class Score:
         messages: of all tracks; shape = (n_messages,) each.
         tracks: the number of each message's track.
         channels: for each message 16 x port + channel; pattern after pattern the ports are others.
-        seconds: when each message comes, from the start of the file.
+        patterns: the number of each message's pattern; 0 unless the file is of type 2.
+        clock: when each message comes.
         pairs: the messages that begin and end each note.
-        instruments: of each note; 128 is drums.
+        players: who plays each note.
         end_ticks: the file tick at which each note ends.
         end_seconds: likewise in seconds.
         notices: what was mended, in sentences.
@@ -43,9 +48,10 @@ class Score:
     messages: smf.Messages
     tracks: smf.Column
     channels: smf.Column
-    seconds: NDArray[np.float64]
+    patterns: smf.Column
+    clock: Clock
     pairs: NotePairs
-    instruments: smf.Column
+    players: Players
     end_ticks: smf.Column
     end_seconds: NDArray[np.float64]
     notices: tuple[str, ...]
@@ -60,6 +66,16 @@ class Score:
         return list(map(Note, *(column.tolist() for column in columns)))
 
     @property
+    def seconds(self) -> NDArray[np.float64]:
+        """When each message comes, from the start of the file."""
+        return self.clock.seconds
+
+    @property
+    def instruments(self) -> smf.Column:
+        """The instrument of each note; 128 is drums."""
+        return self.players.instruments
+
+    @property
     def note_tracks(self) -> smf.Column:
         """The number of each note's track."""
         return self.tracks[self.pairs.on]
@@ -71,20 +87,21 @@ class Score:
 
     @cached_property
     def length_seconds(self) -> float:
-        """When the piece ends: with its last track if that is on a beat a bar or less behind the last note, else with it.
+        """When the piece ends: with its last note, or with its last track if that is on a beat a bar or less behind.
 
         So a clip ends on its bar line. A silent tail of hours does not count, nor do some ticks that a writer leaves.
         """
         last, end = int(self.end_ticks.max(initial=0)), max(self.file.track_ends)
-        if not self.file.seconds_per_tick and self.file.type != 2 and last < end:
-            begin, beats, beat_ticks = self._metre(last)
-            if end - last <= beats * beat_ticks and (end - begin) % beat_ticks == 0:
-                return float(_seconds_at(self.file, self.messages, self.seconds, np.array([end]))[0])
+        if not self.file.seconds_per_tick and self.file.type != 2 and 0 < last < end:
+            since, beats, beat_ticks = self._metre(last)
+            if end - last <= beats * beat_ticks and (end - since) % beat_ticks == 0:
+                begin, stop = np.array([0]), np.array([len(self.messages)])
+                return float(_seconds_at(self.file, self.messages, self.clock, np.array([end]), begin, stop)[0])
         return float(self.end_seconds.max(initial=0))
 
     def _metre(self, tick: int) -> tuple[int, int, int]:
         """Return (file tick at which the metre of a time begins, beats in its bars, file ticks of a beat)."""
-        found = np.flatnonzero((self.messages.kind == smf.TIME_SIGNATURE) & (self.messages.tick <= tick))
+        found = np.flatnonzero((self.messages.kind == TIME_SIGNATURE) & (self.messages.tick <= tick))
         if not len(found):
             return 0, 4, self.file.ticks_per_beat
         numerator, power, *_ = int(self.messages.data1[found[-1]]).to_bytes(4, "big")
@@ -100,19 +117,18 @@ def read_score(data: bytes) -> Score:
     messages, patterns, tracks = file.messages[order], patterns[order], track_numbers[order]
     ports = find_ports(file)[order]
     channels = N_CHANNELS * (ports + patterns * (int(ports.max(initial=0)) + 1)) + messages.channel
-    seconds = message_seconds(file, messages, starts_pattern=np.diff(patterns, prepend=-1) > 0)
+    clock = message_times(file, messages, starts_pattern=np.diff(patterns, prepend=-1) > 0)
     pairs = pair_notes(messages, channels, tracks)
-    instruments = find_players(messages, data, channels, tracks, pairs.on)
-    end_ticks, end_seconds = _ends(file, messages, tracks, patterns, seconds, pairs)
     notices = [*file.notices, *_notices_of_notes(pairs)]
     single = _without_doubles(messages, channels, pairs.on)
     if not single.all():
+        pairs = pairs.where(single)
         notices.append(
             f"{(~single).sum()} notes of a second arrangement for other devices on channels 13 to 16 are left out"
         )
-        pairs = NotePairs(pairs.on[single], pairs.end[single], pairs.is_closed[single])
-        instruments, end_ticks, end_seconds = instruments[single], end_ticks[single], end_seconds[single]
-    return Score(file, messages, tracks, channels, seconds, pairs, instruments, end_ticks, end_seconds, tuple(notices))
+    players = find_players(messages, data, channels, tracks, pairs.on)
+    ends = _ends(file, messages, tracks, patterns, clock, pairs)
+    return Score(file, messages, tracks, channels, patterns, clock, pairs, players, *ends, tuple(notices))
 
 
 def _ends(
@@ -120,44 +136,48 @@ def _ends(
     messages: smf.Messages,
     tracks: smf.Column,
     patterns: smf.Column,
-    seconds: NDArray[np.float64],
+    clock: Clock,
     pairs: NotePairs,
 ) -> tuple[smf.Column, NDArray[np.float64]]:
-    """Return (the file tick, the second) at which each note ends; those that end with their track, at its end."""
-    end = pairs.end
-    if not (end == TRACK_END).any():
-        return messages.tick[end], seconds[end]
-    limit = np.array(file.track_ends)[tracks[pairs.on]]
-    last = np.zeros(int(patterns.max()) + 1, np.int64)
-    np.maximum.at(last, patterns, messages.tick)
-    per_second = 1 / max(file.tick_seconds(smf.DEFAULT_TEMPO), 1e-9)
-    is_mistaken = limit > last[patterns[pairs.on]] + MAX_TAIL_SECONDS * per_second
-    limit = np.where(is_mistaken, last[patterns[pairs.on]], limit)
-    ticks = np.where(end == TRACK_END, limit, messages.tick[end])
-    begins = np.searchsorted(patterns, patterns[pairs.on])
-    stops = np.searchsorted(patterns, patterns[pairs.on], side="right")
-    at_end = seconds[end].copy()
-    for note in np.flatnonzero(end == TRACK_END).tolist():
-        within = slice(int(begins[note]), int(stops[note]))
-        own = _seconds_at(file, messages[np.arange(within.start, within.stop)], seconds[within], ticks[[note]])
-        at_end[note] = own[0]
+    """Return (the file tick, the second) at which each note ends; those that end with their track, at its end.
+
+    If that is long after the last note message of all, they end there, but last a beat at least.
+    """
+    ticks, at_end = messages.tick[pairs.end], clock.seconds[pairs.end]
+    unended = np.flatnonzero(pairs.end == TRACK_END)
+    if not len(unended):
+        return ticks, at_end
+    on = pairs.on[unended]
+    note_messages = np.concatenate([pairs.on, pairs.end[pairs.end != TRACK_END]])
+    last = np.zeros(len(file.track_lengths), np.int64)  # note message of each pattern, of which there are no more
+    np.maximum.at(last, patterns[note_messages], note_messages)
+    last = last[patterns[on]]
+    limits = np.array(file.track_ends)[tracks[on]]
+    begin, stop = (np.searchsorted(patterns, patterns[on], side=side) for side in ("left", "right"))
+    is_mistaken = _seconds_at(file, messages, clock, limits, begin, stop) > clock.seconds[last] + MAX_TAIL_SECONDS
+    beat = file.ticks_per_beat or round(DEFAULT_BEAT_SECONDS / file.tick_seconds(smf.DEFAULT_TEMPO))
+    limits = np.where(is_mistaken, np.maximum(messages.tick[last], messages.tick[on] + beat), limits)
+    ticks[unended] = limits
+    at_end[unended] = _seconds_at(file, messages, clock, limits, begin, stop)
     return ticks, at_end
 
 
 def _seconds_at(
-    file: smf.File, messages: smf.Messages, seconds: NDArray[np.float64], ticks: smf.Column
+    file: smf.File, messages: smf.Messages, clock: Clock, ticks: smf.Column, begin: smf.Column, stop: smf.Column
 ) -> NDArray[np.float64]:
-    """Return when file ticks are, by the last message before each; messages are of one pattern, in order of time."""
-    if not len(messages):
-        return ticks * np.float64(file.tick_seconds(smf.DEFAULT_TEMPO))
-    place = np.searchsorted(messages.tick, ticks, side="right") - 1
-    changes = np.flatnonzero(messages.kind == smf.TEMPO)
-    tempos = np.concatenate([[smf.DEFAULT_TEMPO], messages.data1[changes]])
-    tempo = tempos[np.searchsorted(changes, place, side="right")]
-    tick_seconds = np.array([file.tick_seconds(each) for each in tempo.tolist()], np.float64)
-    before = np.where(place >= 0, seconds[np.maximum(place, 0)], 0.0)
-    since = ticks - np.where(place >= 0, messages.tick[np.maximum(place, 0)], 0)
-    times: NDArray[np.float64] = before + since * tick_seconds
+    """Return when file ticks are; each is of the pattern whose messages are in range begin..stop.
+
+    None is before the first message of its pattern.
+    """
+    low, high = begin.copy(), stop.copy()
+    while (is_open := low < high).any():  # a binary search of all at once for the first message that is later
+        middle = (low + high) // 2
+        is_later = messages.tick[np.minimum(middle, len(messages) - 1)] > ticks
+        low = np.where(is_open & ~is_later, middle + 1, low)
+        high = np.where(is_open & is_later, middle, high)
+    before = np.maximum(low - 1, 0)
+    since = (ticks - messages.tick[before]) * clock.tick_seconds[before]
+    times: NDArray[np.float64] = clock.seconds[before] + since
     return times
 
 

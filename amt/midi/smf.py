@@ -10,57 +10,21 @@ second decodes all messages at once with NumPy.
 Source: Standard MIDI Files 1.0, RP-001 (chunks, running status, meta events); RP-029 (RMID).
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amt.errors import MidiError
-
-NOTE_OFF: Final = 0x80
-NOTE_ON: Final = 0x90
-CONTROL_CHANGE: Final = 0xB0
-PROGRAM_CHANGE: Final = 0xC0
-PITCH_BEND: Final = 0xE0
-SYSEX: Final = 0xF0
-ESCAPE: Final = 0xF7
-"""A message of any bytes; its payload may continue a system exclusive message."""
-
-META: Final = 0x100
-"""Added to the type of a meta message, so that no kind means two things."""
-
-TRACK_NAME: Final = META | 0x03
-DEVICE_NAME: Final = META | 0x09
-CHANNEL_PREFIX: Final = META | 0x20
-PORT: Final = META | 0x21
-END_OF_TRACK: Final = META | 0x2F
-TEMPO: Final = META | 0x51
-TIME_SIGNATURE: Final = META | 0x58
-OTHER: Final = 0
-"""A message that says nothing that we could keep. Its place counts: times are summed message by message."""
+from amt.midi.chunks import CHUNK_HEADER_BYTES, MAX_DELTA_BYTES, MAX_NOTE_BYTES, Layout, find_messages
+from amt.midi.kinds import CHANNEL_PRESSURE, END_OF_TRACK, NOTE_ON, PROGRAM_CHANGE
 
 DEFAULT_TEMPO: Final = 500_000
 """Microseconds per quarter note: 120 bpm."""
 
-_DATA_BYTES: Final = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
-_TWO_DATA_BYTES: Final = frozenset(kind | channel for kind, n in _DATA_BYTES.items() if n == 2 for channel in range(16))
-_SYSTEM_DATA_BYTES: Final = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-_META_STATUS: Final = 0xFF
-
 _HEADER: Final = b"MThd"
-_TRACK: Final = b"MTrk"
-_CHUNK_HEADER_BYTES: Final = 8
-
-_MAX_DELTA_BYTES: Final = 4
-_MAX_NOTE_BYTES: Final = _MAX_DELTA_BYTES + 3
-"""A delta time, a status byte and two data bytes."""
-
-_UNKNOWN_LENGTH: Final = 0x80
-_LENGTH_AFTER_DELTA: Final = bytes(
-    2 if byte < 0x80 else 3 if byte in _TWO_DATA_BYTES else _UNKNOWN_LENGTH for byte in range(256)
-)
-"""Number of bytes after the delta time, looked up by the first of them, if the running status takes two data bytes."""
+_HEADER_BYTES: Final = CHUNK_HEADER_BYTES + 6
 
 Column = NDArray[np.int64]
 """One field of every message; shape = (n_messages,)."""
@@ -155,24 +119,26 @@ def read(data: bytes) -> File:
         MidiError: there is no header or no track, or the unit of time makes no sense.
     """
     start = data.find(_HEADER) if data[:4] == b"RIFF" else 0
-    header = data[start : start + 14]
+    header = data[start : start + _HEADER_BYTES]
     if start < 0 or header[:4] != _HEADER:
         raise MidiError("not a MIDI file: it does not begin with an MThd header")
-    if len(header) < 14:
+    if len(header) < _HEADER_BYTES:
         raise MidiError("the MIDI header is cut short")
     ticks_per_beat, seconds_per_tick = _division(header[12:14])
-    layout = _Layout()
-    first_chunk = start + _CHUNK_HEADER_BYTES + int.from_bytes(header[4:8], "big")
-    if not _is_chunk(data, first_chunk):
-        first_chunk = start + len(header)
-    _walk_chunks(data, first_chunk, layout)
-    if not layout.track_starts:
+    claimed_end = start + CHUNK_HEADER_BYTES + int.from_bytes(header[4:8], "big")
+    layout = find_messages(data, start + _HEADER_BYTES, claimed_end)
+    n_tracks = len(layout.track_starts)
+    if not n_tracks:
         raise MidiError("the MIDI file holds no track")
-    file_type = int.from_bytes(header[8:10], "big")
-    if file_type > 2 or (file_type == 0 and len(layout.track_starts) > 1):
-        layout.notices.append(f"the header says type {file_type}; the tracks are read as sounding together")
+    file_type, claimed_tracks = (int.from_bytes(header[place : place + 2], "big") for place in (8, 10))
+    notices = []
+    if claimed_tracks != n_tracks:
+        notices.append(f"the header claims {claimed_tracks} tracks: there are {n_tracks}")
+    if file_type > 2 or (file_type == 0 and n_tracks > 1):
+        notices.append(f"the header says type {file_type}: the tracks are read as sounding together, as in type 1")
         file_type = 1
-    return File(file_type, *_decode(data, layout), ticks_per_beat, seconds_per_tick, data, layout.notices)
+    decoded = _decode(data, layout)
+    return File(file_type, *decoded, ticks_per_beat, seconds_per_tick, data, [*notices, *layout.notices])
 
 
 def _division(field: bytes) -> tuple[int, float | None]:
@@ -189,174 +155,16 @@ def _division(field: bytes) -> tuple[int, float | None]:
     return 0, 1 / (real_rate * field[1])
 
 
-@dataclass
-class _Layout:
-    """Collect where each message begins, in the first pass.
-
-    Attributes:
-        positions: of each message, the position of its delta time.
-        track_starts: of each track, the index of its first message.
-        special: (index, kind, data1, begin, end) of messages that are no channel messages.
-        notices: what was mended.
-    """
-
-    positions: list[int] = field(default_factory=list)
-    track_starts: list[int] = field(default_factory=list)
-    special: list[tuple[int, int, int, int, int]] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-
-
-def _is_chunk(data: bytes, position: int) -> bool:
-    """Tell whether a chunk may begin at a position: a name of four printable characters, and a length."""
-    name = data[position : position + 4]
-    return len(data) >= position + _CHUNK_HEADER_BYTES and all(0x20 <= byte < 0x7F for byte in name)
-
-
-def _walk_chunks(data: bytes, position: int, layout: _Layout) -> None:
-    """Find the messages of every track; chunks of other kinds are passed over whole."""
-    lengths = _note_lengths(data)
-    tracks = _track_headers(data, position)
-    for header in tracks:  # so that the walk looks at them
-        lengths[header] = 0
-    while 0 <= position <= len(data) - _CHUNK_HEADER_BYTES:
-        body = position + _CHUNK_HEADER_BYTES
-        end = body + int.from_bytes(data[position + 4 : body], "big")
-        if data[position : position + 4] == _TRACK:
-            layout.track_starts.append(len(layout.positions))
-            position = _walk_track(data, lengths, body, end, layout)
-        elif _is_chunk(data, position) and end <= len(data):
-            position = end
-        else:
-            position = data.find(_TRACK, position + 1)
-
-
-def _track_headers(data: bytes, position: int) -> list[int]:
-    """Return every position where the bytes of a track's header stand: of a track, or within a message."""
-    found = []
-    while (position := data.find(_TRACK, position)) >= 0:
-        found.append(position)
-        position += 1
-    return found
-
-
-def _note_lengths(data: bytes) -> bytearray:
-    """Return for each position the length of the message that begins there, or 0 where it must be looked at.
-
-    Lengths are those of messages under a status with two data bytes (notes, controllers, pitch bends), because nearly
-    all messages are of that kind.
-    """
-    padded = np.frombuffer(data.translate(_LENGTH_AFTER_DELTA) + bytes(_MAX_DELTA_BYTES), np.uint8)
-    ends_delta = np.frombuffer(data + bytes(_MAX_DELTA_BYTES), np.uint8) < 0x80
-    lengths = padded[_MAX_DELTA_BYTES:] + np.uint8(_MAX_DELTA_BYTES)
-    for n_delta in range(_MAX_DELTA_BYTES - 1, 0, -1):
-        ends_here = ends_delta[n_delta - 1 : n_delta - 1 + len(data)]
-        lengths = np.where(ends_here, padded[n_delta : n_delta + len(data)] + np.uint8(n_delta), lengths)
-    lengths[lengths >= _UNKNOWN_LENGTH] = 0
-    return bytearray(lengths)
-
-
-def _walk_track(data: bytes, lengths: bytearray, body: int, claimed_end: int, layout: _Layout) -> int:
-    """Find the messages of a track, and return where the next chunk begins.
-
-    The track ends with its end-of-track message, where another track's header stands in the place of a message, or
-    where its length says, if a chunk or nothing follows there: else the length claims too few bytes.
-    """
-    is_end = claimed_end >= len(data) - _CHUNK_HEADER_BYTES or _is_chunk(data, claimed_end)
-    end = min(claimed_end, len(data)) if is_end else len(data)
-    # The last bytes are looked at one by one, so that no message reaches past the chunk.
-    tail = max(end - _MAX_NOTE_BYTES, 0)
-    lengths[tail:end] = bytes(end - tail)
-    stop, has_end = _walk_messages(data, lengths, body, end, layout)
-    number = len(layout.track_starts)
-    if stop > claimed_end:
-        layout.notices.append(f"track {number} claims {stop - claimed_end} bytes too few")
-    elif not has_end and claimed_end > len(data):
-        layout.notices.append(f"track {number} is cut short: {claimed_end - len(data)} bytes are missing")
-    elif _is_track(data, stop) and stop < claimed_end:
-        layout.notices.append(f"track {number} claims {claimed_end - stop} bytes too many")
-    elif stop < end:
-        layout.notices.append(f"track {number} has {end - stop} bytes behind its end, which are not read")
-    if _is_track(data, stop) or not is_end or claimed_end > len(data):
-        return stop
-    return claimed_end
-
-
-def _is_track(data: bytes, position: int) -> bool:
-    """Tell whether a track begins at a position: no music has its name as delta time and notes, and such a length."""
-    return data[position : position + 5] == _TRACK + b"\0"
-
-
-def _walk_messages(data: bytes, lengths: bytearray, position: int, end: int, layout: _Layout) -> tuple[int, bool]:
-    """Find the messages of data[position:end]; return where the track stopped, and whether it says so itself."""
-    positions = layout.positions
-    running_status = 0
-    try:
-        while position < end:
-            if running_status in _TWO_DATA_BYTES:
-                while length := lengths[position]:
-                    positions.append(position)
-                    position += length
-            if _is_track(data, position):
-                return position, False
-            begin = position
-            _, position = _variable_length(data, position)
-            status = data[position]
-            if status >= 0x80:
-                position += 1
-            elif running_status:
-                status = running_status
-            else:
-                return begin, False  # data bytes without a status: there is no way to tell what they mean
-            if status < 0xF0:
-                running_status = status
-                position += _DATA_BYTES[status & 0xF0]
-                if position > end:
-                    return end, False
-            else:
-                position, kind, value, first, last = _read_system_message(data, position, status)
-                layout.special.append((len(positions), kind, value, first, last))
-                if kind == END_OF_TRACK:
-                    positions.append(begin)
-                    return min(position, end), True
-            positions.append(begin)
-    except IndexError:  # the file ends in the middle of a message; what came before it is kept
-        return end, False
-    return min(position, end), False
-
-
-def _read_system_message(data: bytes, position: int, status: int) -> tuple[int, int, int, int, int]:
-    """Return (where it ends, kind, data1, begin, end) of a message whose status byte is before `position`."""
-    if status not in (SYSEX, ESCAPE, _META_STATUS):
-        return position + _SYSTEM_DATA_BYTES.get(status, 0), OTHER, 0, 0, 0
-    kind = status
-    if status == _META_STATUS:
-        kind = META | data[position]
-        position += 1
-    length, begin = _variable_length(data, position)
-    end = begin + length
-    payload = data[begin:end]
-    value = 0
-    if kind == TEMPO:
-        value = int.from_bytes(payload, "big") if length == 3 else 0
-        kind = TEMPO if value else OTHER
-    elif kind == TIME_SIGNATURE:
-        value = int.from_bytes(payload, "big") if length == 4 else 0
-        kind = TIME_SIGNATURE if length == 4 else OTHER
-    if len(payload) < length and kind != END_OF_TRACK:
-        kind = OTHER
-    return end, kind, value, begin, end
-
-
-def _decode(data: bytes, layout: _Layout) -> tuple[Messages, list[int], list[int]]:
+def _decode(data: bytes, layout: Layout) -> tuple[Messages, list[int], list[int]]:
     """Return (all messages, the number of messages in each track, the file tick at which each track ends)."""
-    bytes_at = np.frombuffer(data + bytes(_MAX_NOTE_BYTES), np.uint8)
+    bytes_at = np.frombuffer(data + bytes(MAX_NOTE_BYTES), np.uint8)
     delta, position = _delta_times(bytes_at, np.array(layout.positions, np.int64))
     status = bytes_at[position]
     position += status >= 0x80
     status = _with_running_status(status)
     kind = (status & 0xF0).astype(np.int64)
     data1, data2 = (np.minimum(bytes_at[position + n], 127).astype(np.int64) for n in range(2))
-    has_two = (kind != PROGRAM_CHANGE) & (kind != 0xD0)
+    has_two = (kind != PROGRAM_CHANGE) & (kind != CHANNEL_PRESSURE)
     tick = _ticks_in_track(delta, layout.track_starts)
     messages = Messages(
         tick=tick,
@@ -387,7 +195,7 @@ def _delta_times(bytes_at: NDArray[np.uint8], position: Column) -> tuple[Column,
     """Return (the delta times of the messages at these positions, where each of them ends)."""
     delta, position = np.zeros_like(position), position.copy()
     unfinished = np.arange(len(position))
-    for _ in range(_MAX_DELTA_BYTES):
+    for _ in range(MAX_DELTA_BYTES):
         byte = bytes_at[position[unfinished]]
         delta[unfinished] = delta[unfinished] << 7 | byte & 0x7F
         position[unfinished] += 1
@@ -409,15 +217,3 @@ def _ticks_in_track(delta: Column, track_starts: list[int]) -> Column:
     track_lengths = np.diff([*track_starts, len(delta)])
     ticks: Column = total[1:] - np.repeat(before_track, track_lengths)
     return ticks
-
-
-def _variable_length(data: bytes, position: int) -> tuple[int, int]:
-    """Return (a variable-length quantity of at most 4 bytes, where it ends)."""
-    value = 0
-    for _ in range(_MAX_DELTA_BYTES):
-        byte = data[position]
-        position += 1
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            break
-    return value, position

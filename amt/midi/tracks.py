@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from amt.errors import ArrangementError
-from amt.midi import smf
+from amt.midi.kinds import TRACK_NAME
 from amt.midi.score import Score
 from amt.midi.text import decode_text
 
@@ -60,17 +60,17 @@ def find_tracks(score: Score) -> Tracks:
     """
     channel = score.note_channels if score.file.type == 0 else 0
     keys, of_notes = np.unique(score.note_tracks * MAX_CHANNELS + channel, return_inverse=True)
-    names = [_track_name(score, key // MAX_CHANNELS) for key in keys.tolist()]
-    return Tracks(names, of_notes.tolist())
+    names = _track_names(score)
+    return Tracks([names.get(key // MAX_CHANNELS, "") for key in keys.tolist()], of_notes.tolist())
 
 
-def _track_name(score: Score, track: int) -> str:
-    """Return the first name that the messages of a track give it, or an empty string."""
-    messages = score.messages
-    found = np.flatnonzero((score.tracks == track) & (messages.kind == smf.TRACK_NAME))
-    if not len(found):
-        return ""
-    return decode_text(score.file.data[int(messages.begin[found[0]]) : int(messages.end[found[0]])])
+def _track_names(score: Score) -> dict[int, str]:
+    """Return the first name that the messages of each track give it; a track without one is left out."""
+    found = np.flatnonzero(score.messages.kind == TRACK_NAME)
+    columns = (score.tracks[found], score.messages.begin[found], score.messages.end[found])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    payloads = {track: score.file.data[begin:end] for track, begin, end in reversed(list(rows))}
+    return {track: decode_text(payload) for track, payload in payloads.items()}
 
 
 def _normalized(name: str) -> str:

@@ -1,32 +1,25 @@
-"""Give the kept notes of a file channels on which any player sounds them as they were read.
+"""Give the notes of a file channels on which any player sounds them as they were read.
 
 A file may be right only for one reader: tracks with a program each on one channel, drums by system exclusive message,
 two ports, two hands that strike one key. Here what sounds alike gets a channel of its own, with all that belongs to it.
 """
 
-from collections.abc import Iterable
+from collections import defaultdict
 from itertools import count
 from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from amt.midi.kinds import DRUM_CHANNEL, N_CHANNELS
 from amt.midi.notes import DRUMS
-from amt.midi.players import DRUM_CHANNEL, N_CHANNELS
 from amt.midi.score import Score
-from amt.midi.smf import CONTROL_CHANGE, PITCH_BEND, Column
+from amt.midi.smf import Column
 
-ANY_TRACK: Final = -1
+ANY: Final = -1
 
-SUSTAIN: Final = 64
-SOSTENUTO: Final = 66
-"""The pedals that let notes sound on."""
-
-PEDAL_DOWN: Final = 64
-FOR_EVER: Final = 1 << 60
-"""The file tick at which ends what is never ended."""
-
-_CENTRE_MSB: Final = 64
+MAX_PORTS: Final = 128
+MAX_SPLIT: Final = 64
+"""Tracks of one channel that may get a channel each."""
 
 
 class Voice(NamedTuple):
@@ -35,117 +28,143 @@ class Voice(NamedTuple):
     Attributes:
         channel: 16 x port + channel in the input.
         is_drums: whether it plays drums.
-        track: the only track whose notes it has, or `ANY_TRACK`.
+        track: the only track whose notes it has, or `ANY`.
+        instrument: the only one that it has, or `ANY`.
     """
 
     channel: int
     is_drums: bool
-    track: int
+    track: int = ANY
+    instrument: int = ANY
 
 
 class Voices:
-    """Know the voice of each kept note, and the channel of each voice in the output.
+    """Know the voice of each part, and the channel of each voice in the output.
 
     Attributes:
-        of_notes: for each kept note its voice.
-        channels: 16 x port + channel in the output. All drums are on channel 10.
+        channels: of each voice, 16 x port + channel in the output. Drums are on channel 10.
+        tracks: the tracks that have notes of a voice.
+        instruments: who plays in a voice.
     """
 
-    def __init__(self, score: Score, kept: Column) -> None:
-        """`kept`: the numbers of the kept notes, in order of time."""
-        split = _channels_to_split(score, kept)
-        channels, tracks = score.note_channels[kept].tolist(), score.note_tracks[kept].tolist()
-        drums = (score.instruments[kept] == DRUMS).tolist()
-        self.of_notes = [
-            Voice(channel, is_drums, track if channel in split else ANY_TRACK)
-            for channel, is_drums, track in zip(channels, drums, tracks, strict=True)
-        ]
+    def __init__(self, score: Score, kept: Column, others: frozenset[int]) -> None:
+        """Find the voices.
+
+        Args:
+            score: of the input.
+            kept: the numbers of the kept notes, in order of time.
+            others: instruments whose channels are wanted too if none of their notes is kept.
+        """
+        self._by_track = score.players.by_track
+        self._split_tracks = _channels_to_split(score, kept)
+        self._split_instruments = _channels_with_clashes(score, kept, self._split_tracks)
         self.channels: dict[Voice, int] = {}
-        voices = list(dict.fromkeys(self.of_notes))
-        for voice in voices:  # each its own, as far as that is free
+        self.tracks: defaultdict[Voice, list[int]] = defaultdict(list)
+        self.instruments: defaultdict[Voice, set[int]] = defaultdict(set)
+        for numbers in (kept, np.flatnonzero(np.isin(score.instruments, list(others)))):
+            for channel, track, instrument in _parts(score, numbers):
+                self._add(channel, track, instrument)
+        self._taken = {DRUM_CHANNEL}
+        self._free = (number for number in count() if number % N_CHANNELS != DRUM_CHANNEL)
+        self._free_drums = count(DRUM_CHANNEL, N_CHANNELS)
+        self._assign(list(self.tracks))
+        self._of_channel: defaultdict[int, list[Voice]] = defaultdict(list)
+        for voice in self.channels:
+            self._of_channel[voice.channel].append(voice)
+
+    def _add(self, channel: int, track: int, instrument: int) -> None:
+        voice = self.voice(channel, track, instrument)
+        self.instruments[voice].add(instrument)
+        if track not in self.tracks[voice] and len(self.tracks[voice]) < MAX_SPLIT:
+            self.tracks[voice].append(track)
+
+    def voice(self, channel: int, track: int, instrument: int) -> Voice:
+        """Return the voice of a note."""
+        is_drums = instrument == DRUMS
+        if is_drums:  # whichever track hits a drum, it is the same
+            return Voice(channel, is_drums)
+        own_track = track if channel in self._split_tracks else ANY
+        return Voice(channel, is_drums, own_track, instrument if channel in self._split_instruments else ANY)
+
+    def _assign(self, voices: list[Voice]) -> None:
+        """Give each voice its own channel as far as that is free, and the others what is left."""
+        for voice in sorted(voices, key=lambda voice: voice.channel != DRUM_CHANNEL):
             if voice.is_drums:
-                self.channels[voice] = DRUM_CHANNEL
-            elif voice.channel < N_CHANNELS and voice.channel not in self._taken():
+                self.channels[voice] = next(self._free_drums) % (N_CHANNELS * MAX_PORTS)
+            elif voice.channel < N_CHANNELS and voice.channel not in self._taken:
                 self.channels[voice] = voice.channel
+                self._taken.add(voice.channel)
         for voice in voices:
             if voice not in self.channels:
-                self.channels[voice] = self.free_channel()
+                self.channels[voice] = self.take_free_channel()
 
-    def free_channel(self, taken: Iterable[int] = ()) -> int:
-        """Return the first channel that no voice has, and that is not taken; behind 16 they are on further ports."""
-        taken = self._taken() | set(taken)
-        return next(channel for channel in count() if channel not in taken and channel % N_CHANNELS != DRUM_CHANNEL)
-
-    def _taken(self) -> set[int]:
-        return {DRUM_CHANNEL, *self.channels.values()}
+    def take_free_channel(self) -> int:
+        """Return the first channel that no voice has; behind 16 they are on further ports."""
+        channel = next(channel for channel in self._free if channel not in self._taken)
+        return channel % (N_CHANNELS * MAX_PORTS)
 
     def targets(self, channel: int, track: int) -> list[Voice]:
-        """Return whose a channel message is: those of its own track, or if there are none all of its channel."""
-        alike = [voice for voice in self.channels if voice.channel == channel]
-        own = [voice for voice in alike if voice.track == track]
+        """Return whose a channel message is.
+
+        It is for all of its channel, unless its tracks have a program each: then it is for those of its own track, or
+        if this has no notes for all.
+        """
+        alike = self._of_channel.get(channel, [])
+        own = [voice for voice in alike if voice.track == track] if channel in self._by_track else []
         return own or alike
 
 
+def _parts(score: Score, numbers: Column) -> list[tuple[int, int, int]]:
+    """Return (channel, track, instrument) of some notes, each once, in the order of the channels' first notes."""
+    rows = np.stack([score.note_channels[numbers], score.note_tracks[numbers], score.instruments[numbers]], axis=1)
+    parts, first = np.unique(rows, axis=0, return_index=True)
+    return [(channel, track, instrument) for channel, track, instrument in parts[np.argsort(first)].tolist()]
+
+
 def _channels_to_split(score: Score, kept: Column) -> set[int]:
-    """Return the channels whose tracks must not share one: others play in them, or one key sounds in two at once."""
-    rows: dict[int, list[tuple[int, int, int, int, int]]] = {}
-    on = score.pairs.on[kept]
+    """Return the channels whose tracks must not share one: each has its program, or one key sounds in two at once."""
+    kept = kept[score.instruments[kept] != DRUMS]
+    tracks: defaultdict[int, set[int]] = defaultdict(set)
+    for channel, track, _ in _parts(score, kept):
+        tracks[channel].add(track)
+    shared = {channel for channel, own in tracks.items() if 1 < len(own) <= MAX_SPLIT}
+    split = shared & score.players.by_track
+    candidates = kept[np.isin(score.note_channels[kept], list(shared - split))]
+    on = score.pairs.on[candidates]
     columns = (
-        score.note_channels[kept],
-        score.note_tracks[kept],
-        score.instruments[kept],
-        score.messages.tick[on],
-        score.end_ticks[kept],
+        score.note_channels[candidates],
         score.messages.data1[on],
+        score.note_tracks[candidates],
+        score.messages.tick[on],
+        score.end_ticks[candidates],
     )
-    for channel, *row in zip(*(column.tolist() for column in columns), strict=True):
-        rows.setdefault(channel, []).append(tuple(row))
-    return {channel for channel, notes in rows.items() if _is_ambiguous(notes)}
+    # Of each key: the track that sounds longest, until when, and until when any other one does.
+    sounding: dict[tuple[int, int], tuple[int, int, int]] = {}
+    for channel, pitch, track, onset, end in zip(*(column.tolist() for column in columns), strict=True):
+        longest, until, others_until = sounding.get((channel, pitch), (track, -1, -1))
+        if onset < (others_until if track == longest else until):
+            split.add(channel)
+        if track == longest:
+            sounding[channel, pitch] = track, max(until, end), others_until
+        elif end > until:
+            sounding[channel, pitch] = track, end, until
+        else:
+            sounding[channel, pitch] = longest, until, max(others_until, end)
+    return split
 
 
-def _is_ambiguous(notes: list[tuple[int, int, int, int, int]]) -> bool:
-    """Tell whether notes as (track, instrument, onset, end, pitch) of one channel are of tracks to be kept apart."""
-    instruments: dict[int, set[int]] = {}
-    for track, instrument, *_ in notes:
-        instruments.setdefault(track, set()).add(instrument)
-    if len(instruments) < 2:
-        return False
-    if len({frozenset(each) for each in instruments.values()}) > 1:
-        return True
-    sounding: dict[int, list[tuple[int, int]]] = {}
-    for track, _, onset, end, pitch in notes:
-        others = sounding.setdefault(pitch, [])
-        if any(other != track and until > onset for other, until in others):
-            return True
-        others[:] = [(other, until) for other, until in others if until > onset]
-        others.append((track, end))
-    return False
-
-
-def bend_spans(score: Score) -> dict[int, list[tuple[int, int]]]:
-    """Return for each channel of the input the spans in file ticks in which its notes are bent."""
-    found = np.flatnonzero(score.messages.kind == PITCH_BEND)
-    is_bent = (score.messages.data1[found] != 0) | (score.messages.data2[found] != _CENTRE_MSB)
-    return _spans(score, found, is_bent)
-
-
-def pedal_spans(score: Score, pedal: int) -> dict[int, list[tuple[int, int]]]:
-    """Return for each channel of the input the spans in file ticks in which a pedal is down."""
-    is_pedal = (score.messages.kind == CONTROL_CHANGE) & (score.messages.data1 == pedal)
-    found = np.flatnonzero(is_pedal)
-    return _spans(score, found, score.messages.data2[found] >= PEDAL_DOWN)
-
-
-def _spans(score: Score, found: Column, is_on: NDArray[np.bool_]) -> dict[int, list[tuple[int, int]]]:
-    """Return for each channel the spans from a message that begins something to the next that ends it."""
-    began: dict[int, int] = {}
-    spans: dict[int, list[tuple[int, int]]] = {}
-    columns = (score.channels[found], score.messages.tick[found], is_on)
-    for channel, tick, on in zip(*(column.tolist() for column in columns), strict=True):
-        if on:
-            began.setdefault(channel, tick)
-        elif channel in began:
-            spans.setdefault(channel, []).append((began.pop(channel), tick))
-    for channel, tick in began.items():
-        spans.setdefault(channel, []).append((tick, FOR_EVER))
-    return spans
+def _channels_with_clashes(score: Score, kept: Column, split_tracks: set[int]) -> set[int]:
+    """Return the channels on which two programs begin notes at one tick."""
+    melodic = kept[score.instruments[kept] != DRUMS]
+    columns = (
+        score.note_channels[melodic],
+        np.where(np.isin(score.note_channels[melodic], list(split_tracks)), score.note_tracks[melodic], ANY),
+        score.messages.tick[score.pairs.on[melodic]],
+        score.instruments[melodic],
+    )
+    found: dict[tuple[int, int, int], int] = {}
+    clashing = set()
+    for channel, track, tick, instrument in zip(*(column.tolist() for column in columns), strict=True):
+        if found.setdefault((channel, track, tick), instrument) != instrument:
+            clashing.add(channel)
+    return clashing
