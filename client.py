@@ -127,7 +127,19 @@ class MusicOptions(Options, total=False):
     ]
 
 
-class EmbedOptions(Options, total=False):
+class FileOptions(Options, total=False):
+    """What a request may say of its MIDI file."""
+
+    sustain: Annotated[
+        Literal["keep", "apply"] | None, "notes last as they were struck, or apply the file's pedal (default: keep)"
+    ]
+
+
+class EditOptions(MusicOptions, FileOptions, total=False):
+    """What a request may say that makes music from a MIDI file."""
+
+
+class EmbedOptions(FileOptions, total=False):
     """What a request for vectors may say of them."""
 
     pooling: Annotated[Literal["mean", "last", "max", "none"] | None, "how tokens become a vector (default: mean)"]
@@ -138,7 +150,7 @@ class EmbedOptions(Options, total=False):
     normalize: Annotated[bool | None, "scale vectors to the length 1"]
 
 
-class Fields(MusicOptions, EmbedOptions, total=False):
+class Fields(EditOptions, EmbedOptions, total=False):
     """What a request of some task may say, but for the file."""
 
     length_seconds: Annotated[float | None, "new music, 1 to 120 (default: 20; accompany: to the end)"]
@@ -436,7 +448,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         *,
         prime_from: PrimeFrom | None = None,
         headers: Headers = None,
-        **options: Unpack[MusicOptions],
+        **options: Unpack[EditOptions],
     ) -> AnswerT:
         """The first `prime_seconds` of a MIDI file, and `length_seconds` of new music after them.
 
@@ -455,7 +467,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         prime_seconds: float | None = None,
         length_seconds: float | None = None,
         headers: Headers = None,
-        **options: Unpack[MusicOptions],
+        **options: Unpack[EditOptions],
     ) -> AnswerT:
         """New parts around the one that `melody_instruments` play or that `melody_tracks` hold, in place of all others.
 
@@ -473,7 +485,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         end_seconds: float,
         *,
         headers: Headers = None,
-        **options: Unpack[MusicOptions],
+        **options: Unpack[EditOptions],
     ) -> AnswerT:
         """A MIDI file with the span from `start_seconds` to `end_seconds` written anew.
 

@@ -40,12 +40,14 @@ class Piece(NamedTuple):
     @property
     def notices(self) -> list[str]:
         """What was mended while reading, and what cannot be given back, in at most 20 sentences."""
-        notices = [*self.score.notices]
+        lost = []
         if self.score.file.type == 2:
-            notices.append("the file holds independent patterns (type 2): only their notes are given back")
+            lost.append("the file holds independent patterns (type 2): only their notes are given back")
         elif self.score.file.seconds_per_tick:
-            notices.append("the file counts in SMPTE frames and has no beats: it is given back at 120 bpm")
-        return notices[:MAX_NOTICES]
+            lost.append("the file counts in SMPTE frames and has no beats: it is given back at 120 bpm")
+        elif not self.timing.can_be_written(MILLISECONDS_PER_TICK * self.length_ticks):
+            lost.append("the tempo map counts more ticks than a file can hold: it is given back at 120 bpm")
+        return [*lost, *self.score.notices][:MAX_NOTICES]
 
 
 def read_notes(data: bytes, *, sustained: bool = False) -> list[Note]:
@@ -129,8 +131,8 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | N
 def _messages(notes: list[Note], spans: list[Span], instruments: list[int]) -> Iterator[tuple[int, int, Fields]]:
     """Yield (file tick, instrument, fields of the message) in the order in which a reader meets them.
 
-    That is by time, then by track. Where another instrument has taken a channel over, the program is set again, before
-    a note-off too: a reader finds the note that it ends by the program of the channel.
+    That is by time, then by track. Where instruments share a channel, the program is set again at each tick at which a
+    note begins, and before a note-off too: some readers find the note that it ends by the program of the channel.
 
     Args:
         notes: sorted by onset.
@@ -138,15 +140,19 @@ def _messages(notes: list[Note], spans: list[Span], instruments: list[int]) -> I
         instruments: in the order of their tracks.
     """
     channels = assign_channels(notes)
-    programs: dict[int, int] = {}
+    programs: dict[int, tuple[int, int]] = {}  # of each channel: the last one, and when it was set
+    shared = set()
     for note, channel in zip(notes, channels, strict=True):
         if channel not in programs:
-            programs[channel] = note.instrument
+            programs[channel] = note.instrument, 0
             yield 0, note.instrument, _program_change(channel, note.instrument % DRUMS)
+        elif programs[channel][0] != note.instrument:
+            shared.add(channel)
     for tick, index, begins in _note_order(notes, spans, instruments):
         note, channel = notes[index], channels[index]
-        if programs[channel] != note.instrument:
-            programs[channel] = note.instrument
+        program, since = programs[channel]
+        if channel in shared and (program != note.instrument or (begins and since < tick)):
+            programs[channel] = note.instrument, tick
             yield tick, note.instrument, _program_change(channel, note.instrument)
         kind, velocity = ("note_on", note.velocity) if begins else ("note_off", NOTE_OFF_VELOCITY)
         yield tick, note.instrument, {"type": kind, "channel": channel, "note": note.pitch, "velocity": velocity}

@@ -39,8 +39,8 @@ class Players(NamedTuple):
 def find_players(messages: Messages, data: bytes, channels: Column, tracks: Column, on: Column) -> Players:
     """Find the instrument of each note.
 
-    It is the last program of the note's channel, at the note's own tick wherever that stands. Where tracks share a channel and have a program
-    each from the start, each keeps its own; some programs write so.
+    It is the last program of the note's channel, at the note's own tick wherever that stands. Where tracks share a
+    channel and have a program each from the start, each keeps its own; some programs write so.
 
     Args:
         messages: in order of time.

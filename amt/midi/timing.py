@@ -137,20 +137,28 @@ class Timing:
     def fit_to_write(self, end_milliseconds: int) -> "Timing":
         """Return the same timing for a file that ends then, with a file tick short enough for notes.
 
-        It is the default if no file can hold it: at thousands of bpm there may be too many file ticks.
+        It is the default if no file can hold it.
         """
+        refined = self._refined(end_milliseconds)
+        return refined if refined.file_tick(end_milliseconds) <= MAX_FILE_TICK else Timing()
+
+    def can_be_written(self, end_milliseconds: int) -> bool:
+        """Return whether a file that ends then can hold it; at thousands of bpm there may be too many file ticks."""
+        return self._refined(end_milliseconds).file_tick(end_milliseconds) <= MAX_FILE_TICK
+
+    def _refined(self, end_milliseconds: int) -> "Timing":
+        """Return the timing until then with a shorter file tick."""
         kept = self.until(end_milliseconds)
+        if kept == Timing():
+            return kept
         slowest = max(change.tempo for change in kept.tempos)
         finer = -(-slowest // (MAX_FILE_TICK_MICROSECONDS * kept.ticks_per_beat))
         finer = min(finer, MAX_TICKS_PER_BEAT // kept.ticks_per_beat)
-        if kept == Timing():
-            return kept
-        refined = Timing(
+        return Timing(
             finer * kept.ticks_per_beat,
             tuple(each._replace(tick=finer * each.tick) for each in kept.tempos),
             tuple(each._replace(tick=finer * each.tick) for each in kept.signatures),
         )
-        return refined if refined.file_tick(end_milliseconds) <= MAX_FILE_TICK else Timing()
 
 
 class Clock(NamedTuple):
