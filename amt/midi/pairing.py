@@ -60,8 +60,9 @@ def pair_notes(messages: Messages, channels: Column, tracks: Column) -> NotePair
     is_mode = switch_all_off(messages)
     used = np.flatnonzero((messages.kind == NOTE_ON) | (messages.kind == NOTE_OFF) | is_mode)
     keys = channels[used] << _PITCH_BITS | np.where(is_mode[used], 0, messages.data1[used])
-    columns = (used, keys, tracks[used], messages.switches_on[used], is_mode[used])
-    notes = _Notes()
+    begins = messages.switches_on[used]
+    notes = _Notes(used[begins], keys[begins], tracks[used[begins]])
+    columns = (used, keys, tracks[used], begins, is_mode[used])
     notes.take(zip(*(each.tolist() for each in columns), strict=True))
     return notes.pairs(messages.tick)
 
@@ -85,13 +86,14 @@ class _OpenNotes(dict[int, deque[int]]):
 
 
 class _Notes:
-    """Collect notes as they begin and end; a note is known by its number, in the order of beginning."""
+    """Find the ends of notes; a note is known by its number, in the order of beginning."""
 
-    def __init__(self) -> None:
-        self._on: list[int] = []
-        self._end: list[int] = []
-        self._keys: list[int] = []
-        self._tracks: list[int] = []
+    def __init__(self, on: Column, keys: Column, tracks: Column) -> None:
+        """Begin with the index of the message that begins each note, its key and its track."""
+        self._on: list[int] = on.tolist()
+        self._keys: list[int] = keys.tolist()
+        self._tracks: list[int] = tracks.tolist()
+        self._end = [TRACK_END] * len(self._on)
         self._limits: dict[int, int] = {}
         """When a note was ended with all others of its channel."""
         self._limited: dict[int, deque[int]] = {}
@@ -99,15 +101,13 @@ class _Notes:
 
     def take(self, rows: Iterable[tuple[int, int, int, bool, bool]]) -> None:
         """Take messages as (index, key, track, whether it begins a note, whether it ends all of its channel)."""
-        on, end, keys, tracks = self._on, self._end, self._keys, self._tracks
+        end, tracks = self._end, self._tracks
         open_notes = _OpenNotes()
+        n_begun = 0
         for index, key, track, switches_on, switches_all_off in rows:
             if switches_on:
-                open_notes[key].append(len(on))
-                on.append(index)
-                end.append(TRACK_END)
-                keys.append(key)
-                tracks.append(track)
+                open_notes[key].append(n_begun)
+                n_begun += 1
             elif switches_all_off:
                 for ended_key, notes in open_notes.pop_channel(key >> _PITCH_BITS):
                     self._limits.update(dict.fromkeys(notes, index))
@@ -131,10 +131,9 @@ class _Notes:
     def pairs(self, ticks: Column) -> NotePairs:
         """Return the pairs when everything has been taken; `ticks`: of all messages."""
         is_closed = np.ones(len(self._on), np.bool_)
-        unclosed = [note for note, end in enumerate(self._end) if end == TRACK_END]
-        if unclosed:
+        if TRACK_END in self._end:
             on_ticks = ticks[self._on].tolist()
-            wanted = {self._keys[note] for note in unclosed}
+            wanted = {key for key, end in zip(self._keys, self._end, strict=True) if end == TRACK_END}
             by_key: defaultdict[int, list[int]] = defaultdict(list)
             for note, key in enumerate(self._keys):
                 if key in wanted:

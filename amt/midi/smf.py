@@ -65,9 +65,9 @@ class Messages:
     def __len__(self) -> int:
         return len(self.tick)
 
-    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Messages":
-        """Return the messages at these places, or those where a mask is true."""
-        return Messages(*(getattr(self, name)[index] for name in Message._fields))
+    def __getitem__(self, index: Column) -> "Messages":
+        """Return the messages at these places."""
+        return Messages(*(getattr(self, name).take(index) for name in Message._fields))
 
     @property
     def switches_on(self) -> NDArray[np.bool_]:
@@ -180,9 +180,9 @@ def _decode(data: bytes, layout: Layout) -> tuple[Messages, list[int], list[int]
     messages.data1[special], messages.data2[special] = values, 0
     messages.begin[special], messages.end[special] = begins, ends
     track_ends = _track_ends(tick, layout.track_starts)
-    kept = messages.kind != END_OF_TRACK
-    n_kept = np.concatenate([[0], np.cumsum(kept)])
-    return messages[kept], np.diff(n_kept[[*layout.track_starts, len(kept)]]).tolist(), track_ends
+    kept = np.flatnonzero(messages.kind != END_OF_TRACK)
+    places = np.searchsorted(kept, [*layout.track_starts, len(messages)])
+    return messages[kept], np.diff(places).tolist(), track_ends
 
 
 def _track_ends(tick: Column, track_starts: list[int]) -> list[int]:

@@ -88,7 +88,7 @@ class Timing:
         """
         tempos = {0: DEFAULT_TEMPO}
         signatures: dict[int, TimeSignature] = {}
-        for message in messages[np.isin(messages.kind, (TEMPO, TIME_SIGNATURE))].rows():
+        for message in messages[np.flatnonzero(np.isin(messages.kind, (TEMPO, TIME_SIGNATURE)))].rows():
             if message.kind == TEMPO:
                 tempos[message.tick] = message.data1
             elif signature := _decode_signature(message.tick, message.data1):
