@@ -14,6 +14,9 @@ from amt.midi.kinds import END_OF_TRACK, ESCAPE, META, OTHER, SYSEX, TEMPO, TIME
 
 CHUNK_HEADER_BYTES: Final = 8
 MAX_DELTA_BYTES: Final = 4
+"""As the standard has it; longer ones are read, but no value above 28 bits."""
+
+MAX_VARIABLE_LENGTH: Final = 0x0FFF_FFFF
 MAX_NOTE_BYTES: Final = MAX_DELTA_BYTES + 3
 """A delta time, a status byte and two data bytes."""
 
@@ -113,8 +116,8 @@ def _note_lengths(data: bytes) -> bytearray:
     """
     padded = np.frombuffer(data.translate(_LENGTH_AFTER_DELTA) + bytes(MAX_DELTA_BYTES), np.uint8)
     ends_delta = np.frombuffer(data + bytes(MAX_DELTA_BYTES), np.uint8) < 0x80
-    lengths = padded[MAX_DELTA_BYTES:] + np.uint8(MAX_DELTA_BYTES)
-    for n_delta in range(MAX_DELTA_BYTES - 1, 0, -1):
+    lengths = np.zeros(len(data), np.uint8)
+    for n_delta in range(MAX_DELTA_BYTES, 0, -1):
         ends_here = ends_delta[n_delta - 1 : n_delta - 1 + len(data)]
         lengths = np.where(ends_here, padded[n_delta : n_delta + len(data)] + np.uint8(n_delta), lengths)
     lengths[lengths >= _UNKNOWN_LENGTH] = 0
@@ -222,12 +225,11 @@ def _read_system_message(data: bytes, position: int, status: int) -> tuple[int, 
 
 
 def variable_length(data: bytes, position: int) -> tuple[int, int]:
-    """Return (a variable-length quantity of at most 4 bytes, where it ends)."""
+    """Return (a variable-length quantity, where it ends)."""
     value = 0
-    for _ in range(MAX_DELTA_BYTES):
+    while True:
         byte = data[position]
         position += 1
-        value = value << 7 | byte & 0x7F
+        value = min(value << 7 | byte & 0x7F, MAX_VARIABLE_LENGTH)
         if byte < 0x80:
-            break
-    return value, position
+            return value, position

@@ -4,9 +4,9 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from amt.midi.chunks import MAX_VARIABLE_LENGTH
 from amt.midi.kinds import END_OF_TRACK, META, N_CHANNELS, SYSEX
 
-MAX_VARIABLE_LENGTH: Final = 0x0FFF_FFFF
 MAX_TRACKS: Final = 0xFFFF
 
 

@@ -73,6 +73,7 @@ class Rewriter:
         self._names: list[str | None] = [None] * len(score.file.track_lengths)
         self._tracks: list[list[Item]] = [[] for _ in self._names]
         self._programs: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        self._without_program: set[int] = set()
         self._colours = Colours()
         self._factor = _common_factor(score, timing)
 
@@ -190,11 +191,14 @@ class Rewriter:
         place = bisect_right(changes, tick, key=lambda change: change[0])
         if place and changes[place - 1][1] == instrument:
             return
-        tick = tick if changes else 0
+        # Where the input has no program, its banks mean nothing: so this one comes before them.
+        tick, order = (tick, _AT_TRACK_END) if changes else (0, -1)
+        if not changes:
+            self._without_program.add(channel)
         insort(changes, (tick, instrument), key=lambda change: change[0])
         encoded = channel_message(kinds.PROGRAM_CHANGE, channel, instrument)
         for track in tracks:
-            self._add(track, Item(tick, _SOUND, _AT_TRACK_END, channel, encoded))
+            self._add(track, Item(tick, _SOUND, order, channel, encoded))
 
     def add_new(self) -> None:
         """Add new notes to the track of their instrument, on its channel unless what that holds would colour them."""
@@ -236,8 +240,9 @@ class Rewriter:
     def _copy_mix(self, source: int, target: int, track: int, tick: int) -> None:
         """Give a channel the bank, the volume and the place of another, before its first note."""
         for control, value in sorted(self._colours.mix(source, tick).items()):
-            encoded = channel_message(kinds.CONTROL_CHANGE, target, control, value)
-            self._add(track, Item(0, _SOUND, 0, target, encoded))
+            if control not in _SELECTS_SOUND or source not in self._without_program:
+                encoded = channel_message(kinds.CONTROL_CHANGE, target, control, value)
+                self._add(track, Item(0, _SOUND, -2, target, encoded))
 
     def _track_of(self, instrument: int, voice: Voice | None) -> int:
         """Return the track in which an instrument plays most, of a voice if there is one, or a new track."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amt.errors import MidiError
-from amt.midi.chunks import CHUNK_HEADER_BYTES, MAX_DELTA_BYTES, MAX_NOTE_BYTES, Layout, find_messages
+from amt.midi.chunks import CHUNK_HEADER_BYTES, MAX_NOTE_BYTES, MAX_VARIABLE_LENGTH, Layout, find_messages
 from amt.midi.kinds import CHANNEL_PRESSURE, END_OF_TRACK, NOTE_ON, PROGRAM_CHANGE
 
 DEFAULT_TEMPO: Final = 500_000
@@ -195,9 +195,9 @@ def _delta_times(bytes_at: NDArray[np.uint8], position: Column) -> tuple[Column,
     """Return (the delta times of the messages at these positions, where each of them ends)."""
     delta, position = np.zeros_like(position), position.copy()
     unfinished = np.arange(len(position))
-    for _ in range(MAX_DELTA_BYTES):
+    while len(unfinished):
         byte = bytes_at[position[unfinished]]
-        delta[unfinished] = delta[unfinished] << 7 | byte & 0x7F
+        delta[unfinished] = np.minimum(delta[unfinished] << 7 | byte & 0x7F, MAX_VARIABLE_LENGTH)
         position[unfinished] += 1
         unfinished = unfinished[byte >= 0x80]
     return delta, position

@@ -60,7 +60,6 @@ class Hearing:
         texts: of each track, (file tick, message) of its texts and system exclusive messages.
         names: of each track.
         conductor: (file tick, message) of tempos and time signatures.
-        end: the file tick at which the last track ends.
     """
 
     def __init__(self, data):
@@ -68,7 +67,6 @@ class Hearing:
         self.texts = [[] for _ in self.file.tracks]
         self.names = [""] * len(self.file.tracks)
         self.conductor = []
-        self.end = max(sum(message.time for message in track) for track in self.file.tracks)
         self.notes = []
         self._states = defaultdict(lambda: dict(AT_REST))
         self._programs = defaultdict(int)
