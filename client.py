@@ -128,7 +128,19 @@ class MusicOptions(Options, total=False):
     ]
 
 
-class EmbedOptions(Options, total=False):
+class FileOptions(Options, total=False):
+    """Name the fields of requests with a MIDI file."""
+
+    sustain: Annotated[
+        Literal["keep", "apply"] | None, "notes last as they were struck, or apply the file's pedal (default: keep)"
+    ]
+
+
+class EditOptions(MusicOptions, FileOptions, total=False):
+    """Name the fields of requests for music from a MIDI file."""
+
+
+class EmbedOptions(FileOptions, total=False):
     """Name the fields of requests for vectors."""
 
     pooling: Annotated[Literal["mean", "last", "max", "none"] | None, "how tokens become a vector (default: mean)"]
@@ -139,7 +151,7 @@ class EmbedOptions(Options, total=False):
     normalize: Annotated[bool | None, "scale vectors to the length 1"]
 
 
-class Fields(MusicOptions, EmbedOptions, total=False):
+class Fields(EditOptions, EmbedOptions, total=False):
     """Name the fields of all tasks, without the file."""
 
     length_seconds: Annotated[float | None, "new music, 1 to 120 (default: 20; accompany: to the end)"]
@@ -442,7 +454,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         *,
         prime_from: PrimeFrom | None = None,
         headers: Headers = None,
-        **options: Unpack[MusicOptions],
+        **options: Unpack[EditOptions],
     ) -> AnswerT:
         """Keep the first `prime_seconds` of a MIDI file, and go on with `length_seconds` of new music.
 
@@ -461,7 +473,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         prime_seconds: float | None = None,
         length_seconds: float | None = None,
         headers: Headers = None,
-        **options: Unpack[MusicOptions],
+        **options: Unpack[EditOptions],
     ) -> AnswerT:
         """Write new parts around a melody, in place of all other parts.
 
@@ -479,7 +491,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         end_seconds: float,
         *,
         headers: Headers = None,
-        **options: Unpack[MusicOptions],
+        **options: Unpack[EditOptions],
     ) -> AnswerT:
         """Replace the music from `start_seconds` to `end_seconds` of a MIDI file.
 

@@ -30,7 +30,8 @@ TOKEN_DECIMALS: Final = 6
 
 def decode_request(request: EmbedRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> EmbedJob:
     """Return what the worker must embed. Raise an `AMTError` if the MIDI cannot be used."""
-    return EmbedJob(size, headers, streams, _find_excerpts(request), request.embed_layer, request.pooling)
+    excerpts, notices = _find_excerpts(request)
+    return EmbedJob(size, headers, streams, excerpts, notices, request.embed_layer, request.pooling)
 
 
 def encode_response(
@@ -38,23 +39,29 @@ def encode_response(
 ) -> PredictResponse:
     """Return the answer to the task; there are vectors for each window of each excerpt in turn."""
     remaining = iter(vectors)
-    files = [_embed_file(request, excerpt, [next(remaining) for _ in excerpt.windows]) for excerpt in job.excerpts]
+    files = [
+        _embed_file(request, excerpt, notices, [next(remaining) for _ in excerpt.windows])
+        for excerpt, notices in zip(job.excerpts, job.notices, strict=True)
+    ]
     if request.midi_inputs is not None:
         return EmbedFilesResponse(files=files, metadata=metadata)
     return EmbedResponse(**dict(files[0]), metadata=metadata)
 
 
-def _find_excerpts(request: EmbedRequest) -> tuple[Excerpt, ...]:
-    """Return what is embedded of each file.
+def _find_excerpts(request: EmbedRequest) -> tuple[tuple[Excerpt, ...], tuple[list[str], ...]]:
+    """Return what is embedded of each file, and what was mended while it was read.
 
     Raises:
         MidiError: a file cannot be used; the message names it if there are several.
         ExcerptError: there is too much music.
     """
-    excerpts = []
+    excerpts: list[Excerpt] = []
+    notices: list[list[str]] = []
     for index, data in enumerate(request.files):
         try:
-            excerpts.append(take_excerpt(codec.read_notes(data), whole=request.windows != "first"))
+            piece = codec.read_piece(data, sustained=request.sustain == "apply")
+            excerpts.append(take_excerpt(piece.notes, whole=request.windows != "first"))
+            notices.append(piece.notices)
         except MidiError as error:
             if request.midi_inputs is None:
                 raise
@@ -65,10 +72,10 @@ def _find_excerpts(request: EmbedRequest) -> tuple[Excerpt, ...]:
             f"this is {n_windows:,} windows of music: at most {MAX_WINDOWS:,} are embedded for one request, "
             "so send fewer or shorter files, or set windows to 'first'"
         )
-    return tuple(excerpts)
+    return tuple(excerpts), tuple(notices)
 
 
-def _embed_file(request: EmbedRequest, excerpt: Excerpt, vectors: list[Vectors]) -> FileEmbedding:
+def _embed_file(request: EmbedRequest, excerpt: Excerpt, notices: list[str], vectors: list[Vectors]) -> FileEmbedding:
     """Return what the answer says of one file, whose windows have these vectors."""
     found = np.concatenate(vectors)
     if request.windows == "all":
@@ -99,4 +106,5 @@ def _embed_file(request: EmbedRequest, excerpt: Excerpt, vectors: list[Vectors])
         num_tokens=excerpt.num_tokens,
         original_tokens=excerpt.original_tokens,
         truncated=excerpt.num_tokens < excerpt.original_tokens,
+        notices=notices,
     )

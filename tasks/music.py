@@ -12,14 +12,15 @@ from amt.arranging.plan import EditPlan, accompany, continue_from_end, continue_
 from amt.decoding.constraints import Constraints
 from amt.midi import codec
 from amt.midi.notes import TICKS_PER_SECOND
-from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
-from amt.midi.tracks import read_tracks
+from amt.midi.timing import Timing
+from amt.midi.tracks import find_tracks
 from tasks.control import find_constraints, find_sampling_params
 from tasks.fields import MAX_SEED
 from tasks.requests import (
     AccompanyRequest,
     AnyMusicRequest,
     ContinueRequest,
+    EditRequest,
     GenerateRequest,
     InfillRequest,
     MusicRequest,
@@ -34,7 +35,7 @@ from tasks.responses import (
     Variation,
 )
 from tasks.velocity import VelocityShapers
-from worker.jobs import GeneratedVariation, GenerateJob
+from worker.jobs import GeneratedVariation, GenerateJob, Original
 
 DRAWN_SEED_BITS: Final = 48
 """Seeds that we draw are exact in JavaScript and other languages without integers of 64 bits."""
@@ -46,26 +47,27 @@ class Planned(NamedTuple):
     Attributes:
         plan: what is kept of its piece, what the model sees, and where new notes go.
         constraints: the request's, with what it leaves open filled in.
-        timing: the input's tempo map and time signatures, as far as the input is kept.
+        original: the input that new notes are added to, if there is one.
     """
 
     plan: EditPlan
     constraints: Constraints
-    timing: Timing
+    original: Original | None = None
 
 
 def decode_request(request: AnyMusicRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> GenerateJob:
     """Return what the worker must decode. Raise an `AMTError` if the MIDI or the constraints cannot be used."""
-    plan, constraints, timing = _plan(request)
+    plan, constraints, original = _plan(request)
     decoding = plan.request(sampling=find_sampling_params(request), constraints=constraints)
     seed = secrets.randbits(DRAWN_SEED_BITS) if request.seed is None else request.seed
     sequences = tuple(
         replace(decoding, seed=(seed + variation) % (MAX_SEED + 1)) for variation in range(request.num_variations)
     )
+    timing = original.timing if original else Timing()
     if request.bpm is not None:
         timing = timing.with_tempo(request.bpm)
     redraws = request.on_degenerate == "retry" and not all(each.is_greedy for each in decoding.sampling)
-    return GenerateJob(size, headers, streams, redraws, plan, sequences, timing)
+    return GenerateJob(size, headers, streams, redraws, plan, sequences, timing, original)
 
 
 def encode_response(
@@ -75,6 +77,7 @@ def encode_response(
     new_shaper = VelocityShapers(request, job.plan)
     answer: dict[str, Any] = {
         "variations": [_encode_variation(request, job, each, new_shaper) for each in generated],
+        "notices": job.original.piece.notices if job.original else [],
         "metadata": metadata.model_copy(update={"redrawn": sum(each.n_draws - 1 for each in generated)}),
     }
     match request:
@@ -92,7 +95,7 @@ def _plan(request: AnyMusicRequest) -> Planned:
     constraints = find_constraints(request)
     match request:
         case GenerateRequest():
-            return Planned(from_nothing(_ticks(request.length_seconds)), constraints, Timing())
+            return Planned(from_nothing(_ticks(request.length_seconds)), constraints)
         case ContinueRequest():
             return _plan_continuation(request, constraints)
         case AccompanyRequest():
@@ -102,30 +105,37 @@ def _plan(request: AnyMusicRequest) -> Planned:
 
 
 def _plan_continuation(request: ContinueRequest, constraints: Constraints) -> Planned:
-    notes, timing = codec.read_piece(request.midi_bytes)
-    continue_from = continue_from_end if request.prime_from == "end" else continue_from_start
-    plan = continue_from(notes, _ticks(request.prime_seconds), _ticks(request.length_seconds))
-    return Planned(plan, constraints, timing.until(MILLISECONDS_PER_TICK * plan.start_ticks))
+    piece = _read(request)
+    prime, length = _ticks(request.prime_seconds), _ticks(request.length_seconds)
+    if request.prime_from == "end":
+        plan = continue_from_end(piece.notes, prime, length, piece.length_ticks)
+        return Planned(plan, constraints, Original(piece))
+    plan = continue_from_start(piece.notes, prime, length)
+    return Planned(plan, constraints, Original(piece, until_ticks=plan.start_ticks))
 
 
 def _plan_accompaniment(request: AccompanyRequest, constraints: Constraints) -> Planned:
-    data = request.midi_bytes
-    notes, timing = codec.read_piece(data)
+    piece = _read(request)
     names = request.melody_instruments or (), request.melody_tracks or ()
-    melody, others = split_melody(notes, read_tracks(data), *names)
+    melody, others = split_melody(piece.notes, find_tracks(piece.score), *names)
     length = None if request.length_seconds is None else _ticks(request.length_seconds)
     plan = accompany(melody, others, _ticks(request.prime_seconds), length)
     balance_is_open = request.instrument_balance is None
     constraints = accompaniment_defaults(constraints, plan, melody, others, balance_is_open=balance_is_open)
-    return Planned(plan, constraints, timing)
+    return Planned(plan, constraints, Original(piece))
 
 
 def _plan_infill(request: InfillRequest, constraints: Constraints) -> Planned:
-    notes, timing = codec.read_piece(request.midi_bytes)
+    piece = _read(request)
     rewritten = frozenset().union(*constraints.groups) if constraints.groups else None
-    plan = infill(notes, _ticks(request.start_seconds), _ticks(request.end_seconds), rewritten)
+    plan = infill(piece.notes, _ticks(request.start_seconds), _ticks(request.end_seconds), rewritten)
     balance_is_open = request.instrument_balance is None
-    return Planned(plan, infill_defaults(constraints, plan, notes, balance_is_open=balance_is_open), timing)
+    constraints = infill_defaults(constraints, plan, piece.notes, balance_is_open=balance_is_open)
+    return Planned(plan, constraints, Original(piece))
+
+
+def _read(request: EditRequest) -> codec.Piece:
+    return codec.read_piece(request.midi_bytes, sustained=request.sustain == "apply")
 
 
 def _ticks(seconds: float) -> int:
@@ -136,11 +146,15 @@ def _encode_variation(
     request: MusicRequest, job: GenerateJob, generated: GeneratedVariation, new_shaper: VelocityShapers
 ) -> Variation:
     plan, shaper = job.plan, new_shaper(generated.seed)
-    new = plan.new_notes(generated.events, lengthens=request.max_polyphony is None)
-    notes = [*plan.kept, *map(shaper.shape, new)]
+    new = [*map(shaper.shape, plan.new_notes(generated.events, lengthens=request.max_polyphony is None))]
+    if job.original:
+        piece, until_ticks = job.original
+        data = codec.write_piece(piece, plan.kept, new, plan.length_ticks, job.timing, until_ticks)
+    else:
+        data = codec.write_notes(new, plan.length_ticks, job.timing)
     return Variation(
-        midi_base64=base64.b64encode(codec.write_notes(notes, plan.length_ticks, job.timing)).decode(),
-        num_events=len(notes),
+        midi_base64=base64.b64encode(data).decode(),
+        num_events=len(plan.kept) + len(new),
         seed=generated.seed,
         draws=generated.n_draws,
         flaw=generated.flaw if new else "silent",  # decoded, but kept notes of its pitch left it no room

@@ -36,6 +36,12 @@ from tasks.files import decode_file
 MAX_SPAN_SECONDS: Final = 120.0
 MIN_SPAN_SECONDS: Final = 0.1
 
+Sustain = Literal["keep", "apply"]
+SUSTAIN_TEXT: Final = (
+    "What the sustain pedal of the file means to the model. keep: notes last as they were struck. apply: they last as "
+    "long as they sound. The pedal itself is given back either way."
+)
+
 FILE_FORMAT: Final = (
     "It is in base64, standard or URL-safe, with or without padding, or a data: URI of that; white space is ignored."
 )
@@ -132,6 +138,7 @@ class EditRequest(MusicRequest):
     """Hold what every task takes that makes music from a file."""
 
     midi_input: str = Field(description=f"The MIDI file. {FILE_FORMAT}")
+    sustain: Sustain = Field(default="keep", description=SUSTAIN_TEXT)
 
     @field_validator("midi_input")
     @classmethod
@@ -159,7 +166,8 @@ class ContinueRequest(EditRequest):
     prime_from: Literal["start", "end"] = Field(
         default="start",
         description="Which seconds of `midi_input` the new music goes on from. start: the first; what comes after them "
-        "is left out. end: the last; the answer is all of `midi_input`, and the new music after its last note.",
+        "is left out. end: the last; the answer is all of `midi_input`, and the new music after its last note, or "
+        "after its last bar where the file itself ends a bar or less behind that note.",
     )
     length_seconds: LengthSeconds = Field(
         default=20.0, description="Seconds of new music, after the prime. The resolution is 0.01 s."
@@ -287,6 +295,8 @@ class EmbedRequest(TaskRequest):
     midi_input: str | None = Field(
         default=None, description=f"The MIDI file, required unless there are `midi_inputs`. {FILE_FORMAT}"
     )
+
+    sustain: Sustain = Field(default="keep", description=SUSTAIN_TEXT)
 
     @classmethod
     def _find_required(cls, given: Mapping[str, Any]) -> set[str]:

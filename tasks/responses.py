@@ -1,10 +1,14 @@
 """Define what the service answers: a response for each task, and one for errors."""
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.fields import ModelSize
+
+NOTICES: Final = (
+    "What was mended while the input was read, and what cannot be given back, in sentences for people; at most 20."
+)
 
 
 class _Response(BaseModel):
@@ -14,7 +18,10 @@ class _Response(BaseModel):
 class Variation(_Response):
     """One of the results of all tasks but embed."""
 
-    midi_base64: str = Field(description="The MIDI file in base64: type 1, a track for each instrument. See `bpm`.")
+    midi_base64: str = Field(
+        description="The MIDI file in base64, of type 1: the input's tracks and all else that it says, with new notes "
+        "in the track of their instrument; from nothing a track for each instrument. See `bpm`."
+    )
     num_events: int = Field(description="How many notes the MIDI file holds.")
     seed: int = Field(description="What to send as `seed` to get this one alone again.")
     draws: int = Field(
@@ -56,6 +63,7 @@ class GenerateResponse(_Response):
 
     task: Literal["generate"] = "generate"
     variations: list[Variation] = Field(description="As many as `num_variations` asked for.")
+    notices: list[str] = Field(default=[], description=NOTICES)
     metadata: Metadata
 
 
@@ -67,6 +75,7 @@ class ContinueResponse(_Response):
         description="As many as `num_variations` asked for. Each begins with the prime, note for note."
     )
     prime_seconds: float = Field(description="As asked for, in seconds.")
+    notices: list[str] = Field(default=[], description=NOTICES)
     metadata: Metadata
 
 
@@ -78,6 +87,7 @@ class AccompanyResponse(_Response):
         description="As many as `num_variations` asked for. Each holds the part that was accompanied, note for note."
     )
     prime_seconds: float = Field(description="Where the new music begins, in seconds.")
+    notices: list[str] = Field(default=[], description=NOTICES)
     metadata: Metadata
 
 
@@ -90,6 +100,7 @@ class InfillResponse(_Response):
     )
     start_seconds: float = Field(description="As asked for, in seconds.")
     end_seconds: float = Field(description="As asked for, in seconds.")
+    notices: list[str] = Field(default=[], description=NOTICES)
     metadata: Metadata
 
 
@@ -133,6 +144,7 @@ class FileEmbedding(_Response):
     num_tokens: int = Field(description="How many event tokens were used: whole events, at most 1,023 in a window.")
     original_tokens: int = Field(description="How many event tokens the whole input has.")
     truncated: bool = Field(description="Whether the input was too long, so that only its beginning was used.")
+    notices: list[str] = Field(default=[], description=NOTICES)
 
 
 class _EmbedTask(_Response):

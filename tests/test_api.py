@@ -57,7 +57,7 @@ def test_health_is_ok(http: httpx.Client) -> None:
 
 def test_generate_answers_as_specified(http: httpx.Client) -> None:
     result = predict(http, task="generate", length_seconds=2.0, top_p=0.95, num_variations=1, client_job_id="job.1")
-    assert set(result) == {"task", "variations", "metadata"}
+    assert set(result) == {"task", "variations", "notices", "metadata"}
     assert result["task"] == "generate"
     (variation,) = result["variations"]
     assert set(variation) == {"midi_base64", "num_events", "duration_seconds", "seed", "draws", "flaw"}
@@ -100,7 +100,7 @@ def test_the_largest_seed_is_followed_by_the_smallest(http: httpx.Client) -> Non
 
 def test_continue_answers_as_specified(http: httpx.Client) -> None:
     result = predict(http, task="continue", midi_input=encoded(CHORALE), prime_seconds=5.0, length_seconds=3.0)
-    assert set(result) == {"task", "variations", "prime_seconds", "metadata"}
+    assert set(result) == {"task", "variations", "prime_seconds", "notices", "metadata"}
     assert result["prime_seconds"] == 5.0
     assert result["variations"][0]["duration_seconds"] == 8.0
 
@@ -125,7 +125,8 @@ def test_a_piece_shorter_than_the_prime_is_continued_from_its_end(http: httpx.Cl
 def test_embed_answers_as_specified(http: httpx.Client) -> None:
     result = predict(http, task="embed", midi_input=encoded(CHORALE), embed_layer=-3)
     assert set(result) == {
-        "task", "embedding", "embedding_dim", "layer", "num_tokens", "original_tokens", "truncated", "metadata",
+        "task", "embedding", "embedding_dim", "layer", "num_tokens", "original_tokens", "truncated", "notices",
+        "metadata",
     }  # fmt: skip
     assert len(result["embedding"]) == result["embedding_dim"] == 256
     assert (result["layer"], result["num_tokens"], result["original_tokens"]) == (-3, 651, 651)
@@ -282,8 +283,8 @@ def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:
 
 
 def test_from_the_end_the_whole_input_comes_back_and_new_notes_follow_it(http: httpx.Client) -> None:
-    whole = sorted(codec.read_notes(CASTLE))
-    end = max(note.onset + note.duration for note in whole)
+    piece = codec.read_piece(CASTLE)
+    whole, end = sorted(piece.notes), piece.length_ticks  # it ends on a beat behind the last note
     body = {"task": "continue", "midi_input": encoded(CASTLE), "prime_from": "end", "prime_seconds": 4}
     (variation,) = predict(http, **body, length_seconds=3)["variations"]
     notes = sorted(notes_of(variation))

@@ -7,10 +7,29 @@ from typing import Any, NamedTuple
 from amt.arranging.plan import EditPlan
 from amt.decoding.degenerate import Flaw
 from amt.decoding.request import DecodeRequest
-from amt.midi.timing import Timing
+from amt.midi.codec import Piece
+from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
 from amt.pooling import Pooling
 from amt.tokens.events import Events, Triple
 from amt.tokens.windows import Excerpt, Window
+
+
+class Original(NamedTuple):
+    """Hold an input that is given back with new notes in it.
+
+    Attributes:
+        piece: as it was read.
+        until_ticks: nothing but kept notes is given back from here on; None: everything is.
+    """
+
+    piece: Piece
+    until_ticks: int | None = None
+
+    @property
+    def timing(self) -> Timing:
+        """The tempo map and the time signatures, as far as the input is kept."""
+        timing = self.piece.timing
+        return timing if self.until_ticks is None else timing.until(MILLISECONDS_PER_TICK * self.until_ticks)
 
 
 @dataclass(frozen=True)
@@ -25,6 +44,7 @@ class GenerateJob:
         plan: what the new events become part of; the worker does not get it.
         sequences: what to decode.
         timing: how the files count time; the worker does not get it.
+        original: the input that new notes are added to; the worker does not get it.
     """
 
     group: str
@@ -34,10 +54,11 @@ class GenerateJob:
     plan: EditPlan
     sequences: tuple[DecodeRequest, ...]
     timing: Timing = field(default_factory=Timing)
+    original: Original | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: a piece of many thousand notes stays behind."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("plan", "timing")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("plan", "timing", "original")}
 
 
 class GeneratedVariation(NamedTuple):
@@ -81,6 +102,7 @@ class EmbedJob:
         headers: of the trace.
         streams: ignored.
         excerpts: of the pieces.
+        notices: of each piece, what was mended while it was read.
         layer: whose hidden state to take.
         pooling: of the tokens of a window.
     """
@@ -89,6 +111,7 @@ class EmbedJob:
     headers: Mapping[str, str]
     streams: bool
     excerpts: tuple[Excerpt, ...]
+    notices: tuple[list[str], ...]
     layer: int
     pooling: Pooling
 

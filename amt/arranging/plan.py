@@ -131,10 +131,18 @@ def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: i
     return EditPlan(start, start + length_ticks, start + length_ticks, kept, kept)
 
 
-def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int) -> EditPlan:
+def continue_from_end(
+    notes: Sequence[Note], prime_ticks: int, length_ticks: int, piece_ticks: int | None = None
+) -> EditPlan:
     """Return a plan that keeps all notes, and continues where the piece ends.
 
     The model sees the notes that sound within the prime, which is the last part of the piece.
+
+    Args:
+        notes: of the piece.
+        prime_ticks: of the prime, back from the end of the last note.
+        length_ticks: of the new music.
+        piece_ticks: when the piece ends; None: with its last note.
 
     Raises:
         NoNotesError: there are no notes.
@@ -142,8 +150,9 @@ def continue_from_end(notes: Sequence[Note], prime_ticks: int, length_ticks: int
     """
     _check_not_empty(notes, "continue")
     _check_count(notes, "MIDI file")
-    start = _end(notes)
-    prompt = _sorted(note for note in notes if note.onset + note.duration > start - prime_ticks)[-MAX_WINDOW_EVENTS:]
+    last = _end(notes)
+    start = last if piece_ticks is None else piece_ticks
+    prompt = _sorted(note for note in notes if note.onset + note.duration > last - prime_ticks)[-MAX_WINDOW_EVENTS:]
     end = start + length_ticks
     return EditPlan(start, end, end, _sorted(notes), prompt, origin_ticks=prompt[0].onset)
 

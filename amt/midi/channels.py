@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
+from amt.midi.kinds import DRUM_CHANNEL, N_CHANNELS
 from amt.midi.notes import DRUMS, Note
 
-DRUM_CHANNEL: Final = 9
-"""Musicians count it as channel 10."""
-
-MELODIC_CHANNELS: Final = tuple(channel for channel in range(16) if channel != DRUM_CHANNEL)
+MELODIC_CHANNELS: Final = tuple(channel for channel in range(N_CHANNELS) if channel != DRUM_CHANNEL)
 
 
 class _Channel:

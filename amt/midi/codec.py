@@ -1,69 +1,102 @@
 """Decode the bytes of a MIDI file to notes, and encode notes to such bytes, in memory."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from operator import itemgetter
 from typing import Final, NamedTuple
 
 import mido
-import numpy as np
 
 from amt.errors import MidiError
-from amt.midi import smf
 from amt.midi.channels import assign_channels
 from amt.midi.drum_hits import Span, written_spans
 from amt.midi.instruments import instrument_name
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
-from amt.midi.pairing import UNPAIRED, pair_notes
-from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing, message_seconds
+from amt.midi.rewriting import NOTE_OFF_VELOCITY, rewrite, timing_messages
+from amt.midi.score import Score, read_score
+from amt.midi.sustain import sustained_notes
+from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
 
 Fields = dict[str, str | int]
 """A message as mido takes it, without its time."""
 
-UNCLOSED_TICKS: Final = TICKS_PER_SECOND // 4
-"""The duration of a note that is never switched off, as in the reference."""
-
 MAX_FILE_SECONDS: Final = 24 * 3_600
 
-NOTE_OFF_VELOCITY: Final = 64
-"""The value that RP-001 recommends where the release velocity is not known."""
+MAX_NOTICES: Final = 20
 
 
 class Piece(NamedTuple):
-    """Hold the notes of a MIDI file in file order, and how the file counts time."""
+    """Hold the notes of a MIDI file in file order, how the file counts time, and all else that it says."""
 
     notes: list[Note]
     timing: Timing
+    score: Score
+
+    @property
+    def length_ticks(self) -> int:
+        """When the piece ends, see `Score.length_seconds`."""
+        return round(TICKS_PER_SECOND * self.score.length_seconds)
+
+    @property
+    def notices(self) -> list[str]:
+        """What was mended while reading, and what cannot be given back, in at most 20 sentences."""
+        lost = []
+        if self.score.file.type == 2:
+            lost.append("the file holds independent patterns (type 2): only their notes are given back")
+        elif self.score.file.seconds_per_tick:
+            lost.append("the file counts in SMPTE frames and has no beats: it is given back at 120 bpm")
+        elif not self.timing.can_be_written(MILLISECONDS_PER_TICK * self.length_ticks):
+            lost.append("the tempo map counts more ticks than a file can hold: it is given back at 120 bpm")
+        return [*lost, *self.score.notices][:MAX_NOTICES]
 
 
-def read_notes(data: bytes) -> list[Note]:
+def read_notes(data: bytes, *, sustained: bool = False) -> list[Note]:
     """Return the notes of a MIDI file; see `read_piece`."""
-    return read_piece(data).notes
+    return read_piece(data, sustained=sustained).notes
 
 
-def read_piece(data: bytes) -> Piece:
+def read_piece(data: bytes, *, sustained: bool = False) -> Piece:
     """Return the notes of a MIDI file and its tempo map.
 
     Notes come in the order in which they are switched on, with the tracks merged by time. The patterns of a file of
     type 2 are independent; they follow one another. Onsets and durations are rounded to ticks of 10 ms.
 
+    Args:
+        data: the bytes of the file.
+        sustained: whether notes last as long as the sustain pedal holds them, or as they were struck.
+
     Raises:
-        MidiError: the bytes are not a MIDI file, or it lasts longer than a day.
+        MidiError: the bytes are not a MIDI file, or its notes last longer than a day.
     """
-    file = smf.read(data)
-    patterns = file.track_numbers() * (file.type == 2)  # in the other types all tracks sound together
-    order = np.lexsort((file.messages.tick, patterns))
-    messages, patterns = file.messages[order], patterns[order]
-    seconds = message_seconds(file, messages, starts_pattern=np.diff(patterns, prepend=-1) > 0)
-    if len(seconds) and seconds[-1] > MAX_FILE_SECONDS:
-        raise MidiError(f"the MIDI file lasts {seconds[-1] / 3600:.0f} hours: at most 24 are read")
-    on, off, instruments = pair_notes(messages, patterns)
-    onsets = np.rint(TICKS_PER_SECOND * seconds[on]).astype(int)
-    durations = np.rint(TICKS_PER_SECOND * (seconds[off] - seconds[on])).astype(int)
-    durations[off == UNPAIRED] = UNCLOSED_TICKS
-    columns = (onsets, durations, messages.data1[on], instruments, messages.data2[on])
-    notes = list(map(Note, *(column.tolist() for column in columns)))
-    return Piece(notes, Timing.from_messages(file, messages))
+    score = read_score(data)
+    last = float(score.end_seconds.max(initial=0))
+    if last > MAX_FILE_SECONDS:
+        raise MidiError(f"the notes of the MIDI file last {last / 3600:.0f} hours: at most 24 are read")
+    notes = sustained_notes(score) if sustained else score.notes
+    return Piece(notes, Timing.from_messages(score.file, score.messages), score)
+
+
+def write_piece(
+    piece: Piece,
+    kept: Sequence[Note],
+    new: Sequence[Note],
+    length_ticks: int,
+    timing: Timing,
+    until_ticks: int | None = None,
+) -> bytes:
+    """Return a file of type 1 with the kept notes of a piece, all else that its file says, and new notes.
+
+    Args:
+        piece: as it was read.
+        kept: some of its notes.
+        new: in any order.
+        length_ticks: the file ends here, or with its last note if that is later.
+        timing: of the output.
+        until_ticks: nothing but kept notes is given back from here on; None: everything is.
+    """
+    if piece.score.file.type == 2:  # there is no one time at which its patterns would sound
+        return write_notes([*kept, *new], length_ticks, timing)
+    return rewrite(piece.score, piece.notes, kept, new, length_ticks, timing, until_ticks)
 
 
 def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | None = None) -> bytes:
@@ -98,8 +131,8 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | N
 def _messages(notes: list[Note], spans: list[Span], instruments: list[int]) -> Iterator[tuple[int, int, Fields]]:
     """Yield (file tick, instrument, fields of the message) in the order in which a reader meets them.
 
-    That is by time, then by track. Where another instrument has taken a channel over, the program is set again, before
-    a note-off too: a reader finds the note that it ends by the program of the channel.
+    That is by time, then by track. Where instruments share a channel, the program is set again at each tick at which a
+    note begins, and before a note-off too: some readers find the note that it ends by the program of the channel.
 
     Args:
         notes: sorted by onset.
@@ -107,15 +140,19 @@ def _messages(notes: list[Note], spans: list[Span], instruments: list[int]) -> I
         instruments: in the order of their tracks.
     """
     channels = assign_channels(notes)
-    programs: dict[int, int] = {}
+    programs: dict[int, tuple[int, int]] = {}  # of each channel: the last one, and when it was set
+    shared = set()
     for note, channel in zip(notes, channels, strict=True):
         if channel not in programs:
-            programs[channel] = note.instrument
+            programs[channel] = note.instrument, 0
             yield 0, note.instrument, _program_change(channel, note.instrument % DRUMS)
+        elif programs[channel][0] != note.instrument:
+            shared.add(channel)
     for tick, index, begins in _note_order(notes, spans, instruments):
         note, channel = notes[index], channels[index]
-        if programs[channel] != note.instrument:
-            programs[channel] = note.instrument
+        program, since = programs[channel]
+        if channel in shared and (program != note.instrument or (begins and since < tick)):
+            programs[channel] = note.instrument, tick
             yield tick, note.instrument, _program_change(channel, note.instrument)
         kind, velocity = ("note_on", note.velocity) if begins else ("note_off", NOTE_OFF_VELOCITY)
         yield tick, note.instrument, {"type": kind, "channel": channel, "note": note.pitch, "velocity": velocity}
@@ -144,26 +181,14 @@ def _track_name(name: str) -> mido.MetaMessage:
 
 
 def _tempo_track(timing: Timing, end: int) -> mido.MidiTrack:
-    """Return a track of time signatures and tempos; where both change at one tick, the time signature is first."""
-    changes = [(change.tick, _signature_fields(change)) for change in timing.signatures]
-    changes += [(change.tick, {"type": "set_tempo", "tempo": change.tempo}) for change in timing.tempos]
+    """Return a track of time signatures and tempos."""
     track = mido.MidiTrack([_track_name("Tempo")])
     previous = 0
-    for tick, fields in sorted(changes, key=itemgetter(0)):
-        track.append(mido.MetaMessage(time=tick - previous, **fields))
+    for tick, message in timing_messages(timing):
+        track.append(message.copy(time=tick - previous))
         previous = tick
     track.append(mido.MetaMessage("end_of_track", time=end - previous))
     return track
-
-
-def _signature_fields(signature: TimeSignature) -> Fields:
-    return {
-        "type": "time_signature",
-        "numerator": signature.numerator,
-        "denominator": signature.denominator,
-        "clocks_per_click": signature.clocks_per_click,
-        "notated_32nd_notes_per_beat": signature.thirty_seconds_per_beat,
-    }
 
 
 def _note_track(name: str, messages: list[tuple[int, Fields]], end: int) -> mido.MidiTrack:

@@ -1,20 +1,23 @@
-"""Pair each message that switches a note on with the one that switches it off."""
+"""Pair each message that switches a note on with the one that ends it."""
 
 from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from itertools import groupby, islice
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from amt.midi.channels import DRUM_CHANNEL
-from amt.midi.notes import DRUMS
-from amt.midi.smf import NOTE_OFF, NOTE_ON, PROGRAM_CHANGE, Column, Messages
+from amt.midi.kinds import ALL_NOTES_OFF, ALL_SOUND_OFF, CONTROL_CHANGE, NOTE_OFF, NOTE_ON
+from amt.midi.smf import Column, Messages
 
-UNPAIRED: Final = -1
-"""In the place of a note-off's index: the note is never switched off."""
+TRACK_END: Final = -1
+"""In the place of a message's index: the note lasts until its track ends."""
+
+MAX_SEARCHED: Final = 256
+"""Open notes of one key that are searched for one of the note-off's own track."""
 
 _PITCH_BITS: Final = 7
-_CHANNEL_BITS: Final = 4
-_KEY_BITS: Final = _CHANNEL_BITS + _PITCH_BITS
 
 
 class NotePairs(NamedTuple):
@@ -22,48 +25,181 @@ class NotePairs(NamedTuple):
 
     Attributes:
         on: the index of the message that switches the note on.
-        off: that of the message that switches it off, or `UNPAIRED`.
-        instruments: the program of the note's channel when it is switched on, or 128 for drums.
+        end: that of the message that ends it, or `TRACK_END`.
+        is_closed: whether there is a note-off for it.
     """
 
     on: Column
-    off: Column
-    instruments: Column
+    end: Column
+    is_closed: NDArray[np.bool_]
+
+    def where(self, mask: NDArray[np.bool_]) -> "NotePairs":
+        """Return the notes where a mask is true."""
+        return NotePairs(self.on[mask], self.end[mask], self.is_closed[mask])
 
 
-def pair_notes(messages: Messages, patterns: Column) -> NotePairs:
+def switch_all_off(messages: Messages) -> NDArray[np.bool_]:
+    """Return which messages end all notes of their channel; shape = (n_messages,)."""
+    is_mode = (messages.data1 == ALL_SOUND_OFF) | (messages.data1 >= ALL_NOTES_OFF)
+    found: NDArray[np.bool_] = (messages.kind == CONTROL_CHANGE) & is_mode
+    return found
+
+
+def pair_notes(messages: Messages, channels: Column, tracks: Column) -> NotePairs:
     """Pair the note messages of a file.
 
-    A note-off closes the oldest open note of its channel, pitch and instrument, as in the reference. No note outlasts
-    its pattern.
+    A note-off ends the oldest open note of its key that its own track has begun, else the oldest of all. A note that no
+    note-off is left for ends when its key is struck again, when all notes of its channel are switched off, or with its
+    track. Where notes of one key overlap and one of them is never closed, it is the first that can be.
 
     Args:
         messages: in order of time.
-        patterns: the number of the pattern that each message belongs to; all the same unless the file has type 2.
+        channels: for each message a number that tells channels of all ports and patterns apart.
+        tracks: the number of each message's track.
     """
-    used = np.flatnonzero(np.isin(messages.kind, (NOTE_ON, NOTE_OFF, PROGRAM_CHANGE)))
-    columns = (patterns, messages.kind, messages.channel, messages.data1, messages.switches_on)
-    rows = zip(used.tolist(), *(column[used].tolist() for column in columns), strict=True)
-    on: list[int] = []
-    off: list[int] = []
-    keys: list[int] = []
-    current_pattern = -1
-    for index, pattern, kind, channel, data1, switches_on in rows:
-        if pattern != current_pattern:
-            current_pattern = pattern
-            programs = [0] * 16
-            programs[DRUM_CHANNEL] = DRUMS
-            open_notes: defaultdict[int, deque[int]] = defaultdict(deque)
-        if kind == PROGRAM_CHANGE:
-            if channel != DRUM_CHANNEL:
-                programs[channel] = data1
-            continue
-        key = programs[channel] << _KEY_BITS | channel << _PITCH_BITS | data1
-        if switches_on:
-            open_notes[key].append(len(on))
-            on.append(index)
-            off.append(UNPAIRED)
-            keys.append(key)
-        elif same_key := open_notes.get(key):
-            off[same_key.popleft()] = index
-    return NotePairs(np.array(on, int), np.array(off, int), np.array(keys, int) >> _KEY_BITS)
+    is_mode = switch_all_off(messages)
+    used = np.flatnonzero((messages.kind == NOTE_ON) | (messages.kind == NOTE_OFF) | is_mode)
+    keys = channels[used] << _PITCH_BITS | np.where(is_mode[used], 0, messages.data1[used])
+    begins = messages.switches_on[used]
+    notes = _Notes(used[begins], keys[begins], tracks[used[begins]])
+    columns = (used, keys, tracks[used], begins, is_mode[used])
+    notes.take(zip(*(each.tolist() for each in columns), strict=True))
+    return notes.pairs(messages.tick)
+
+
+class _OpenNotes(dict[int, deque[int]]):
+    """Hold the open notes of each key, the oldest first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._keys: defaultdict[int, list[int]] = defaultdict(list)
+
+    def __missing__(self, key: int) -> deque[int]:
+        """Begin with a key, and remember that its channel has it."""
+        self._keys[key >> _PITCH_BITS].append(key)
+        notes = self[key] = deque()
+        return notes
+
+    def pop_channel(self, channel: int) -> list[tuple[int, deque[int]]]:
+        """Remove and return the keys of a channel with their open notes."""
+        return [(key, self.pop(key)) for key in self._keys.pop(channel, ())]
+
+
+class _Notes:
+    """Find the ends of notes; a note is known by its number, in the order of beginning."""
+
+    def __init__(self, on: Column, keys: Column, tracks: Column) -> None:
+        """Begin with the index of the message that begins each note, its key and its track."""
+        self._on: list[int] = on.tolist()
+        self._keys: list[int] = keys.tolist()
+        self._tracks: list[int] = tracks.tolist()
+        self._end = [TRACK_END] * len(self._on)
+        self._limits: dict[int, int] = {}
+        """When a note was ended with all others of its channel."""
+        self._limited: dict[int, deque[int]] = {}
+        self._closed_late: set[int] = set()
+
+    def take(self, rows: Iterable[tuple[int, int, int, bool, bool]]) -> None:
+        """Take messages as (index, key, track, whether it begins a note, whether it ends all of its channel)."""
+        end, tracks = self._end, self._tracks
+        open_notes = _OpenNotes()
+        n_begun = 0
+        for index, key, track, switches_on, switches_all_off in rows:
+            if switches_on:
+                open_notes[key].append(n_begun)
+                n_begun += 1
+            elif switches_all_off:
+                for ended_key, notes in open_notes.pop_channel(key >> _PITCH_BITS):
+                    self._limits.update(dict.fromkeys(notes, index))
+                    self._limited.setdefault(ended_key, deque()).extend(notes)
+            elif same_key := open_notes.get(key):
+                if tracks[same_key[0]] == track:
+                    end[same_key.popleft()] = index
+                else:
+                    end[self._pop_own(same_key, track)] = index
+            elif limited := self._limited.get(key):  # else a note-off without an open note means nothing
+                self._closed_late.add(limited.popleft())
+
+    def _pop_own(self, notes: deque[int], track: int) -> int:
+        """Remove and return the oldest note of a track, or of all if it has none."""
+        own = (place for place, note in enumerate(islice(notes, MAX_SEARCHED)) if self._tracks[note] == track)
+        place = next(own, 0)
+        note = notes[place]
+        del notes[place]
+        return note
+
+    def pairs(self, ticks: Column) -> NotePairs:
+        """Return the pairs when everything has been taken; `ticks`: of all messages."""
+        is_closed = np.ones(len(self._on), np.bool_)
+        if TRACK_END in self._end:
+            on_ticks = ticks[self._on].tolist()
+            wanted = {key for key, end in zip(self._keys, self._end, strict=True) if end == TRACK_END}
+            by_key: defaultdict[int, list[int]] = defaultdict(list)
+            for note, key in enumerate(self._keys):
+                if key in wanted:
+                    by_key[key].append(note)
+            found = [note for notes in by_key.values() for note in self._end_unclosed(notes, on_ticks)]
+            is_closed[[note for note in found if note not in self._closed_late]] = False
+        return NotePairs(np.array(self._on, int), np.array(self._end, int), is_closed)
+
+    def _end_unclosed(self, notes: list[int], on_ticks: Sequence[int]) -> list[int]:
+        """End the notes of a key that are never closed, and return them."""
+        by_track: defaultdict[int, list[int]] = defaultdict(list)
+        for note in notes:
+            by_track[self._tracks[note]].append(note)
+        unmatched: list[tuple[int, int]] = []
+        for own in by_track.values():
+            for cluster in self._overlapping(own):
+                limit = next((self._limits[note] for note in cluster if note in self._limits), TRACK_END)
+                unmatched += [(note, limit) for note in self._match(cluster)]
+        for note, _ in unmatched:
+            self._end[note] = TRACK_END
+        following = self._following_ends(notes, on_ticks)
+        for note, limit in unmatched:
+            ends = [end for end in (following[on_ticks[note]], limit) if end != TRACK_END]
+            self._end[note] = min(ends, default=TRACK_END)
+        return [note for note, _ in unmatched]
+
+    def _following_ends(self, notes: list[int], on_ticks: Sequence[int]) -> dict[int, int]:
+        """Return for the tick of each strike of a key what ends those of them that no note-off ends.
+
+        That is the next strike at a later tick, or what ends another that was struck with them.
+        """
+        ends: dict[int, int] = {}
+        next_strike: list[int] = []
+        for tick, struck in groupby(reversed(notes), key=lambda note: on_ticks[note]):
+            together = list(struck)
+            closing = [self._end[note] for note in together if self._end[note] != TRACK_END]
+            ends[tick] = min([*closing, *next_strike], default=TRACK_END)
+            next_strike = [self._on[together[-1]]]
+        return ends
+
+    def _overlapping(self, notes: list[int]) -> list[list[int]]:
+        """Return the notes of a key in clusters, before each of which all others have ended."""
+        clusters: list[list[int]] = []
+        latest = -1.0
+        for note in notes:
+            if not clusters or latest < self._on[note]:
+                clusters.append([])
+            clusters[-1].append(note)
+            end = self._end[note] if self._end[note] != TRACK_END else self._limits.get(note, np.inf)
+            latest = max(latest, end)
+        return clusters
+
+    def _match(self, cluster: list[int]) -> list[int]:
+        """Pair overlapping notes with their note-offs again, the latest notes first; return those that get none."""
+        ends = sorted(end for note in cluster if (end := self._end[note]) != TRACK_END)
+        unmatched, matched, left = [], [], list(ends)
+        n_free = 0
+        for note in reversed(cluster):
+            while left and left[-1] > self._on[note]:
+                left.pop()
+                n_free += 1
+            if n_free:
+                n_free -= 1
+                matched.append(note)
+            else:
+                unmatched.append(note)
+        for note, end in zip(reversed(matched), ends, strict=True):
+            self._end[note] = end
+        return unmatched

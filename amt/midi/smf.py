@@ -1,8 +1,9 @@
-"""Read Standard MIDI Files tolerantly: only the messages that decide which note sounds when.
+"""Read Standard MIDI Files tolerantly: every message of every track, wherever a file contradicts itself.
 
-mido's reader rejects the whole file at the first byte that it does not expect, also inside messages that we ignore,
-and spends most of its time on those. This reader gives well-formed files the order and the meaning that mido gives
-them (tests compare the two), skips messages that it does not need, and stops a track where its data stop.
+mido's reader rejects the whole file at the first byte that it does not expect, and spends most of its time on messages
+that decide nothing. This reader gives well-formed files the order and the meaning that mido gives them (tests compare
+the two), and of the others it reads what can be read: headers and lengths are hints, an end-of-track message ends a
+track, and what was mended is said in notices.
 
 It works in two passes, because Python is slow byte by byte. The first pass only finds where each message begins; the
 second decodes all messages at once with NumPy.
@@ -16,37 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amt.errors import MidiError
-
-NOTE_OFF: Final = 0x80
-NOTE_ON: Final = 0x90
-PROGRAM_CHANGE: Final = 0xC0
-TRACK_NAME: Final = 0x03
-TEMPO: Final = 0x51
-TIME_SIGNATURE: Final = 0x58
-OTHER: Final = 0
-"""A message that we ignore. It is kept because times are summed message by message, which decides their rounding."""
+from amt.midi.chunks import CHUNK_HEADER_BYTES, MAX_NOTE_BYTES, MAX_VARIABLE_LENGTH, Layout, find_messages
+from amt.midi.kinds import CHANNEL_PRESSURE, END_OF_TRACK, NOTE_ON, PROGRAM_CHANGE
 
 DEFAULT_TEMPO: Final = 500_000
 """Microseconds per quarter note: 120 bpm."""
 
-_DATA_BYTES: Final = {0x80: 2, 0x90: 2, 0xA0: 2, 0xB0: 2, 0xC0: 1, 0xD0: 1, 0xE0: 2}
-_TWO_DATA_BYTES: Final = frozenset(kind | channel for kind, n in _DATA_BYTES.items() if n == 2 for channel in range(16))
-_SYSTEM_DATA_BYTES: Final = {0xF1: 1, 0xF2: 2, 0xF3: 1}
-_SYSEX: Final = (0xF0, 0xF7)
-_META: Final = 0xFF
-_END_OF_TRACK: Final = 0x2F
-_DROPPED: Final = -1
-"""A message that is not kept, although its delta time counts for those after it."""
-
-_MAX_DELTA_BYTES: Final = 4
-_MAX_NOTE_BYTES: Final = _MAX_DELTA_BYTES + 3
-"""A delta time, a status byte and two data bytes."""
-
-_UNKNOWN_LENGTH: Final = 0x80
-_LENGTH_AFTER_DELTA: Final = bytes(
-    2 if byte < 0x80 else 3 if byte in _TWO_DATA_BYTES else _UNKNOWN_LENGTH for byte in range(256)
-)
-"""Number of bytes after the delta time, looked up by the first of them, if the running status takes two data bytes."""
+_HEADER: Final = b"MThd"
+_HEADER_BYTES: Final = CHUNK_HEADER_BYTES + 6
 
 Column = NDArray[np.int64]
 """One field of every message; shape = (n_messages,)."""
@@ -55,8 +33,12 @@ Column = NDArray[np.int64]
 class Message(NamedTuple):
     """Hold one message: its time in file ticks from the start of its track, its kind, and its data.
 
-    The data are, for notes: pitch and velocity; program changes: the program; tempos: microseconds per quarter note;
-    time signatures: their four bytes as one number; track names: their position in the file, and their length.
+    The data are, for channel messages: their data bytes; tempos: microseconds per quarter note; time signatures: their
+    four bytes as one number; of other meta messages and of system exclusive ones none.
+
+    Attributes:
+        begin: where its payload begins in the file: the data bytes, or those behind the length.
+        end: where it ends.
     """
 
     tick: int
@@ -64,6 +46,8 @@ class Message(NamedTuple):
     channel: int = 0
     data1: int = 0
     data2: int = 0
+    begin: int = 0
+    end: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +59,15 @@ class Messages:
     channel: Column
     data1: Column
     data2: Column
+    begin: Column
+    end: Column
 
     def __len__(self) -> int:
         return len(self.tick)
 
-    def __getitem__(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> "Messages":
-        """Return the messages at these places, or those where a mask is true."""
-        return Messages(self.tick[index], self.kind[index], self.channel[index], self.data1[index], self.data2[index])
+    def __getitem__(self, index: Column) -> "Messages":
+        """Return the messages at these places."""
+        return Messages(*(getattr(self, name).take(index) for name in Message._fields))
 
     @property
     def switches_on(self) -> NDArray[np.bool_]:
@@ -91,8 +77,7 @@ class Messages:
 
     def rows(self) -> list[Message]:
         """Return the messages one by one."""
-        columns = (self.tick, self.kind, self.channel, self.data1, self.data2)
-        return list(map(Message, *(column.tolist() for column in columns)))
+        return list(map(Message, *(getattr(self, name).tolist() for name in Message._fields)))
 
 
 class File(NamedTuple):
@@ -100,17 +85,23 @@ class File(NamedTuple):
 
     Attributes:
         type: 0, 1 or 2.
-        messages: of all tracks.
+        messages: of all tracks, without their ends.
         track_lengths: the number of messages in each track.
+        track_ends: the file tick at which each track ends.
         ticks_per_beat: file ticks per quarter note; 0 if the file counts in SMPTE frames.
         seconds_per_tick: set if the file counts in SMPTE frames; tempo does not matter then.
+        data: the bytes that were read.
+        notices: what was mended, in sentences.
     """
 
     type: int
     messages: Messages
     track_lengths: list[int]
+    track_ends: list[int]
     ticks_per_beat: int
     seconds_per_tick: float | None
+    data: bytes
+    notices: list[str]
 
     def tick_seconds(self, tempo: int) -> float:
         """Return the length of a file tick at a tempo in microseconds per quarter note."""
@@ -127,21 +118,27 @@ def read(data: bytes) -> File:
     Raises:
         MidiError: there is no header or no track, or the unit of time makes no sense.
     """
-    start = data.find(b"MThd") if data[:4] == b"RIFF" else 0
-    header = data[start : start + 14]
-    if start < 0 or header[:4] != b"MThd":
+    start = data.find(_HEADER) if data[:4] == b"RIFF" else 0
+    header = data[start : start + _HEADER_BYTES]
+    if start < 0 or header[:4] != _HEADER:
         raise MidiError("not a MIDI file: it does not begin with an MThd header")
-    if len(header) < 14:
+    if len(header) < _HEADER_BYTES:
         raise MidiError("the MIDI header is cut short")
-    file_type = int.from_bytes(header[8:10], "big")
-    if file_type > 2:
-        raise MidiError(f"unknown MIDI file type {file_type}: it must be 0, 1 or 2")
     ticks_per_beat, seconds_per_tick = _division(header[12:14])
-    layout = _Layout()
-    _walk_tracks(data, start + 8 + int.from_bytes(header[4:8], "big"), layout)
-    if not layout.track_starts:
+    claimed_end = start + CHUNK_HEADER_BYTES + int.from_bytes(header[4:8], "big")
+    layout = find_messages(data, start + _HEADER_BYTES, claimed_end)
+    n_tracks = len(layout.track_starts)
+    if not n_tracks:
         raise MidiError("the MIDI file holds no track")
-    return File(file_type, *_decode(data, layout), ticks_per_beat, seconds_per_tick)
+    file_type, claimed_tracks = (int.from_bytes(header[place : place + 2], "big") for place in (8, 10))
+    notices = []
+    if claimed_tracks != n_tracks:
+        notices.append(f"the header claims {claimed_tracks} tracks: there are {n_tracks}")
+    if file_type > 2 or (file_type == 0 and n_tracks > 1):
+        notices.append(f"the header says type {file_type}: the tracks are read as sounding together, as in type 1")
+        file_type = 1
+    decoded = _decode(data, layout)
+    return File(file_type, *decoded, ticks_per_beat, seconds_per_tick, data, [*notices, *layout.notices])
 
 
 def _division(field: bytes) -> tuple[int, float | None]:
@@ -158,157 +155,49 @@ def _division(field: bytes) -> tuple[int, float | None]:
     return 0, 1 / (real_rate * field[1])
 
 
-class _Layout:
-    """Collect where each message begins, in the first pass.
-
-    Attributes:
-        positions: of each message, the position of its delta time.
-        track_starts: of each track, the index of its first message.
-        special: (index, kind, data1, data2) of messages that are more than a status byte and two data bytes.
-    """
-
-    def __init__(self) -> None:
-        self.positions: list[int] = []
-        self.track_starts: list[int] = []
-        self.special: list[tuple[int, int, int, int]] = []
-
-    def add_special(self, kind: int, data1: int, data2: int) -> None:
-        """Set what the message that is added next says."""
-        self.special.append((len(self.positions), kind, data1, data2))
-
-
-def _walk_tracks(data: bytes, position: int, layout: _Layout) -> None:
-    """Find the messages of every track chunk, and skip the bytes between the chunks."""
-    lengths = _note_lengths(data)
-    while (position := data.find(b"MTrk", position)) >= 0:
-        body = position + 8
-        claimed_end = body + int.from_bytes(data[position + 4 : body], "big")
-        end = min(claimed_end, len(data))
-        # The last bytes are looked at one by one, so that no message reaches past the chunk.
-        tail = max(end - _MAX_NOTE_BYTES, 0)
-        lengths[tail:end] = bytes(end - tail)
-        layout.track_starts.append(len(layout.positions))
-        stop = _walk_track(data, lengths, body, end, layout, stop_at_end_of_track=claimed_end > len(data))
-        position = max(stop, body)
-
-
-def _note_lengths(data: bytes) -> bytearray:
-    """Return for each position the length of the message that begins there, or 0 where it must be looked at.
-
-    Lengths are those of messages under a status with two data bytes (notes, controllers, pitch bends), because nearly
-    all messages are of that kind.
-    """
-    padded = np.frombuffer(data.translate(_LENGTH_AFTER_DELTA) + bytes(_MAX_DELTA_BYTES), np.uint8)
-    ends_delta = np.frombuffer(data + bytes(_MAX_DELTA_BYTES), np.uint8) < 0x80
-    lengths = padded[_MAX_DELTA_BYTES:] + np.uint8(_MAX_DELTA_BYTES)
-    for n_delta in range(_MAX_DELTA_BYTES - 1, 0, -1):
-        ends_here = ends_delta[n_delta - 1 : n_delta - 1 + len(data)]
-        lengths = np.where(ends_here, padded[n_delta : n_delta + len(data)] + np.uint8(n_delta), lengths)
-    lengths[lengths >= _UNKNOWN_LENGTH] = 0
-    return bytearray(lengths)
-
-
-def _walk_track(
-    data: bytes, lengths: bytearray, position: int, end: int, layout: _Layout, *, stop_at_end_of_track: bool
-) -> int:
-    """Find the messages of data[position:end], and return where the track stopped.
-
-    An end-of-track message in the middle is skipped, as mido does. A chunk that claims more bytes than the file has
-    is the exception: its length cannot be trusted, so the message is the only mark of its end.
-    """
-    positions = layout.positions
-    running_status = 0
-    try:
-        while position < end:
-            if running_status in _TWO_DATA_BYTES:
-                while length := lengths[position]:
-                    positions.append(position)
-                    position += length
-            begin = position
-            _, position = _variable_length(data, position)
-            status = data[position]
-            if status >= 0x80:
-                position += 1
-            elif running_status:
-                status = running_status
-            else:
-                break  # data bytes without a status: there is no way to tell what they mean
-            if status < 0xF0:
-                running_status = status
-                position += _DATA_BYTES[status & 0xF0]
-                if position > end:
-                    break
-            elif status == _META:
-                position, kind, *values = _read_meta(data, position)
-                if kind == _DROPPED and stop_at_end_of_track:
-                    break
-                if kind != OTHER:
-                    layout.add_special(kind, *values)
-            else:
-                position = _skip_system_message(data, position, status)
-            positions.append(begin)
-    except IndexError:  # the file ends in the middle of a message; what came before it is kept
-        position = end
-    return min(position, end) if stop_at_end_of_track else end
-
-
-def _read_meta(data: bytes, position: int) -> tuple[int, int, int, int]:
-    """Return (where it ends, kind, data1, data2) of the meta message whose type byte is at `position`."""
-    meta_type = data[position]
-    length, position = _variable_length(data, position + 1)
-    payload = data[position : position + length]
-    position += length
-    if meta_type == _END_OF_TRACK:
-        return position, _DROPPED, 0, 0
-    if meta_type == TEMPO and length == 3 and any(payload):
-        return position, TEMPO, int.from_bytes(payload, "big"), 0
-    if meta_type == TIME_SIGNATURE and length == len(payload) == 4:
-        return position, TIME_SIGNATURE, int.from_bytes(payload, "big"), 0
-    if meta_type == TRACK_NAME:
-        return position, TRACK_NAME, position - length, length
-    return position, OTHER, 0, 0
-
-
-def _skip_system_message(data: bytes, position: int, status: int) -> int:
-    """Return where a system message ends whose status byte was just before `position`."""
-    if status in _SYSEX:
-        length, position = _variable_length(data, position)
-        return position + length
-    return position + _SYSTEM_DATA_BYTES.get(status, 0)
-
-
-def _decode(data: bytes, layout: _Layout) -> tuple[Messages, list[int]]:
-    """Return (all messages, the number of messages in each track)."""
-    bytes_at = np.frombuffer(data + bytes(_MAX_NOTE_BYTES), np.uint8)
+def _decode(data: bytes, layout: Layout) -> tuple[Messages, list[int], list[int]]:
+    """Return (all messages, the number of messages in each track, the file tick at which each track ends)."""
+    bytes_at = np.frombuffer(data + bytes(MAX_NOTE_BYTES), np.uint8)
     delta, position = _delta_times(bytes_at, np.array(layout.positions, np.int64))
     status = bytes_at[position]
     position += status >= 0x80
     status = _with_running_status(status)
-    kind = status & 0xF0
-    is_read = np.isin(kind, (NOTE_ON, NOTE_OFF, PROGRAM_CHANGE))
-    data1, data2 = (np.minimum(bytes_at[position + n], 127) for n in range(2))
-    nothing = np.int64(OTHER)
+    kind = (status & 0xF0).astype(np.int64)
+    data1, data2 = (np.minimum(bytes_at[position + n], 127).astype(np.int64) for n in range(2))
+    has_two = (kind != PROGRAM_CHANGE) & (kind != CHANNEL_PRESSURE)
+    tick = _ticks_in_track(delta, layout.track_starts)
     messages = Messages(
-        tick=_ticks_in_track(delta, layout.track_starts),
-        kind=np.where(is_read, kind, nothing),
-        channel=np.where(is_read, status & 0x0F, nothing),
-        data1=np.where(is_read, data1, nothing),
-        data2=np.where(is_read & (kind != PROGRAM_CHANGE), data2, nothing),
+        tick=tick,
+        kind=kind,
+        channel=(status & 0x0F).astype(np.int64),
+        data1=data1,
+        data2=data2 * has_two,
+        begin=position,
+        end=position + 1 + has_two,
     )
-    special, *values = np.array(layout.special, np.int64).reshape(-1, 4).T
-    messages.kind[special], messages.data1[special], messages.data2[special] = values
-    kept = messages.kind != _DROPPED
-    n_kept = np.concatenate([[0], np.cumsum(kept)])
-    return messages[kept], np.diff(n_kept[[*layout.track_starts, len(kept)]]).tolist()
+    special, kinds, values, begins, ends = np.array(layout.special, np.int64).reshape(-1, 5).T
+    messages.kind[special], messages.channel[special] = kinds, 0
+    messages.data1[special], messages.data2[special] = values, 0
+    messages.begin[special], messages.end[special] = begins, ends
+    track_ends = _track_ends(tick, layout.track_starts)
+    kept = np.flatnonzero(messages.kind != END_OF_TRACK)
+    places = np.searchsorted(kept, [*layout.track_starts, len(messages)])
+    return messages[kept], np.diff(places).tolist(), track_ends
+
+
+def _track_ends(tick: Column, track_starts: list[int]) -> list[int]:
+    """Return the file tick of each track's last message, the end-of-track message if it has one."""
+    stops = [*track_starts[1:], len(tick)]
+    return [int(tick[stop - 1]) if stop > start else 0 for start, stop in zip(track_starts, stops, strict=True)]
 
 
 def _delta_times(bytes_at: NDArray[np.uint8], position: Column) -> tuple[Column, Column]:
     """Return (the delta times of the messages at these positions, where each of them ends)."""
     delta, position = np.zeros_like(position), position.copy()
     unfinished = np.arange(len(position))
-    for _ in range(_MAX_DELTA_BYTES):
+    while len(unfinished):
         byte = bytes_at[position[unfinished]]
-        delta[unfinished] = delta[unfinished] << 7 | byte & 0x7F
+        delta[unfinished] = np.minimum(delta[unfinished] << 7 | byte & 0x7F, MAX_VARIABLE_LENGTH)
         position[unfinished] += 1
         unfinished = unfinished[byte >= 0x80]
     return delta, position
@@ -328,15 +217,3 @@ def _ticks_in_track(delta: Column, track_starts: list[int]) -> Column:
     track_lengths = np.diff([*track_starts, len(delta)])
     ticks: Column = total[1:] - np.repeat(before_track, track_lengths)
     return ticks
-
-
-def _variable_length(data: bytes, position: int) -> tuple[int, int]:
-    """Return (a variable-length quantity of at most 4 bytes, where it ends)."""
-    value = 0
-    for _ in range(_MAX_DELTA_BYTES):
-        byte = data[position]
-        position += 1
-        value = value << 7 | byte & 0x7F
-        if byte < 0x80:
-            break
-    return value, position

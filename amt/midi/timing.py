@@ -14,8 +14,9 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from amt.midi.kinds import TEMPO, TIME_SIGNATURE
 from amt.midi.notes import TICKS_PER_SECOND
-from amt.midi.smf import DEFAULT_TEMPO, TEMPO, TIME_SIGNATURE, File, Messages
+from amt.midi.smf import DEFAULT_TEMPO, File, Messages
 
 MILLISECONDS_PER_TICK: Final = 1_000 // TICKS_PER_SECOND
 """Times are whole milliseconds from the start of the file, ten to the model's tick of 10 ms."""
@@ -25,10 +26,9 @@ MAX_FILE_TICK: Final = 0x0FFF_FFFF
 """The largest distance between two messages that a file can hold."""
 
 MAX_FILE_TICK_MICROSECONDS: Final = 500
-"""The length of a file tick at the slowest tempo. Rounding to it never moves a time to another tick of 10 ms."""
+"""The length of a file tick at the slowest tempo, or twice that below 8 bpm, where a file can count no finer.
 
-MAX_CHANGES: Final = 10_000
-"""Of tempo and time signature together. A file with more is not a score, and would hold little else."""
+Rounding to it never moves a time to another tick of 10 ms."""
 
 MAX_DENOMINATOR_POWER: Final = 7
 """128th notes are the shortest beat that a time signature may have."""
@@ -80,7 +80,7 @@ class Timing:
     def from_messages(cls, file: File, messages: Messages) -> "Timing":
         """Return the timing of a file; of two changes at one file tick the later counts.
 
-        It is the default if the file counts in SMPTE frames, holds independent patterns (type 2), or changes too often.
+        It is the default if the file counts in SMPTE frames or holds independent patterns (type 2).
 
         Args:
             file: that the messages come from.
@@ -88,12 +88,12 @@ class Timing:
         """
         tempos = {0: DEFAULT_TEMPO}
         signatures: dict[int, TimeSignature] = {}
-        for message in messages[np.isin(messages.kind, (TEMPO, TIME_SIGNATURE))].rows():
+        for message in messages[np.flatnonzero(np.isin(messages.kind, (TEMPO, TIME_SIGNATURE)))].rows():
             if message.kind == TEMPO:
                 tempos[message.tick] = message.data1
             elif signature := _decode_signature(message.tick, message.data1):
                 signatures[message.tick] = signature
-        if file.seconds_per_tick or file.type == 2 or len(tempos) + len(signatures) > MAX_CHANGES:
+        if file.seconds_per_tick or file.type == 2:
             return cls()
         return cls(file.ticks_per_beat, tuple(map(TempoChange._make, tempos.items())), tuple(signatures.values()))
 
@@ -105,20 +105,20 @@ class Timing:
             starts.append(starts[-1] + (following.tick - change.tick) * change.tempo)
         return starts
 
-    def _locate(self, milliseconds: int) -> tuple[TempoChange, int]:
+    def _locate(self, microseconds: int) -> tuple[TempoChange, int]:
         """Return (the tempo that holds at a time, for how long it has held in the unit of `_starts`)."""
-        moment = 1_000 * milliseconds * self.ticks_per_beat
+        moment = microseconds * self.ticks_per_beat
         index = bisect_right(self._starts, moment) - 1
         return self.tempos[index], moment - self._starts[index]
 
-    def file_tick(self, milliseconds: int) -> int:
-        """Return the file tick nearest to a time."""
-        change, elapsed = self._locate(milliseconds)
+    def file_tick(self, milliseconds: float) -> int:
+        """Return the file tick nearest to a time, which is taken to the microsecond."""
+        change, elapsed = self._locate(round(1_000 * milliseconds))
         return change.tick + (2 * elapsed + change.tempo) // (2 * change.tempo)
 
     def until(self, milliseconds: int) -> "Timing":
         """Return the timing without the changes at that time or later; those at file tick 0 stay."""
-        change, elapsed = self._locate(milliseconds)
+        change, elapsed = self._locate(1_000 * milliseconds)
         end = max(change.tick - (-elapsed // change.tempo), 1)
         return Timing(
             self.ticks_per_beat,
@@ -137,24 +137,44 @@ class Timing:
     def fit_to_write(self, end_milliseconds: int) -> "Timing":
         """Return the same timing for a file that ends then, with a file tick short enough for notes.
 
-        It is the default if no file can hold it: below 8 bpm a file tick may be too long, and at thousands of bpm
-        there may be too many of them.
+        It is the default if no file can hold it.
         """
+        refined = self._refined(end_milliseconds)
+        return refined if refined.file_tick(end_milliseconds) <= MAX_FILE_TICK else Timing()
+
+    def can_be_written(self, end_milliseconds: int) -> bool:
+        """Return whether a file that ends then can hold it; at thousands of bpm there may be too many file ticks."""
+        return self._refined(end_milliseconds).file_tick(end_milliseconds) <= MAX_FILE_TICK
+
+    def _refined(self, end_milliseconds: int) -> "Timing":
+        """Return the timing until then with a shorter file tick."""
         kept = self.until(end_milliseconds)
+        if kept == Timing():
+            return kept
         slowest = max(change.tempo for change in kept.tempos)
         finer = -(-slowest // (MAX_FILE_TICK_MICROSECONDS * kept.ticks_per_beat))
-        if kept == Timing() or finer * kept.ticks_per_beat > MAX_TICKS_PER_BEAT:
-            return Timing()
-        refined = Timing(
+        finer = min(finer, MAX_TICKS_PER_BEAT // kept.ticks_per_beat)
+        return Timing(
             finer * kept.ticks_per_beat,
             tuple(each._replace(tick=finer * each.tick) for each in kept.tempos),
             tuple(each._replace(tick=finer * each.tick) for each in kept.signatures),
         )
-        return refined if refined.file_tick(end_milliseconds) <= MAX_FILE_TICK else Timing()
 
 
-def message_seconds(file: File, messages: Messages, starts_pattern: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the time of each message, in seconds from the start of the file; shape = (n_messages,).
+class Clock(NamedTuple):
+    """Know when each message comes; each array has shape = (n_messages,).
+
+    Attributes:
+        seconds: from the start of the file.
+        tick_seconds: the length of a file tick after the message.
+    """
+
+    seconds: NDArray[np.float64]
+    tick_seconds: NDArray[np.float64]
+
+
+def message_times(file: File, messages: Messages, starts_pattern: NDArray[np.bool_]) -> Clock:
+    """Return the time of each message.
 
     Times are summed message by message in floating point, as in the reference, because the result is rounded to ticks.
 
@@ -168,10 +188,10 @@ def message_seconds(file: File, messages: Messages, starts_pattern: NDArray[np.b
     changes = np.flatnonzero(starts_pattern | is_tempo)
     tempos = np.where(is_tempo, messages.data1, DEFAULT_TEMPO)[changes]
     tick_seconds = [file.tick_seconds(tempo) for tempo in tempos.tolist()]
-    after_message = np.repeat(tick_seconds, np.diff(changes, append=len(messages)))
+    after_message = np.repeat(np.array(tick_seconds, np.float64), np.diff(changes, append=len(messages)))
     before_message = np.roll(after_message, 1)
     before_message[starts_pattern] = file.tick_seconds(DEFAULT_TEMPO)
-    return np.cumsum(deltas * before_message)
+    return Clock(np.cumsum(deltas * before_message), after_message)
 
 
 def _decode_signature(tick: int, value: int) -> TimeSignature | None:

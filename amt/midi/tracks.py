@@ -6,9 +6,12 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from amt.errors import ArrangementError
-from amt.midi import smf
+from amt.midi.kinds import TRACK_NAME
+from amt.midi.score import Score
+from amt.midi.text import decode_text
 
-N_CHANNELS: Final = 16
+MAX_CHANNELS: Final = 1 << 16
+"""More than the channels of all ports."""
 
 MAX_NAME_LENGTH: Final = 80
 """Characters of a track's name that are compared and shown."""
@@ -50,35 +53,24 @@ class Tracks(NamedTuple):
         raise ArrangementError(f"there is no track {wanted!r}: {hint}those that hold notes are {shown}{more}")
 
 
-def read_tracks(data: bytes) -> Tracks:
+def find_tracks(score: Score) -> Tracks:
     """Return the tracks that hold notes.
 
     A file of type 0 has one track only; its channels are taken for tracks, as sequencers show them.
-
-    Raises:
-        MidiError: the bytes are not a MIDI file.
     """
-    file = smf.read(data)
-    messages, track = file.messages, file.track_numbers()
-    note_ons = np.flatnonzero(messages.switches_on)
-    if file.type != 2:  # its patterns follow one another; the tracks of all other files sound together
-        note_ons = note_ons[np.argsort(messages.tick[note_ons], kind="stable")]
-    channel = messages.channel[note_ons] if file.type == 0 else 0
-    keys, of_notes = np.unique(track[note_ons] * N_CHANNELS + channel, return_inverse=True)
-    names = [_track_name(data, messages[track == key // N_CHANNELS]) for key in keys]
-    return Tracks(names, of_notes.tolist())
+    channel = score.note_channels if score.file.type == 0 else 0
+    keys, of_notes = np.unique(score.note_tracks * MAX_CHANNELS + channel, return_inverse=True)
+    names = _track_names(score)
+    return Tracks([names.get(key // MAX_CHANNELS, "") for key in keys.tolist()], of_notes.tolist())
 
 
-def _track_name(data: bytes, messages: smf.Messages) -> str:
-    """Return the first name that the messages of a track give it, or an empty string."""
-    for name in messages[messages.kind == smf.TRACK_NAME].rows():
-        begin, length = name.data1, name.data2
-        text = data[begin : begin + length]
-        try:
-            return text.decode().strip("\0 ")
-        except UnicodeDecodeError:
-            return text.decode("latin-1").strip("\0 ")
-    return ""
+def _track_names(score: Score) -> dict[int, str]:
+    """Return the first name that the messages of each track give it; a track without one is left out."""
+    found = np.flatnonzero(score.messages.kind == TRACK_NAME)
+    columns = (score.tracks[found], score.messages.begin[found], score.messages.end[found])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    payloads = {track: score.file.data[begin:end] for track, begin, end in reversed(list(rows))}
+    return {track: decode_text(payload) for track, payload in payloads.items()}
 
 
 def _normalized(name: str) -> str:

@@ -16,6 +16,7 @@ TASKS = get_args(Task)
 
 ALL_FIELDS = {
     "midi_input": EXAMPLE_MIDI,
+    "sustain": "apply",
     "length_seconds": 2.5,
     "prime_seconds": 2.5,
     "prime_from": "end",

@@ -16,7 +16,7 @@ from tests.conftest import GOLDEN, Service
 NAMES = ["easyrpg_castle1", "chorale_001", "freedoom_map32", "drums_and_bass"]
 FILES = [base64.b64encode((GOLDEN / f"midi/{name}.mid").read_bytes()).decode() for name in NAMES]
 CASTLE, CHORALE = FILES[:2]
-SHAPE = {"embedding_dim", "layer", "num_tokens", "original_tokens", "truncated"}
+SHAPE = {"embedding_dim", "layer", "num_tokens", "original_tokens", "truncated", "notices"}
 
 
 @pytest.fixture

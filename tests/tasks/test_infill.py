@@ -10,7 +10,8 @@ import pytest
 
 from amt.midi import codec
 from amt.midi.notes import Note
-from amt.midi.tracks import read_tracks
+from amt.midi.score import read_score
+from amt.midi.tracks import find_tracks
 from tests.conftest import GOLDEN, Service
 from tests.tasks.test_stream import events, named
 from tests.test_api import encoded, notes_of, predict, refusal
@@ -33,7 +34,7 @@ def infill(http: httpx.Client, data: bytes, **body: Any) -> dict[str, Any]:
 
 def test_infill_answers_as_documented(http: httpx.Client) -> None:
     result = infill(http, CHORALE, **SPAN, num_variations=2)
-    assert set(result) == {"task", "variations", "start_seconds", "end_seconds", "metadata"}
+    assert set(result) == {"task", "variations", "start_seconds", "end_seconds", "notices", "metadata"}
     assert (result["task"], result["start_seconds"], result["end_seconds"]) == ("infill", 4.0, 6.0)
     length = max(note.onset + note.duration for note in codec.read_notes(CHORALE))
     assert [each["duration_seconds"] for each in result["variations"]] == [length / 100] * 2
@@ -122,7 +123,7 @@ def test_random_weights_of_smalls_shape_touch_nothing_that_is_kept(
         body = {"task": "accompany", "midi_input": encoded(CASTLE), "melody_tracks": [1], "length_seconds": 3}
         fixed = Counter(
             note
-            for note, track in zip(codec.read_notes(CASTLE), read_tracks(CASTLE).of_notes, strict=True)
+            for note, track in zip(codec.read_notes(CASTLE), find_tracks(read_score(CASTLE)).of_notes, strict=True)
             if not track
         )
         for variation in predict(http, **body, num_variations=2)["variations"]:

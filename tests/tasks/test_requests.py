@@ -42,19 +42,28 @@ MUSIC = {
 }
 DEFAULTS = {
     "generate": {**COMMON, **MUSIC, "length_seconds": 20.0},
-    "continue": {**COMMON, **MUSIC, "prime_seconds": 5.0, "prime_from": "start", "length_seconds": 20.0},
+    "continue": {
+        **COMMON,
+        **MUSIC,
+        "sustain": "keep",
+        "prime_seconds": 5.0,
+        "prime_from": "start",
+        "length_seconds": 20.0,
+    },
     "accompany": {
         **COMMON,
         **MUSIC,
+        "sustain": "keep",
         "instrument_balance": None,
         "melody_instruments": None,
         "melody_tracks": None,
         "prime_seconds": 0.0,
         "length_seconds": None,
     },
-    "infill": {**COMMON, **MUSIC, "instrument_balance": None},
+    "infill": {**COMMON, **MUSIC, "sustain": "keep", "instrument_balance": None},
     "embed": {
         **COMMON,
+        "sustain": "keep",
         "embed_layer": -3,
         "pooling": "mean",
         "windows": "first",

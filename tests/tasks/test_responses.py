@@ -42,18 +42,18 @@ VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0
 @pytest.mark.parametrize(
     ("response", "fields"),
     [
-        (GenerateResponse(variations=[VARIATION], metadata=METADATA), ["task", "variations", "metadata"]),
+        (GenerateResponse(variations=[VARIATION], metadata=METADATA), ["task", "variations", "notices", "metadata"]),
         (
             ContinueResponse(variations=[VARIATION], prime_seconds=5.0, metadata=METADATA),
-            ["task", "variations", "prime_seconds", "metadata"],
+            ["task", "variations", "prime_seconds", "notices", "metadata"],
         ),
         (
             AccompanyResponse(variations=[VARIATION], prime_seconds=0.0, metadata=METADATA),
-            ["task", "variations", "prime_seconds", "metadata"],
+            ["task", "variations", "prime_seconds", "notices", "metadata"],
         ),
         (
             InfillResponse(variations=[VARIATION], start_seconds=1.0, end_seconds=2.0, metadata=METADATA),
-            ["task", "variations", "start_seconds", "end_seconds", "metadata"],
+            ["task", "variations", "start_seconds", "end_seconds", "notices", "metadata"],
         ),
         (
             EmbedResponse(
@@ -73,6 +73,7 @@ VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0
                 "num_tokens",
                 "original_tokens",
                 "truncated",
+                "notices",
                 "metadata",
             ],
         ),

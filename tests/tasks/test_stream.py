@@ -39,7 +39,7 @@ def named(found: list[tuple[str, Any]], name: str) -> list[Any]:
 def test_the_result_comes_last_and_is_what_predict_answers(two_variations: list[tuple[str, Any]]) -> None:
     assert [name for name, _ in two_variations].index("result") == len(two_variations) - 1
     result = two_variations[-1][1]
-    assert set(result) == {"task", "variations", "prime_seconds", "metadata"}
+    assert set(result) == {"task", "variations", "prime_seconds", "notices", "metadata"}
     assert len(result["variations"]) == 2
 
 

@@ -1,7 +1,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from amt.midi.channels import DRUM_CHANNEL, MELODIC_CHANNELS, assign_channels
+from amt.midi.channels import MELODIC_CHANNELS, assign_channels
+from amt.midi.kinds import DRUM_CHANNEL
 from amt.midi.notes import DRUMS, Note
 
 notes_by_onset = st.lists(

@@ -1,26 +1,49 @@
 import struct
 from io import BytesIO
+from typing import NamedTuple
 
 import mido
 import pytest
 
 from amt.errors import MidiError
-from amt.midi.codec import MAX_FILE_SECONDS, UNCLOSED_TICKS, read_notes, read_piece
+from amt.midi.codec import MAX_FILE_SECONDS, read_notes, read_piece
 from amt.midi.notes import DRUMS, Note
 from amt.midi.timing import TempoChange, TimeSignature, Timing
 from amt.tokens import events as ev
+from amt.tokens.vocab import DURATION
 from tests.amt.midi.files import CASES, contents, each_file, hexdump, midi_file, read_with_mido, variable_length
 from tests.conftest import GOLDEN
 
 
-@each_file
-def test_tokens_match_the_reference(case):
-    assert ev.from_notes(read_notes(contents(case))).ravel().tolist() == case["tokens"]
+class Difference(NamedTuple):
+    """How a note of a golden file is read, and how the reference reads it; durations in ticks of 10 ms."""
+
+    ours: int
+    theirs: int
+    reason: str
+
+
+UNCLOSED = "never closed: it sounds until its track ends, where the reference takes 0.25 s"
+DIFFERENCES = {"midi/unclosed_notes.mid": {0: Difference(542, 25, UNCLOSED), 2: Difference(500, 25, UNCLOSED)}}
+"""All notes of the golden files that are read otherwise than by the reference, by their number in the file."""
 
 
 @each_file
-def test_notes_match_those_that_mido_reads(case):
-    assert read_notes(contents(case)) == read_with_mido(mido.MidiFile(GOLDEN / case["file"]))
+def test_tokens_match_the_reference_but_for_what_sounds_otherwise(case):
+    expected = list(case["tokens"])
+    for number, difference in DIFFERENCES.get(case["file"], {}).items():
+        assert expected[3 * number + 1] == DURATION.offset + difference.theirs
+        expected[3 * number + 1] = DURATION.offset + difference.ours
+    assert ev.from_notes(read_notes(contents(case))).ravel().tolist() == expected
+
+
+@each_file
+def test_notes_match_those_that_mido_reads_but_for_what_sounds_otherwise(case):
+    expected = read_with_mido(mido.MidiFile(GOLDEN / case["file"]))
+    for number, difference in DIFFERENCES.get(case["file"], {}).items():
+        assert expected[number].duration == difference.theirs
+        expected[number] = expected[number]._replace(duration=difference.ours)
+    assert read_notes(contents(case)) == expected
 
 
 def test_files_in_smpte_frames_or_of_type_2_have_the_default_timing():
@@ -29,8 +52,9 @@ def test_files_in_smpte_frames_or_of_type_2_have_the_default_timing():
     assert read_piece(midi_file(tempo, file_type=2, division=96)).timing == Timing()
 
 
-def test_more_than_ten_thousand_tempo_changes_are_not_kept():
-    assert read_piece(midi_file(hexdump("01 FF 51 03 01 02 03") * 10_001)).timing == Timing()
+def test_a_tempo_map_of_any_length_is_kept():
+    timing = read_piece(midi_file(hexdump("01 FF 51 03 01 02 03", "01 FF 51 03 01 02 04") * 10_000)).timing
+    assert len(timing.tempos) == 20_001
 
 
 @pytest.mark.parametrize("bad", ["03 04 02 18", "04 00 02 18 08", "04 04 08 18 08", "04 04 FF 18 08"])
@@ -73,7 +97,7 @@ def test_patterns_of_a_type_2_file_share_neither_programs_nor_open_notes():
     opened = hexdump("00 C0 28", "00 90 3C 40", "00 FF 51 03 01 00 00")
     closing = hexdump("64 80 3C 40", "00 90 3E 40", "64 80 3E 40")
     assert read_notes(midi_file(opened, closing, file_type=2)) == [
-        Note(0, UNCLOSED_TICKS, 60, 40, 64),
+        Note(0, 0, 60, 40, 64),
         Note(10, 10, 62, 0, 64),
     ]
 
@@ -105,11 +129,11 @@ def test_a_note_keeps_the_program_with_which_it_began():
         "00 C0 05",
         "00 90 3C 40",
         "64 C0 28     # while it sounds",
-        "64 80 3C 40  # ends nothing: the reference looks for a note of the new program",
+        "64 80 3C 40",
         "00 90 3C 40",
         "64 80 3C 40",
     )
-    assert read_notes(midi_file(track)) == [Note(0, UNCLOSED_TICKS, 60, 5, 64), Note(20, 10, 60, 40, 64)]
+    assert read_notes(midi_file(track)) == [Note(0, 20, 60, 5, 64), Note(20, 10, 60, 40, 64)]
 
 
 def test_program_changes_on_the_drum_channel_are_ignored():

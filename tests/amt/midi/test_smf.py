@@ -8,7 +8,8 @@ import pytest
 
 from amt.errors import MidiError
 from amt.midi import smf
-from amt.midi.smf import DEFAULT_TEMPO, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, TEMPO, TIME_SIGNATURE, Message
+from amt.midi.kinds import META, NOTE_OFF, NOTE_ON, OTHER, PROGRAM_CHANGE, SYSEX, TEMPO, TIME_SIGNATURE
+from amt.midi.smf import DEFAULT_TEMPO, Message
 
 
 def parse(hexdump):
@@ -25,9 +26,9 @@ def file(*tracks, file_type=1, division="01 E0"):
 
 
 def tracks(data):
-    """Return the messages of each track of a file."""
+    """Return the messages of each track of a file, without the places of their payloads."""
     read = smf.read(data)
-    rows = iter(read.messages.rows())
+    rows = (message._replace(begin=0, end=0) for message in read.messages.rows())
     found = [list(islice(rows, length)) for length in read.track_lengths]
     assert not list(rows)
     return found
@@ -36,6 +37,12 @@ def tracks(data):
 def messages(track):
     """Return the messages of a file with this one track."""
     return tracks(file(track))[0]
+
+
+def payloads(track, kind):
+    """The payloads of the messages of a kind in a file with this one track."""
+    read = smf.read(file(track))
+    return [read.data[message.begin : message.end] for message in read.messages.rows() if message.kind == kind]
 
 
 END = "00 FF 2F 00"
@@ -113,7 +120,7 @@ def test_running_status_holds_after_a_meta_message():
     """
     assert messages(track) == [
         Message(0, NOTE_ON, 0, 60, 64),
-        Message(0, OTHER),
+        Message(0, META | 0x01),
         Message(96, NOTE_ON, 0, 60, 0),
     ]
 
@@ -149,9 +156,10 @@ def test_running_status_holds_after_a_meta_message():
         "FF 51 03 00 00 00",  # tempo of nothing
     ],
 )
-def test_messages_that_are_not_needed_are_ignored_whatever_they_hold(ignored):
-    assert messages(f"0A {ignored} {ONE_NOTE}") == [
-        Message(10, OTHER),
+def test_other_messages_take_their_time_and_hide_no_note_whatever_they_hold(ignored):
+    first, *others = messages(f"0A {ignored} {ONE_NOTE}")
+    assert (first.tick, first.kind in (NOTE_ON, NOTE_OFF)) == (10, False)
+    assert others == [
         Message(10, NOTE_ON, 0, 60, 64),
         Message(490, NOTE_OFF, 0, 60, 0),
     ]
@@ -197,16 +205,58 @@ def test_a_chunk_that_claims_more_than_the_file_ends_with_its_end_of_track(lengt
     assert tracks(data) == [ITS_MESSAGES] * 3
 
 
-def test_a_chunk_that_claims_too_little_ends_early():
-    data = file() + parse(f"4D 54 72 6B 00 00 00 04 {ONE_NOTE}") + file(ONE_NOTE)[14:]
-    assert tracks(data) == [ITS_MESSAGES[:1], ITS_MESSAGES]
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("claimed", range(13))
+def test_a_chunk_that_claims_too_little_ends_with_its_end_of_track(claimed, others):
+    """The 13 bytes of the track are cut within messages, and between them."""
+    data = file() + parse(f"4D 54 72 6B 00 00 00 {claimed:02X} {ONE_NOTE}") + others * file(ONE_NOTE)[14:]
+    assert tracks(data) == [ITS_MESSAGES] * (1 + others)
+    assert f"track 1 claims {13 - claimed} byte" in smf.read(data).notices[-1]
 
 
-def test_an_end_of_track_in_the_middle_is_ignored():
-    assert messages(f"10 FF 2F 00 {ONE_NOTE}") == [
-        Message(16, NOTE_ON, 0, 60, 64),
-        Message(496, NOTE_OFF, 0, 60, 0),
-    ]
+@pytest.mark.parametrize("surplus", range(1, 60))
+def test_a_chunk_that_claims_too_much_costs_no_track_behind_it(surplus):
+    """The claimed end is within the second track, at its end, or behind the file."""
+    data = file() + parse(f"4D 54 72 6B 00 00 00 {13 + surplus:02X} {ONE_NOTE}") + file(ONE_NOTE, ONE_NOTE)[14:]
+    assert tracks(data) == [ITS_MESSAGES] * 3
+    assert f"track 1 claims {surplus} byte{'s' * (surplus > 1)} too many" in smf.read(data).notices
+
+
+def test_notes_that_look_like_the_name_of_a_chunk_do_not_end_a_track_that_claims_too_little():
+    """Without a length that fits into the file they are no chunk."""
+    many = "00 90 3C 40" + 30 * "30 3C 40"  # printable, all of it
+    data = file() + parse(f"4D 54 72 6B 00 00 00 08 {many} {END}")
+    assert len(tracks(data)[0]) == 31
+
+
+def test_what_comes_behind_an_end_of_track_is_no_music():
+    data = file(f"10 FF 2F 00 {ONE_NOTE}", ONE_NOTE)
+    assert tracks(data) == [[], ITS_MESSAGES]
+    assert smf.read(data).notices == ["track 1 has 13 bytes behind its end that are not read"]
+    assert smf.read(data).track_ends == [16, 480]
+
+
+def test_a_track_header_within_a_system_exclusive_message_begins_no_track():
+    inside = "4D 54 72 6B 00 00 00 04 00 FF 2F 00"
+    data = file(f"00 F0 0D {inside} F7 {ONE_NOTE}", ONE_NOTE)
+    assert [track[-2:] for track in tracks(data)] == [ITS_MESSAGES] * 2
+    assert payloads(f"00 F0 0D {inside} F7 {ONE_NOTE}", SYSEX) == [parse(inside + "F7")]
+
+
+def test_a_track_within_a_chunk_of_another_kind_is_no_track_of_the_song():
+    data = file() + chunk(b"XTRA", file(ONE_NOTE)[14:]) + file(ONE_NOTE)[14:]
+    assert tracks(data) == [ITS_MESSAGES]
+
+
+def test_a_chunk_of_another_kind_that_claims_more_than_the_file_hides_no_track():
+    data = file() + b"XTRA" + struct.pack(">I", 10_000) + b"text" + file(ONE_NOTE)[14:]
+    assert tracks(data) == [ITS_MESSAGES]
+
+
+@pytest.mark.parametrize("padding", [b"\0", b"\0\0\0", b"\xff" * 5])
+def test_padding_between_chunks_is_passed_over(padding):
+    data = file() + file(ONE_NOTE)[14:] + padding + file(ONE_NOTE)[14:] + padding
+    assert tracks(data) == [ITS_MESSAGES] * 2
 
 
 def test_a_track_needs_no_end_of_track():
@@ -221,7 +271,24 @@ def test_unknown_chunks_are_skipped():
 
 def test_the_number_of_tracks_in_the_header_is_ignored():
     data = file(ONE_NOTE, ONE_NOTE)
-    assert tracks(data[:10] + b"\x00\x09" + data[12:]) == tracks(data)
+    wrong = data[:10] + b"\x00\x09" + data[12:]
+    assert tracks(wrong) == tracks(data)
+    assert smf.read(wrong).notices == ["the header claims 9 tracks: there are 2"]
+
+
+@pytest.mark.parametrize("file_type", [0, 3, 0xFFFF])
+def test_several_tracks_sound_together_whatever_type_the_header_claims(file_type):
+    data = file(ONE_NOTE, ONE_NOTE, file_type=file_type - 0x10000 * (file_type > 0x7FFF))
+    assert (smf.read(data).type, tracks(data)) == (1, [ITS_MESSAGES] * 2)
+    assert smf.read(data).notices == [
+        f"the header says type {file_type}: the tracks are read as sounding together, as in type 1"
+    ]
+
+
+@pytest.mark.parametrize("claimed", [0, 4, 5, 7, 10, 14, 18, 1_000, 0xFFFFFFFF])
+def test_a_header_that_claims_another_length_costs_no_track(claimed):
+    data = file(ONE_NOTE, ONE_NOTE)
+    assert tracks(data[:4] + struct.pack(">I", claimed) + data[8:]) == tracks(data)
 
 
 def test_the_rest_of_a_longer_header_is_skipped():
@@ -241,6 +308,11 @@ def test_a_meta_message_that_reaches_past_its_chunk_does_not_hide_the_next_track
     assert tracks(file("00 FF 01 7F 61", ONE_NOTE)) == [[Message(0, OTHER)], ITS_MESSAGES]
 
 
+def test_texts_and_system_exclusive_messages_know_where_their_payload_is():
+    track = "00 FF 05 02 4C 61  00 F0 03 7E 09 F7  00 FF 05 00"
+    assert (payloads(track, META | 0x05), payloads(track, SYSEX)) == ([b"La", b""], [b"\x7e\x09\xf7"])
+
+
 @pytest.mark.parametrize(
     ("quantity", "ticks"),
     [
@@ -250,14 +322,12 @@ def test_a_meta_message_that_reaches_past_its_chunk_does_not_hide_the_next_track
         ("FF 7F", 16_383),
         ("FF FF FF 7F", 268_435_455),
         ("80 80 80 05", 5),
+        ("80 80 80 80 80 85 05", 645),
+        ("FF FF FF FF 7F", 268_435_455),
     ],
 )
-def test_a_variable_length_quantity_has_one_to_four_bytes(quantity, ticks):
+def test_a_variable_length_quantity_has_one_to_four_bytes_or_more(quantity, ticks):
     assert messages(f"{quantity} 90 3C 40")[0].tick == ticks
-
-
-def test_a_variable_length_quantity_ends_after_four_bytes():
-    assert messages("FF FF FF FF 90 3C 40") == [Message(268_435_455, NOTE_ON, 0, 60, 64)]
 
 
 @pytest.mark.parametrize(
@@ -292,11 +362,9 @@ def test_a_division_counts_ticks_a_quarter_note():
         (file(), "no track"),
         (file() + b"MTr", "no track"),
         (file() + chunk(b"XFIH", b"karaoke"), "no track"),
-        (file(ONE_NOTE, file_type=3), "type 3: it must be 0, 1 or 2"),
         (file(ONE_NOTE, division="00 00"), "0 ticks a quarter note: it must be in range 1..32767"),
         (file(ONE_NOTE, division="E7 00"), "SMPTE time code: 25 x 0"),
         (file(ONE_NOTE, division="80 50"), "SMPTE time code: 128 x 80"),
-        (parse("4D 54 68 64  FF FF FF FF  00 01 00 01 01 E0") + file(ONE_NOTE)[14:], "no track"),
     ],
 )
 def test_bytes_that_cannot_be_read_are_refused_with_the_reason(data, reason):
@@ -305,5 +373,5 @@ def test_bytes_that_cannot_be_read_are_refused_with_the_reason(data, reason):
 
 
 def test_a_track_chunk_without_a_body_is_an_empty_track():
-    assert tracks(file() + b"MTrk") == [[]]
+    assert tracks(file() + b"MTrk" + bytes(4)) == [[]]
     assert tracks(file("")) == [[]]

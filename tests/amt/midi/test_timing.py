@@ -44,11 +44,24 @@ def test_leaving_out_later_changes_keeps_the_file_ticks_before_them(timing, mill
 
 
 @given(timings, st.integers(0, 200_000))
-def test_a_timing_to_write_has_file_ticks_of_half_a_millisecond_at_most(timing, end):
+def test_a_timing_to_write_has_file_ticks_of_half_a_millisecond_at_most_or_as_short_as_they_can_be(timing, end):
     fit = timing.fit_to_write(end)
     assert 1 <= fit.ticks_per_beat <= MAX_TICKS_PER_BEAT
-    assert fit == Timing() or max(change.tempo for change in fit.tempos) <= 500 * fit.ticks_per_beat
+    slowest = max(change.tempo for change in fit.tempos)
+    as_short_as_can_be = fit == Timing() or 2 * fit.ticks_per_beat > MAX_TICKS_PER_BEAT
+    assert slowest <= 500 * fit.ticks_per_beat or as_short_as_can_be
+    assert slowest <= 1_024 * fit.ticks_per_beat
     assert fit.file_tick(end) < 2**28
+
+
+@given(timings, st.integers(0, 200_000))
+def test_a_timing_to_write_keeps_every_change(timing, end):
+    fit, until = timing.fit_to_write(end), timing.until(end)
+    if timing.can_be_written(end):
+        finer = fit.ticks_per_beat // until.ticks_per_beat
+        assert [(tick // finer, tempo) for tick, tempo in fit.tempos] == list(until.tempos)
+    else:
+        assert fit == Timing()
 
 
 @pytest.mark.parametrize(("milliseconds", "n_left"), [(0, 1), (1_000, 1), (1_001, 2), (2_000, 2), (2_001, 3)])

@@ -3,7 +3,8 @@ import pytest
 from amt.errors import ArrangementError
 from amt.midi import codec
 from amt.midi.notes import Note
-from amt.midi.tracks import Tracks, read_tracks
+from amt.midi.score import read_score
+from amt.midi.tracks import Tracks, find_tracks
 from tests.conftest import GOLDEN
 
 TYPE_0 = bytes.fromhex(
@@ -23,17 +24,17 @@ PAIR = [Note(0, 50, 60, 0), Note(0, 50, 64, 40), Note(50, 50, 62, 0)]
 @pytest.mark.parametrize("path", sorted((GOLDEN / "midi").glob("*.mid")), ids=lambda path: path.stem)
 def test_every_note_has_a_track(path) -> None:
     data = path.read_bytes()
-    tracks = read_tracks(data)
+    tracks = find_tracks(read_score(data))
     assert len(tracks.of_notes) == len(codec.read_notes(data))
     assert set(tracks.of_notes) == set(range(len(tracks.names)))
 
 
 def test_tracks_without_notes_are_not_counted() -> None:
-    assert read_tracks(codec.write_notes(PAIR)) == Tracks(["Acoustic Grand Piano", "Violin"], [0, 1, 0])
+    assert find_tracks(read_score(codec.write_notes(PAIR))) == Tracks(["Acoustic Grand Piano", "Violin"], [0, 1, 0])
 
 
 def test_the_channels_of_a_type_0_file_are_read_as_tracks() -> None:
-    assert read_tracks(TYPE_0) == Tracks(["Ãre", "Ãre"], [1, 0, 1])
+    assert find_tracks(read_score(TYPE_0)) == Tracks(["Ãre", "Ãre"], [1, 0, 1])
 
 
 def test_tracks_are_found_by_number_from_one_and_by_name_in_any_case() -> None:
