@@ -27,7 +27,7 @@ def decode(model: GPT2, requests: list[DecodeRequest]) -> list[Sequence]:
     return sequences
 
 
-def notes(model: GPT2, constraints: Constraints, seconds: int = 10, n_seeds: int = 2) -> list[list[Note]]:
+def notes(model: GPT2, constraints: Constraints, seconds: int = 6, n_seeds: int = 2) -> list[list[Note]]:
     requests = [DecodeRequest(end_ticks=100 * seconds, constraints=constraints, seed=seed) for seed in range(n_seeds)]
     return [ev.to_notes(sequence.generated) for sequence in decode(model, requests)]
 
