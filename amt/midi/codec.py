@@ -34,8 +34,9 @@ class Piece(NamedTuple):
 
     @property
     def length_ticks(self) -> int:
-        """When the piece ends, see `Score.length_seconds`."""
-        return round(TICKS_PER_SECOND * self.score.length_seconds)
+        """When the piece ends: see `Score.length_seconds`, or with its last note as the pedal holds it."""
+        ends = (note.onset + note.duration for note in self.notes)
+        return max(round(TICKS_PER_SECOND * self.score.length_seconds), max(ends, default=0))
 
     @property
     def notices(self) -> list[str]:

@@ -93,7 +93,7 @@ class Rewriter:
         found = np.flatnonzero(~is_left_out & ~switch_all_off(score.messages) & (score.seconds <= until))
         columns = (found, score.tracks[found], score.channels[found], score.seconds[found])
         rows = zip(score.messages[found].rows(), *(column.tolist() for column in columns), strict=True)
-        unfinished: dict[int, tuple[Item, bytes]] = {}
+        unfinished: dict[int, Item] = {}
         for message, index, track, channel, seconds in rows:
             tick = self._file_tick(message.tick, seconds)
             payload = score.file.data[message.begin : message.end]
@@ -104,23 +104,34 @@ class Rewriter:
                 self._add_sysex(track, Item(tick, _META, index, None, payload), message.kind, unfinished)
             else:
                 self._add_channel_message(message, payload, track, channel, tick, index)
-        for track, (item, payload) in unfinished.items():
-            self._add(track, item._replace(message=sysex_message(payload)))
+        for track, item in unfinished.items():
+            self._finish_sysex(track, item)
         if until_seconds is not None:
             self._let_go(self._timing.file_tick(1_000 * until_seconds))
 
-    def _add_sysex(self, track: int, item: Item, kind: int, unfinished: dict[int, tuple[Item, bytes]]) -> None:
-        """Add a system exclusive message when its last part has come; `unfinished`: of each track, what has come."""
-        begun, payload = unfinished.pop(track, (None, b""))
+    def _add_sysex(self, track: int, item: Item, kind: int, unfinished: dict[int, Item]) -> None:
+        """Add a system exclusive message when its last part has come.
+
+        Args:
+            track: its number.
+            item: with the payload of this part in the place of the message.
+            kind: whether it begins or continues one.
+            unfinished: of each track, what has come.
+        """
+        begun = unfinished.pop(track, None)
         if kind == kinds.ESCAPE:
             if not begun:
                 return  # bytes for the wire that are no message of a file
-            item = begun._replace(message=payload + item.message)
+            item = begun._replace(message=begun.message + item.message)
         elif begun:
-            self._add(track, begun._replace(message=sysex_message(payload)))
-        if not item.message.endswith(b"\xf7"):
-            unfinished[track] = item, item.message
-        elif not is_rhythm_message(item.message):
+            self._finish_sysex(track, begun)
+        if item.message.endswith(b"\xf7"):
+            self._finish_sysex(track, item)
+        else:
+            unfinished[track] = item
+
+    def _finish_sysex(self, track: int, item: Item) -> None:
+        if not is_rhythm_message(item.message):
             self._add(track, item._replace(message=sysex_message(item.message)))
 
     def _add_channel_message(

@@ -1,6 +1,7 @@
 """Let notes sound as long as the sustain pedal holds them."""
 
 from bisect import bisect_left
+from typing import Final
 
 import numpy as np
 
@@ -10,6 +11,10 @@ from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 from amt.midi.pairing import TRACK_END
 from amt.midi.score import Score
 
+NEVER: Final = 1 << 60
+MAX_TAIL_TICKS: Final = 60 * TICKS_PER_SECOND
+"""How long after the piece a pedal may be lifted."""
+
 Span = tuple[int, int | None]
 """The indices of the messages that press and lift a pedal; None: it is never lifted."""
 
@@ -17,7 +22,8 @@ Span = tuple[int, int | None]
 def sustained_notes(score: Score) -> list[Note]:
     """Return the notes of a score in their order; one that ends while the pedal is down lasts until that goes up.
 
-    It ends earlier if its key is struck again, and at the latest with the piece.
+    It ends earlier if its key is struck again. A pedal that is never lifted, or long after the piece, holds until the
+    piece ends.
     """
     spans = _pedal_spans(score)
     if not spans:
@@ -31,16 +37,16 @@ def sustained_notes(score: Score) -> list[Note]:
     for number in range(len(notes) - 1, -1, -1):
         note, (channel, end, is_drums) = notes[number], rows[number]
         key = channel, note.pitch
-        onset, after = next_onset.get(key, (length, length))
+        onset, after = next_onset.get(key, (NEVER, NEVER))
         next_onset[key] = note.onset, after if onset == note.onset else onset
         place = bisect_left(starts.get(channel, []), end) - 1
         if is_drums or end == TRACK_END or place < 0:
             continue
         lifted = spans[channel][place][1]
         if lifted is None or lifted > end:
-            released = length if lifted is None else round(TICKS_PER_SECOND * float(score.seconds[lifted]))
-            struck_again = after if onset == note.onset else onset
-            until = min(released, struck_again, length)
+            released = NEVER if lifted is None else round(TICKS_PER_SECOND * float(score.seconds[lifted]))
+            released = released if released <= length + MAX_TAIL_TICKS else length
+            until = min(released, after if onset == note.onset else onset)
             notes[number] = note._replace(duration=max(note.duration, until - note.onset))
     return notes
 
