@@ -254,6 +254,7 @@ class Rewriter:
             if control not in _SELECTS_SOUND or source not in self._without_program:
                 encoded = channel_message(kinds.CONTROL_CHANGE, target, control, value)
                 self._add(track, Item(0, _SOUND, -2, target, encoded))
+                self._colours.add(target, 0, control, value)
 
     def _track_of(self, instrument: int, voice: Voice | None) -> int:
         """Return the track in which an instrument plays most, of a voice if there is one, or a new track."""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from amt.midi.kinds import DRUM_CHANNEL, N_CHANNELS
+from amt.midi.kinds import DRUM_CHANNEL, N_CHANNELS, NOTE_OFF, NOTE_ON
 from amt.midi.notes import DRUMS
 from amt.midi.score import Score
 from amt.midi.smf import Column
@@ -19,7 +19,10 @@ ANY: Final = -1
 
 MAX_PORTS: Final = 128
 MAX_SPLIT: Final = 64
-"""Tracks of one channel that may get a channel each."""
+"""Tracks of one channel that may get a channel each, or programs of their own."""
+
+MAX_COPIES: Final = 1_000_000
+"""Messages that may be written for that: beyond it, fewer tracks do."""
 
 
 class Voice(NamedTuple):
@@ -56,7 +59,9 @@ class Voices:
             others: instruments whose channels are wanted too if none of their notes is kept.
         """
         self._by_track = score.players.by_track
-        self._split_tracks = _channels_to_split(score, kept)
+        n_copied = int((~np.isin(score.messages.kind, (NOTE_ON, NOTE_OFF))).sum())
+        self._max_split = min(MAX_SPLIT, MAX_COPIES // max(n_copied, 1))
+        self._split_tracks = _channels_to_split(score, kept, self._max_split)
         self._split_instruments = _channels_with_clashes(score, kept, self._split_tracks)
         self.channels: dict[Voice, int] = {}
         self.tracks: defaultdict[Voice, list[int]] = defaultdict(list)
@@ -75,7 +80,7 @@ class Voices:
     def _add(self, channel: int, track: int, instrument: int) -> None:
         voice = self.voice(channel, track, instrument)
         self.instruments[voice].add(instrument)
-        if track not in self.tracks[voice] and len(self.tracks[voice]) < MAX_SPLIT:
+        if track not in self.tracks[voice] and len(self.tracks[voice]) < max(self._max_split, 1):
             self.tracks[voice].append(track)
 
     def voice(self, channel: int, track: int, instrument: int) -> Voice:
@@ -121,13 +126,13 @@ def _parts(score: Score, numbers: Column) -> list[tuple[int, int, int]]:
     return [(channel, track, instrument) for channel, track, instrument in parts[np.argsort(first)].tolist()]
 
 
-def _channels_to_split(score: Score, kept: Column) -> set[int]:
+def _channels_to_split(score: Score, kept: Column, max_split: int) -> set[int]:
     """Return the channels whose tracks must not share one: each has its program, or one key sounds in two at once."""
     kept = kept[score.instruments[kept] != DRUMS]
     tracks: defaultdict[int, set[int]] = defaultdict(set)
     for channel, track, _ in _parts(score, kept):
         tracks[channel].add(track)
-    shared = {channel for channel, own in tracks.items() if 1 < len(own) <= MAX_SPLIT}
+    shared = {channel for channel, own in tracks.items() if 1 < len(own) <= max_split}
     split = shared & score.players.by_track
     candidates = kept[np.isin(score.note_channels[kept], list(shared - split))]
     on = score.pairs.on[candidates]
