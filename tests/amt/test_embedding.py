@@ -7,12 +7,11 @@ import torch
 from amt.embedding import embed
 from amt.errors import LayerError
 from amt.gpt2.network import GPT2
-from amt.midi import codec
 from amt.midi.notes import Note
 from amt.pooling import Pooling
 from amt.tokens.vocab import AUTOREGRESS
 from amt.tokens.windows import take_excerpt
-from tests.conftest import GOLDEN
+from tests.amt.midi.files import as_the_reference_reads
 
 PIECES = [
     [Note(0, 50, 60, 0)],
@@ -25,7 +24,7 @@ WINDOWS = [take_excerpt(piece).windows[0] for piece in PIECES]
 @pytest.mark.parametrize("layer", [-1, -3, 0])
 def test_embeddings_match_the_reference(layer: int, gpt2: GPT2, golden: Any) -> None:
     for case in golden("embed.json"):
-        excerpt = take_excerpt(codec.read_notes((GOLDEN / case["file"]).read_bytes()))
+        excerpt = take_excerpt(as_the_reference_reads(case["file"]))
         assert excerpt.num_tokens == case["num_tokens"]
         ((vector,),) = embed(gpt2, excerpt.windows, layer)
         np.testing.assert_allclose(vector, case["mean"][str(layer)], atol=1e-5, rtol=2e-5)

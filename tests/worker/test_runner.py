@@ -44,7 +44,7 @@ def runner(begun: tuple[Runner, Ready]) -> Runner:
 
 
 def embed_job(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> EmbedJob:
-    return EmbedJob("tiny", {}, False, excerpts, layer, pooling)
+    return EmbedJob("tiny", {}, False, excerpts, ([],) * len(excerpts), layer, pooling)
 
 
 def until_done(runner: Runner, uid: int) -> list[FromWorker]:

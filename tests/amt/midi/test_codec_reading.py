@@ -1,6 +1,5 @@
 import struct
 from io import BytesIO
-from typing import NamedTuple
 
 import mido
 import pytest
@@ -11,21 +10,17 @@ from amt.midi.notes import DRUMS, Note
 from amt.midi.timing import TempoChange, TimeSignature, Timing
 from amt.tokens import events as ev
 from amt.tokens.vocab import DURATION
-from tests.amt.midi.files import CASES, contents, each_file, hexdump, midi_file, read_with_mido, variable_length
+from tests.amt.midi.files import (
+    CASES,
+    DIFFERENCES,
+    contents,
+    each_file,
+    hexdump,
+    midi_file,
+    read_with_mido,
+    variable_length,
+)
 from tests.conftest import GOLDEN
-
-
-class Difference(NamedTuple):
-    """How a note of a golden file is read, and how the reference reads it; durations in ticks of 10 ms."""
-
-    ours: int
-    theirs: int
-    reason: str
-
-
-UNCLOSED = "never closed: it sounds until its track ends, where the reference takes 0.25 s"
-DIFFERENCES = {"midi/unclosed_notes.mid": {0: Difference(542, 25, UNCLOSED), 2: Difference(500, 25, UNCLOSED)}}
-"""All notes of the golden files that are read otherwise than by the reference, by their number in the file."""
 
 
 @each_file
