@@ -8,6 +8,7 @@ from amt.decoding.engine import Engine
 from amt.decoding.graphs import padded_length, padded_rows
 from amt.decoding.model import load_model
 from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.gpt2.linear import OutputRange
 from amt.gpt2.network import GPT2
 from amt.gpt2.sampling_params import SamplingParams
 from amt.midi.notes import Note
@@ -47,10 +48,32 @@ def test_steps_padded_for_graphs_decode_the_same_events(tiny: GPT2) -> None:
 
 
 @pytest.mark.gpu
-def test_steps_recorded_as_cuda_graphs_decode_the_same_events() -> None:
-    folder = PROJECT / "weights/tiny"
-    model = load_model(folder, torch.float32, torch.device("cuda"))
-    assert decode(Engine(model, as_graphs=True)) == decode(Engine(model, as_graphs=False))
+@pytest.mark.parametrize("device", [f"cuda:{index}" for index in range(max(torch.cuda.device_count(), 1))])
+def test_steps_recorded_as_cuda_graphs_decode_the_same_events(device: str) -> None:
+    model = load_model(PROJECT / "weights/tiny", torch.float32, torch.device(device))
+    engine = Engine(model, max_rows=2)  # so that the cache grows, and what was recorded is void
+    assert decode(engine) == decode(Engine(model, as_graphs=False))
+    assert engine.graphs
+    assert engine.graphs.recordings
+    assert not engine.graphs.has_failed
+
+
+@pytest.mark.gpu
+def test_all_kinds_of_steps_can_be_recorded_ahead() -> None:
+    engine = Engine(load_model(PROJECT / "weights/tiny", torch.bfloat16, torch.device("cuda")), max_rows=4)
+    while engine.record_next():
+        pass
+    assert engine.graphs
+    assert {kind.n_rows for kind in engine.graphs.recordings} == {1, 2, 4}
+    assert all(recording.seconds > 0 for recording in engine.graphs.recordings.values())
+
+
+@pytest.mark.gpu
+def test_logits_on_a_gpu_are_summed_to_float32() -> None:
+    embeddings, hidden = torch.randn(16_513, 64).bfloat16(), torch.randn(3, 64).bfloat16()
+    logits = OutputRange(embeddings, torch.bfloat16, torch.device("cuda")).logits(hidden.cuda())
+    assert logits.dtype is torch.float32
+    torch.testing.assert_close(logits.cpu(), hidden.float() @ embeddings.float().T, atol=1e-4, rtol=1e-4)
 
 
 def test_rows_and_lengths_are_rounded_up_to_few_sizes() -> None:
