@@ -96,6 +96,7 @@ def test_no_proxy_is_to_collect_the_events(service: Service) -> None:
         assert response.headers["cache-control"] == "no-cache"
 
 
+@pytest.mark.slow
 def test_a_stream_that_waits_begins_with_a_comment_and_an_error_is_its_last_event(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
