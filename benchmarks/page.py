@@ -7,6 +7,8 @@ from benchmarks.markdown import table
 
 INTRODUCTION = """# Performance
 
+*For whoever asks how fast it is, and with how much memory.*
+
 <!-- Written by `uv run python -m benchmarks.report`: change that, not this page. -->
 
 `uv run python -m benchmarks.report` measures everything on this page in one run and writes it. Every figure is of

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import settings
 from prometheus_client.parser import text_string_to_metric_families
 
 from amt.decoding.model import load_model
@@ -25,6 +26,10 @@ from tests.client import scripted as by_script
 # Nothing listens there: tests need no network, and never wait for one. Read when huggingface_hub is imported.
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp()
+
+# The same examples in every run: a test fails because of a change, not by chance.
+settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.load_profile("deterministic")
 
 PROJECT = Path(__file__).parent.parent
 GOLDEN = Path(__file__).parent / "data" / "golden"
