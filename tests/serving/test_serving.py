@@ -121,6 +121,7 @@ def test_a_stream_that_nobody_reads_is_stopped_at_its_deadline_too(hasty: Servic
         hasty.wait_for(ROWS, 0)
 
 
+@pytest.mark.slow
 def test_loading_holds_up_nothing_and_dies_with_the_worker(
     start: Start, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def test_the_death_of_a_worker_in_a_stream_is_its_last_event(small: Service) -> 
     small.wait_until_ready()
 
 
+@pytest.mark.slow
 def test_a_worker_killed_while_it_starts_is_replaced(start: Start) -> None:
     own = start("--default-model", "tiny")
     os.kill(own.worker, signal.SIGKILL)
@@ -224,6 +226,7 @@ def test_a_worker_killed_while_it_starts_is_replaced(start: Start) -> None:
     assert own.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(small: Service, threads: ThreadPoolExecutor) -> None:
     running = threads.submit(post, small, **LONG)
     small.wait_for(ROWS, 5)
@@ -233,6 +236,7 @@ def test_a_worker_that_hangs_is_replaced(small: Service, threads: ThreadPoolExec
     small.wait_until_ready()
 
 
+@pytest.mark.slow
 def test_a_request_without_memory_for_it_fails_alone(start: Start, threads: ThreadPoolExecutor) -> None:
     own = start("--default-model", "tiny", "--max-batch", "200", OMP_NUM_THREADS="1")
     own.wait_until_ready()
@@ -283,6 +287,7 @@ def test_stopping_finishes_what_runs_and_leaves_nothing_behind(start: Start, sto
     assert "Traceback" not in own.output()
 
 
+@pytest.mark.slow
 def test_what_cannot_finish_within_the_drain_time_is_told_so(start: Start) -> None:
     own = start("--default-model", "tiny", "--drain-timeout", "0.5")
     own.wait_until_ready()
@@ -300,6 +305,7 @@ def test_stopping_before_the_model_is_loaded_is_quick_and_clean(start: Start) ->
     assert not running(processes)
 
 
+@pytest.mark.slow
 def test_the_worker_goes_when_the_service_is_killed(start: Start) -> None:
     own = start("--default-model", "tiny")
     own.wait_until_ready()
