@@ -8,7 +8,6 @@ from typing import Final
 
 NOTE_OFF: Final = 0x80
 NOTE_ON: Final = 0x90
-POLY_PRESSURE: Final = 0xA0
 CONTROL_CHANGE: Final = 0xB0
 PROGRAM_CHANGE: Final = 0xC0
 CHANNEL_PRESSURE: Final = 0xD0
