@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from amt.errors import ConstraintError
+from amt.harmony.chords import ChordSpan
+from amt.midi.grid import Grid
 from amt.midi.notes import DRUMS, N_INSTRUMENTS, N_PITCHES
 from amt.tokens.vocab import NOTE
 
@@ -28,6 +30,14 @@ class Constraints:
         density: new notes per second that are aimed at.
         allow_repetition: whether one or two notes may be all there is for long; if not, they are illegal until
             another has sounded.
+        grid: the lines on which new notes must begin.
+        grid_durations: whether they must also end there.
+        key: the pitch classes that all instruments but drums should keep to.
+        key_is_strict: whether they must.
+        chords: what sounds when, from the start of the new music at the latest; none for any.
+        chord_share: how much of the new notes' time is aimed to be within chords that hold their pitch class.
+        variety: which share of the notes of the last 20 s the six commonest are aimed not to exceed.
+        copied: keys (128 x instrument + pitch) of a piece in order of onset, of which at most 12 in a row may come.
     """
 
     groups: tuple[frozenset[int], ...] = ()
@@ -39,6 +49,14 @@ class Constraints:
     max_polyphony: int | None = None
     density: float | None = None
     allow_repetition: bool = True
+    grid: Grid | None = None
+    grid_durations: bool = False
+    key: frozenset[int] | None = None
+    key_is_strict: bool = False
+    chords: tuple[ChordSpan, ...] = ()
+    chord_share: float = 0.8
+    variety: float | None = None
+    copied: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise ConstraintError if an instrument group, or everything, is left without a note."""

@@ -13,6 +13,7 @@ from tests.conftest import PROJECT
 ORDER = [
     "amt.errors",
     "amt.midi",
+    "amt.harmony",
     "amt.tokens",
     "amt.gpt2",
     "amt.decoding",
@@ -33,6 +34,7 @@ WITHIN = {
     "commands": ["client"],
     "amt.gpt2": ["amt.errors", "amt.gpt2"],
     "amt.midi": ["amt.errors", "amt.midi"],
+    "amt.harmony": ["amt.errors", "amt.midi", "amt.harmony"],
 }
 """Narrower: these may import only so much of ours."""
 
