@@ -1,12 +1,13 @@
 """Decode one sequence event by event: what has come, and what may come next."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from amt.decoding.controls import ControlQueue, control_onset
+from amt.decoding.copying import CopyGuard
 from amt.decoding.instrument_limit import InstrumentLimit
 from amt.decoding.request import DecodeRequest
 from amt.decoding.steering import Span, Steering
@@ -67,6 +68,7 @@ class Sequence:
         self._notes_at_last_onset: set[int] = set(simultaneous.tolist())
         self._n_duplicates = 0
         self._steering = Steering(request.constraints, request.start_ticks, is_accompanied=len(request.controls) > 0)
+        self._copying = CopyGuard(request.constraints.copied) if request.constraints.copied else None
         present = ev.instrument_codes(anticipated) | request.existing_instruments
         self._instruments = InstrumentLimit(present, request.constraints.groups)
         self._instruments.check(self._missing_groups(), request.constraints.legal_notes, self.note_biases)
@@ -119,14 +121,22 @@ class Sequence:
     @property
     def legal_notes(self) -> NDArray[np.bool_] | None:
         """Which tokens of the note slot may be chosen now, shape = (16,513,); None if any may."""
-        constrained, repeated = self.request.constraints.legal_notes, self._steering.repeated_notes
+        return self._without_copies(self._without_repetition(self.request.constraints.legal_notes))
+
+    def _without_repetition(self, constrained: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        repeated = self._steering.repeated_notes
         if not repeated:
             return constrained
-        legal = np.ones(NOTE.size, dtype=np.bool_) if constrained is None else constrained.copy()
-        legal[list(repeated)] = False
+        legal = _without(constrained, repeated)
         players = np.array(sorted(repeated)) // N_PITCHES  # who play now, so that they surely may
         has_others = legal[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)[players].any()
         return legal if has_others else constrained
+
+    def _without_copies(self, constrained: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        if not self._copying or not self._copying.forbidden:
+            return constrained
+        legal = _without(constrained, self._copying.forbidden)
+        return legal if self._instruments.can_play(legal) else constrained
 
     @property
     def note_biases(self) -> NDArray[np.float32] | None:
@@ -181,11 +191,20 @@ class Sequence:
         if note != REST:
             self._notes_at_last_onset.add(note)
             self._steering.observe(ticks, duration - DURATION.offset, note - NOTE.offset)
+            if self._copying:
+                self._copying.observe(ticks, note - NOTE.offset)
 
     def _slide(self) -> None:
         self._controls.drop_before(self.current_ticks - self.window.max_span_ticks)
         control = self._next_control()
         self.window.slide(self.current_ticks, self._earliest_ticks, None if control is None else control_onset(control))
+
+
+def _without(legal: NDArray[np.bool_] | None, keys: Collection[int]) -> NDArray[np.bool_]:
+    """Return which notes are legal if these are not; None stands for all."""
+    fewer = np.ones(NOTE.size, dtype=np.bool_) if legal is None else legal.copy()
+    fewer[list(keys)] = False
+    return fewer
 
 
 def _uniforms(seed: int) -> Iterator[list[float]]:
