@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +42,8 @@ class Constraints:
         key_is_strict: whether they must.
         chords: what sounds when, from the start of the new music at the latest; none for any.
         chord_share: how much of the new notes' time is aimed to be within chords that hold their pitch class.
-        variety: which share of the notes of the last 20 s the six commonest are aimed not to exceed.
+        variety: which share of the notes of the last 20 s the six commonest are aimed not to exceed; auto is what suits
+            the model, see `for_model`.
         copied: keys (128 x instrument + pitch) of a piece in order of onset, of which at most 12 in a row may come.
     """
 
@@ -61,7 +62,7 @@ class Constraints:
     key_is_strict: bool = False
     chords: tuple[ChordSpan, ...] = ()
     chord_share: float = 0.8
-    variety: float | None = None
+    variety: float | Literal["auto"] | None = None
     copied: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -93,6 +94,10 @@ class Constraints:
             )
         chords = tuple(chord._replace(start_ticks=chord.start_ticks + ticks) for chord in self.chords)
         return replace(self, grid=grid, chords=chords)
+
+    def for_model(self, variety: float | None) -> "Constraints":
+        """Return the constraints for a model that asks for this variety, if they leave it open."""
+        return replace(self, variety=variety) if self.variety == "auto" else self
 
     @cached_property
     def key_biases(self) -> tuple[float, ...] | None:

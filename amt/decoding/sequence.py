@@ -89,7 +89,7 @@ class Sequence:
             else None
         )
         self.chord_tones = ChordTones(asked.chords, asked.chord_share, request.start_ticks) if asked.chords else None
-        self._variety = Variety(asked.variety) if asked.variety else None
+        self._variety = Variety(asked.variety) if isinstance(asked.variety, float) else None
 
     @property
     def decoded(self) -> list[Triple]:
