@@ -5,9 +5,8 @@ written as a short first signature is bar 1. Without a signature a bar is 4/4. A
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
 from fractions import Fraction
-from itertools import count, takewhile
+from itertools import count, islice
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -57,6 +56,11 @@ class Bars:
                 number += ceil((signature.tick - last.signature.tick) / last.bar_length)
             self._metres.append(_Metre(signature, number, timing.ticks_per_beat * signature.bar_quarters))
 
+    @property
+    def signatures(self) -> list[tuple[int, TimeSignature]]:
+        """The time signatures, each with the number of the bar from which it holds; the first from bar 1 on."""
+        return [(metre.first, metre.signature) for metre in self._metres]
+
     def bar(self, number: int) -> Bar:
         """Return the bar of a number, which is 1 or more."""
         place = bisect_right(self._metres, number, key=lambda metre: metre.first)
@@ -88,9 +92,24 @@ class Bars:
         number = self.number_at(ticks)
         return number if self.start_ticks(number) == ticks else number + 1
 
-    def starts_until(self, ticks: int) -> Iterator[int]:
-        """Yield when each bar begins that does so before a time, in ticks of 10 ms."""
-        return takewhile(lambda start: start < ticks, map(self.start_ticks, count(1)))
+    def position(self, ticks: int) -> float:
+        """Return where a time is, counted in bars from 1: 2.5 is the middle of bar 2."""
+        number = self.number_at(ticks)
+        start, end = self.start_ticks(number), self.start_ticks(number + 1)
+        return number + (ticks - start) / (end - start)
+
+    def lines(self, first: int, end_ticks: int, most: int) -> list[float]:
+        """Return when bars begin, in ticks of 10 ms, not rounded: from one on, up to the first at a time or later.
+
+        There are at most so many.
+        """
+        exact = (float(self.start_milliseconds(number) / MILLISECONDS_PER_TICK) for number in count(first))
+        lines: list[float] = []
+        for line in islice(exact, most):
+            lines.append(line)
+            if line >= end_ticks:
+                break
+        return lines
 
 
 def nearest_tick(milliseconds: Fraction) -> int:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amt.errors import ConstraintError
-from amt.midi.grid import STEPS, make_grid
+from amt.midi.grid import STEPS, make_grid, spans_on
 from amt.midi.notes import Note
 from amt.midi.timing import TempoChange, TimeSignature, Timing
 
@@ -99,4 +99,4 @@ def test_ticks_are_the_exact_times_rounded_and_lie_around_the_new_music(division
 def test_notes_are_written_where_their_lines_are():
     grid = make_grid(timing(), "1/16", 0.5, 0, 100)
     notes = [Note(12, 26, 60, 0), Note(38, 10, 60, 0)]
-    assert grid.spans(notes) == [(125.0, 375.0), (375.0, 475.0)]
+    assert spans_on(grid.times, notes) == [(125.0, 375.0), (375.0, 475.0)]
