@@ -53,6 +53,11 @@ class EditPlan:
     controls: Sequence[Note] = ()
     origin_ticks: int = 0
 
+    @property
+    def has_time(self) -> bool:
+        """Whether there is time for new notes: if not, all is kept as it is."""
+        return self.start_ticks < self.end_ticks
+
     def request(self, constraints: Constraints = NO_CONSTRAINTS, **choices: Any) -> DecodeRequest:
         """Return the request to the decoder.
 
