@@ -1,20 +1,26 @@
 """Find the key and the chords that a request asks for: those that it names, or those of what is kept."""
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from amt.arranging.plan import EditPlan
 from amt.errors import HarmonyError
+from amt.harmony.analysis import find_chords
 from amt.harmony.chords import ChordSpan
 from amt.harmony.keys import Key, find_key, parse_key
 from amt.harmony.progression import PlacedChord, place_chords
 from amt.midi.bars import Bars
+from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 from tasks.notes import SentChord
-from tasks.requests import MusicRequest
+from tasks.requests import ContinueRequest, GenerateRequest, MusicRequest
 
 AUTO: Final = "auto"
 
-MAX_BARS: Final = 10_000
-"""Bars in which chords can be placed; a damaged file may claim millions."""
+CONTEXT_TICKS: Final = 30 * TICKS_PER_SECOND
+"""How far from the new music notes may be that say which chords sound beside it."""
+
+MAX_LINES: Final = 10_000
+"""Bars and beats by which chords can be placed; a damaged file may claim millions."""
 
 
 class Harmony(NamedTuple):
@@ -55,12 +61,30 @@ def _find_chords(request: MusicRequest, plan: EditPlan, bars: Bars) -> tuple[Cho
     if chords is None:
         return ()
     if chords == AUTO:
-        return ()
+        if isinstance(request, GenerateRequest | ContinueRequest):
+            raise HarmonyError(
+                f"chords 'auto' are those of what sounds beside the new music, and nothing does in task "
+                f"'{request.task}': name the chords"
+            )
+        return _implied_chords(plan, bars)
     if isinstance(chords, str):  # a text begins with the bar that holds the start
-        lines = bars.lines(bars.number_at(plan.start_ticks), plan.end_ticks, MAX_BARS)
+        lines = bars.lines(bars.number_at(plan.start_ticks), plan.end_ticks, MAX_LINES)
         return place_chords(chords, lines, plan.end_ticks, plan.start_ticks)
-    lines = bars.lines(1, plan.end_ticks, MAX_BARS)
+    lines = bars.lines(1, plan.end_ticks, MAX_LINES)
     return place_chords(list(map(_placed, chords)), lines, plan.end_ticks, plan.start_ticks)
+
+
+def _implied_chords(plan: EditPlan, bars: Bars) -> tuple[ChordSpan, ...]:
+    """Return the chords that kept notes imply; none if no note with a pitch sounds beside the new music."""
+    heard = _sounding(plan.kept, plan.start_ticks - CONTEXT_TICKS, plan.end_ticks + CONTEXT_TICKS)
+    if all(note.instrument == DRUMS for note in _sounding(heard, plan.start_ticks, plan.end_ticks)):
+        return ()
+    first, end = bars.number_at(max(plan.start_ticks - CONTEXT_TICKS, 0)), plan.end_ticks + CONTEXT_TICKS
+    return find_chords(heard, bars.beats(first, end, MAX_LINES), bars.lines(first, end, MAX_LINES))
+
+
+def _sounding(notes: Sequence[Note], start_ticks: int, end_ticks: int) -> list[Note]:
+    return [note for note in notes if note.onset < end_ticks and note.onset + note.duration > start_ticks]
 
 
 def _placed(chord: SentChord) -> PlacedChord:

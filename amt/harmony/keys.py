@@ -146,7 +146,7 @@ def _unknown(name: str, text: str) -> str:
     """Return the message about a name that is no key, with all that are."""
     tonics = sorted({*_MAJOR_NAMES, *_MINOR_NAMES, "Gb", "Ab", "D#", "A#"})
     names = {f"{tonic} {mode}".lower(): f"{tonic} {mode}" for tonic in tonics for mode in MODES}
-    near = get_close_matches(text.lower()[:MAX_NAME_LENGTH], names, n=3, cutoff=0.6)
+    near = get_close_matches(re.sub("^h", "b", text.lower())[:MAX_NAME_LENGTH], names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(names[each]) for each in near)}? " if near else ""
     return (
         f"there is no key {name[:MAX_NAME_LENGTH]!r}: {hint}A tonic (C, F#, Bb) and a scale ({', '.join(MODES)}) "

@@ -85,7 +85,7 @@ def _parse_bars(text: str) -> list[list[ChordSpan]]:
         for place, symbol in enumerate(symbols, start=n_chords - len(symbols) + 1):
             if symbol == REPEAT and not bar:
                 raise HarmonyError(f"chord {place} of the chords is {REPEAT}, but there is nothing before it to repeat")
-            bar.append(bar[-1] if symbol == REPEAT else ChordSpan(0, parse_symbol(symbol, f"chord {place}"), symbol))
+            bar.append(bar[-1] if symbol == REPEAT else _read_chord(symbol, place, 0))
         bars.append(bar)
     return bars
 
@@ -123,11 +123,17 @@ def _sort(chords: Sequence[PlacedChord], bar_ticks: Sequence[float], end_ticks: 
                 f"chord {place}, {symbol!r}, begins at {wanted}: it must begin within the music, from 0 s (bar 1) to "
                 f"before {end_ticks / TICKS_PER_SECOND:g} s"
             )
-        span = ChordSpan(round(start), parse_symbol(symbol, f"chord {place}"), symbol)
+        span = _read_chord(symbol, place, round(start))
         if span.start_ticks in placed:
             raise HarmonyError(f"chord {place}, {symbol!r}, begins at {wanted} as another one does: one must go")
         placed[span.start_ticks] = span
     return [placed[start] for start in sorted(placed)]
+
+
+def _read_chord(symbol: str, place: int, start_ticks: int) -> ChordSpan:
+    """Return the chord of a symbol, which is the one at a place from 1 on."""
+    pitch_classes = parse_symbol(symbol, f"chord {place}")
+    return ChordSpan(start_ticks, pitch_classes, symbol if pitch_classes else NO_CHORD)
 
 
 def _check_count(n_chords: int) -> None:

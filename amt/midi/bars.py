@@ -5,8 +5,9 @@ written as a short first signature is bar 1. Without a signature a bar is 4/4. A
 """
 
 from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import count, islice
+from itertools import count, islice, takewhile
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -103,13 +104,26 @@ class Bars:
 
         There are at most so many.
         """
-        exact = (float(self.start_milliseconds(number) / MILLISECONDS_PER_TICK) for number in count(first))
-        lines: list[float] = []
-        for line in islice(exact, most):
-            lines.append(line)
-            if line >= end_ticks:
+        return self._until(end_ticks, most, (self.bar(number).start for number in count(first)))
+
+    def beats(self, first: int, end_ticks: int, most: int) -> list[float]:
+        """Return likewise when the beats of bars begin."""
+        return self._until(end_ticks, most, (beat for number in count(first) for beat in self._beats_of(number)))
+
+    def _beats_of(self, number: int) -> Iterator[Fraction]:
+        """Yield the file ticks of the beats of a bar."""
+        bar = self.bar(number)
+        length = self.timing.ticks_per_beat * bar.signature.beat_quarters
+        return takewhile(lambda beat: beat < bar.end, (bar.start + place * length for place in count()))
+
+    def _until(self, end_ticks: int, most: int, file_ticks: Iterable[Fraction]) -> list[float]:
+        """Return when file ticks are, in ticks of 10 ms, up to the first at a time or later."""
+        times: list[float] = []
+        for file_tick in islice(file_ticks, most):
+            times.append(float(self.timing.milliseconds(file_tick) / MILLISECONDS_PER_TICK))
+            if times[-1] >= end_ticks:
                 break
-        return lines
+        return times
 
 
 def nearest_tick(milliseconds: Fraction) -> int:
