@@ -90,7 +90,7 @@ class Sequence:
             else None
         )
         self.chord_tones = ChordTones(asked.chords, asked.chord_share, request.start_ticks) if asked.chords else None
-        self.variety = Variety(asked.variety) if isinstance(asked.variety, float) else None
+        self.variety = Variety(asked.variety) if isinstance(asked.variety, int | float) else None
 
     @property
     def decoded(self) -> list[Triple]:
