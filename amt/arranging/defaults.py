@@ -119,8 +119,9 @@ def variation_defaults(
 ) -> Constraints:
     """Return the constraints with instruments, balance, density and pitch ranges for a variation where they have none.
 
-    These are those of the notes that are replaced. Of the instruments that the caller names, new notes get those that
-    lose some. If nothing is replaced, the constraints stay as they are.
+    Instruments and density are those of the notes that are replaced; of the instruments that the caller names, those
+    that lose some. Pitch ranges are those of each instrument in the piece. If nothing is replaced, the constraints stay
+    as they are.
 
     Args:
         constraints: the caller's.
@@ -136,7 +137,7 @@ def variation_defaults(
     playing = frozenset(note.instrument for note in replaced)
     groups = tuple(group & playing for group in constraints.groups if group & playing)
     density = constraints.density or TICKS_PER_SECOND * len(replaced) / (plan.end_ticks - plan.start_ticks)
-    own_ranges = _pitch_ranges(replaced) if constraints.pitch_range is None else {}
+    own_ranges = _pitch_ranges(notes) if constraints.pitch_range is None else {}
     return replace(
         constraints,
         groups=groups or (playing - constraints.excluded,),
