@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from amt.arranging.plan import EditPlan
+from amt.arranging.plan import MAX_NOTES, EditPlan
 from amt.decoding.engine import Engine
 from amt.decoding.model import load_model
 from amt.errors import MidiError
@@ -88,7 +88,7 @@ def excerpts(corpus: Path, count: int) -> list[Excerpt]:
 
 
 def excerpt_of(path: Path) -> Iterator[Excerpt]:
-    """Yield the span of a file, if it can be read and has enough notes."""
+    """Yield the span of a file, if it can be read, and has enough notes but no more than the service takes."""
     data = path.read_bytes()
     try:
         notes = codec.read_notes(data)
@@ -96,7 +96,7 @@ def excerpt_of(path: Path) -> Iterator[Excerpt]:
         return
     last = max((note.onset + note.duration for note in notes), default=0)
     found = Excerpt(data, max((last - SPAN_TICKS) // 2, 0))
-    if last >= SPAN_TICKS and len(found.of(notes)) >= MIN_NOTES:
+    if last >= SPAN_TICKS and len(found.of(notes)) >= MIN_NOTES and len(notes) <= MAX_NOTES:
         yield found
 
 

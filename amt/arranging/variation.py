@@ -59,7 +59,7 @@ def vary(
         for note in notes
         if start_ticks <= note.onset < end_ticks and (instruments is None or note.instrument in instruments)
     ]
-    if not varied:
+    if notes and not varied:
         raise NoNotesError("none of the notes to vary begins within the span: there is nothing to vary")
     rng = np.random.default_rng([seed, _SEED_OF_CHOICE])
     onsets = sorted({note.onset for note in varied})
