@@ -120,8 +120,8 @@ def _sort(chords: Sequence[PlacedChord], bar_ticks: Sequence[float], end_ticks: 
             start, wanted = float(np.interp(bar, numbers, bar_ticks, left=-1, right=np.inf)), f"bar {bar:g}"
         if not 0 <= start < end_ticks:
             raise HarmonyError(
-                f"chord {place}, {span.symbol!r}, begins at {wanted}: it must begin within the music, from 0 s (bar 1) to "
-                f"before {end_ticks / TICKS_PER_SECOND:g} s"
+                f"chord {place}, {span.symbol!r}, begins at {wanted}: it must begin within the music, from 0 s (bar 1) "
+                f"to before {end_ticks / TICKS_PER_SECOND:g} s"
             )
         if round(start) in placed:
             raise HarmonyError(f"chord {place}, {span.symbol!r}, begins at {wanted} as another one does: one must go")
