@@ -11,6 +11,7 @@ from amt.decoding.copying import MAX_COPIED_NOTES, keys_in_order
 from amt.midi import codec
 from amt.midi.notes import DRUMS, Note
 from tests.conftest import GOLDEN, Service
+from tests.tasks.results import answer
 from tests.tasks.test_stream import events, named
 from tests.test_api import encoded, notes_of, predict, refusal
 
@@ -45,10 +46,10 @@ def test_a_share_of_the_notes_in_the_span_stays_and_all_outside_it(similarity: f
     notes = Counter(codec.read_notes(CASTLE))
     inside = Counter(note for note in notes.elements() if 400 <= note.onset < 900)
     for variation in vary(http, CASTLE, **SPAN, similarity=similarity, seed=2, num_variations=2)["variations"]:
-        answer = Counter(notes_of(variation))
-        assert answer >= notes - inside
-        assert (answer & inside).total() >= round(similarity * inside.total())
-        new = answer - notes
+        found = Counter(notes_of(variation))
+        assert found >= notes - inside
+        assert (found & inside).total() >= round(similarity * inside.total())
+        new = found - notes
         assert new
         assert all(note.onset >= 400 and note.onset + note.duration <= 900 for note in new)
         assert {note.instrument for note in new} <= {note.instrument for note in inside}
@@ -73,8 +74,8 @@ def test_only_the_instruments_named_are_varied(http: httpx.Client) -> None:
     notes = Counter(codec.read_notes(CASTLE))
     instrument = Counter(note.instrument for note in notes).most_common(1)[0][0]
     [variation] = vary(http, CASTLE, **SPAN, similarity=0.2, instruments=[instrument], seed=3)["variations"]
-    answer = Counter(notes_of(variation))
-    assert {note.instrument for note in (notes - answer) + (answer - notes)} == {instrument}
+    found = Counter(notes_of(variation))
+    assert {note.instrument for note in (notes - found) + (found - notes)} == {instrument}
 
 
 def test_each_variation_keeps_other_notes_and_its_seed_alone_gives_it_again(http: httpx.Client) -> None:
@@ -86,13 +87,10 @@ def test_each_variation_keeps_other_notes_and_its_seed_alone_gives_it_again(http
         assert vary(http, CHORALE, **body, seed=variation["seed"])["variations"] == [variation]
 
 
-def test_a_variation_that_was_drawn_again_comes_again_by_its_seed(http: httpx.Client) -> None:
-    # The golden model's random weights leap through time: much is silent.
-    body = {"similarity": 0, "density": 0.1, "start_seconds": 4, "model_size": "small"}
-    result = vary(http, CHORALE, **body, num_variations=5, seed=1)
-    assert result["metadata"]["redrawn"]
-    for variation in result["variations"]:
-        assert vary(http, CHORALE, **body, seed=variation["seed"])["variations"] == [variation]
+def test_a_variation_names_the_seed_that_chose_what_it_keeps_however_often_it_was_drawn() -> None:
+    body = {"task": "variation", "midi_input": encoded(CHORALE), "seed": 2**60}
+    [variation] = answer([Note(100, 50, 60, 0)], **body)["variations"]
+    assert variation["seed"] == 2**60
 
 
 def test_the_streamed_notes_of_each_variation_are_those_of_the_result(service: Service) -> None:
