@@ -73,7 +73,7 @@ def span_ticks(request: SpanRequest, bars: Bars, notes: Sequence[Note]) -> tuple
         end = min(_end_of_bars(request.end_bar, bars, last), last)
     else:
         end = bars.start_ticks(request.end_bar)
-    if notes:
+    if notes and (request.start_seconds is None or request.end_seconds is None):  # else they were checked as sent
         _check_span(request, end - start)
     return start, end
 

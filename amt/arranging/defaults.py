@@ -134,14 +134,14 @@ def variation_defaults(
         return constraints
     if balance_is_open:
         constraints = _with_balance(constraints, plan)
-    playing = frozenset(note.instrument for note in replaced)
+    playing = frozenset(note.instrument for note in replaced) - constraints.excluded
     groups = tuple(group & playing for group in constraints.groups if group & playing)
-    density = constraints.density or TICKS_PER_SECOND * len(replaced) / (plan.end_ticks - plan.start_ticks)
+    own_density = TICKS_PER_SECOND * len(replaced) / (plan.end_ticks - plan.start_ticks)
     own_ranges = _pitch_ranges(notes) if constraints.pitch_range is None else {}
     return replace(
         constraints,
-        groups=groups or (playing - constraints.excluded,),
-        density=min(density, MAX_REPLACED_DENSITY),
+        groups=groups or (playing,),
+        density=constraints.density or min(own_density, MAX_REPLACED_DENSITY),
         pitch_ranges=own_ranges | dict(constraints.pitch_ranges),
     )
 
