@@ -55,6 +55,8 @@ ALL_FIELDS = {
     "pooling": "max",
     "windows": "all",
     "normalize": True,
+    "similarity": 0.7,
+    "avoid_copy": True,
     "client_job_id": "job",
 }
 """A value of every field but `task` and those of `OTHERWISE`, none of them the default."""
@@ -67,8 +69,9 @@ OTHERWISE = {
     "prime_bars": 2,
     "start_bar": 2,
     "end_bar": 3,
+    "locked": [0],
 }
-"""Fields that say otherwise what others say too."""
+"""Fields that say otherwise what others say too, or go with these."""
 
 
 def test_each_task_has_a_model_and_a_body_without_a_task_asks_to_generate() -> None:
@@ -121,7 +124,7 @@ def test_null_is_as_if_the_field_had_not_been_sent(task: Task) -> None:
 
 
 @pytest.mark.parametrize("field", ["chords", "variety"])
-@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "infill"])
+@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "infill", "variation"])
 def test_null_switches_off_what_is_on_by_default(task: Task, field: str) -> None:
     assert getattr(read(**{**EXAMPLES[task], field: None}), field) is None
 
@@ -185,7 +188,7 @@ def test_a_field_that_nobody_knows_is_refused() -> None:
 
 @pytest.mark.parametrize("task", ["sing", None, 1, ["generate"]])
 def test_a_wrong_task_is_the_only_problem_and_is_told_the_right_ones(task: object) -> None:
-    expected = "Input should be 'generate', 'continue', 'accompany', 'infill' or 'embed'"
+    expected = "Input should be 'generate', 'continue', 'accompany', 'infill', 'variation' or 'embed'"
     assert problems({"task": task, "midi_input": "%", "humour": 1.0}) == [("task", expected)]
 
 

@@ -52,12 +52,13 @@ MUSIC = {
     "on_degenerate": "retry",
 }
 INPUT = {"notes": None, "sustain": "keep"}
+EDIT = {**INPUT, "avoid_copy": False}
 DEFAULTS = {
     "generate": {**COMMON, **MUSIC, "length_seconds": 20.0, "length_bars": None},
     "continue": {
         **COMMON,
         **MUSIC,
-        **INPUT,
+        **EDIT,
         "prime_seconds": 5.0,
         "prime_bars": None,
         "prime_from": "start",
@@ -67,7 +68,7 @@ DEFAULTS = {
     "accompany": {
         **COMMON,
         **MUSIC,
-        **INPUT,
+        **EDIT,
         "instrument_balance": None,
         "chords": "auto",
         "melody_instruments": None,
@@ -80,11 +81,25 @@ DEFAULTS = {
     "infill": {
         **COMMON,
         **MUSIC,
-        **INPUT,
+        **EDIT,
         "instrument_balance": None,
         "chords": "auto",
         "start_bar": None,
         "end_bar": None,
+        "locked": None,
+    },
+    "variation": {
+        **COMMON,
+        **MUSIC,
+        **INPUT,
+        "instrument_balance": None,
+        "chords": "auto",
+        "start_seconds": None,
+        "end_seconds": None,
+        "start_bar": None,
+        "end_bar": None,
+        "similarity": 0.5,
+        "avoid_copy": True,
     },
     "embed": {
         **COMMON,
