@@ -9,11 +9,9 @@ import argparse
 import json
 import os
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,16 +20,15 @@ import torch
 
 from amt.decoding.model import load_model
 from amt.gpt2.device import find_device, find_dtype
-from amt.tokens import events as ev
 from amt.tokens.vocab import CONTEXT_TOKENS
 from benchmarks import control, decode, embeds, environment, faults, length, page, precision, service, soak, throughput
 from benchmarks.checkpoints import TINY, random_small
+from benchmarks.held_out import CORPUS, held_out_folder
 from benchmarks.running import PROJECT
 from training.corpus import Piece, load
 
 PAGE = PROJECT / "docs/performance.md"
 RESULTS = PROJECT / "benchmarks/results"
-CORPUS = PROJECT.parent / "shared/corpus.tar.xz"
 CPU_DTYPES = (torch.float32, torch.float16, torch.int8)
 GOLDEN_MIDI = PROJECT / "tests/data/golden/midi"
 
@@ -178,32 +175,6 @@ def write_results(decoded: decode.Figures, lengths: length.Figures, folder: Path
 
     plot.draw(asdict(decoded), asdict(lengths), folder / "speed.png")
     return folder / "speed.png"
-
-
-@contextmanager
-def held_out_folder(corpus: Path) -> Iterator[Path | None]:
-    """Provide the held-out pieces of a corpus in a folder of their own, until the block ends; None if it has none."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "held-out"
-        for name, data in files_of(corpus):
-            path = folder / name
-            if Piece(path.parent.name, path.name, ev.empty()).held_out:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-        yield folder if folder.exists() else None
-
-
-def files_of(corpus: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (collection/name, bytes) of each MIDI file of a corpus: of a folder, an archive, or of nothing."""
-    if corpus.is_dir():
-        for path in corpus.glob("*/*.mid"):
-            yield str(path.relative_to(corpus)), path.read_bytes()
-    elif corpus.is_file():
-        with tarfile.open(corpus) as archive:
-            for member in archive:
-                parts = Path(member.name).parts
-                if member.isfile() and parts[-1].endswith(".mid") and len(parts) > 1:
-                    yield "/".join(parts[-2:]), archive.extractfile(member).read()  # type: ignore[union-attr]
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
