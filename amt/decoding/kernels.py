@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amt.decoding.chord_tones import EARLY_TICKS, N_PITCH_CLASSES
-from amt.decoding.onset_grid import MAX_KEPT_NATS, NATS_PER_LEVEL
+from amt.decoding.onset_grid import MAX_KEPT_NATS, MAX_LEVEL, NATS_PER_LEVEL
 from amt.gpt2.kernels import compiled, exponential, share
 from amt.midi.notes import DRUMS, N_PITCHES
 
@@ -20,6 +20,8 @@ _REORDERED: Final = frozenset({"reassoc", "contract"})
 
 _NEGLIGIBLE: Final = np.float32(30)
 """Nats below the likeliest note of all at which an instrument's share of the probability need not be kept."""
+
+_MAX_LEVEL_NATS: Final = np.float32(MAX_LEVEL * NATS_PER_LEVEL)
 
 _EXACT: Final = np.float32(-80)
 """Below this `exponential` is not exact, but next to nothing."""
@@ -65,18 +67,22 @@ def _keep_row(
     others = logits[first:]
     if due < len(logits):
         logits[due] = -np.inf
+    place = min(max(first + shift, 0), len(levels) - 1)
+    own = np.zeros(len(others), dtype=np.int8)  # as past the end
+    n_known = min(len(others), len(levels) - place)
+    own[:n_known] = levels[place : place + n_known]
     largest = np.float32(-np.inf)
     for index in range(len(others)):
         largest = max(largest, others[index])
-    before = np.float32(0)
+    before = after = np.float32(0)
     for index in range(len(others)):
         before += exponential(max(others[index] - largest, _EXACT))
-    after = np.float32(0)
-    for index in range(len(others)):
-        level = levels[min(max(first + index + shift, 0), len(levels) - 1)]
-        others[index] = others[index] + np.float32(nats_per_level * level) if level >= 0 else np.float32(-np.inf)
-        after += exponential(max(others[index] - largest, _EXACT))
-    gain = np.float32(min(np.log(before / after), max_kept_nats)) if after > 0 else np.float32(0)
+        gained = others[index] + np.float32(nats_per_level) * np.float32(own[index])
+        others[index] = gained if own[index] >= 0 else np.float32(-np.inf)
+        after += exponential(max(others[index] - largest - _MAX_LEVEL_NATS, _EXACT))
+    gain = np.float32(max_kept_nats)
+    if largest > -np.inf:
+        gain = min(gain, np.float32(np.log(before / after)) - _MAX_LEVEL_NATS)
     for index in range(len(others)):
         others[index] += gain
     if 0 <= now < len(logits) and levels[min(max(now + shift, 0), len(levels) - 1)] < 0:

@@ -37,7 +37,7 @@ def keep_on_grid(logits: Tensor, places: Tensor, shift: Tensor, levels: Tensor) 
 
     Args:
         logits: of the onset slot, shape = (n_rows, 10,000); those before "now" are forbidden already.
-        places: see `onset_grid.GridPlace`, shape = (n_rows, 4).
+        places: see `onset_grid.GridPlace`, shape = (n_rows, 4); "now" is not before the start of the new music.
         shift: what makes onset tokens places in `levels`, shape = (n_rows,).
         levels: of lines, shape = (n_rows, 12,288); negative where there is none.
     """

@@ -15,6 +15,8 @@ TABLE_TICKS: Final = 12_288
 
 OFF_GRID: Final = -1
 
+MAX_LEVEL: Final = 3
+
 NATS_PER_LEVEL: Final = 0.5
 """What an onset gains for each level of its line, or bar and beat would not be heard."""
 

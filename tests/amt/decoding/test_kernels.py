@@ -26,7 +26,7 @@ def grid(every: int) -> Tensor:
     return torch.from_numpy(OnsetGrid(Grid(lines, 10.0 * lines, levels), START, START + 2_000, ends_too=True).levels)
 
 
-PLACES = st.tuples(st.integers(0, 2), st.integers(0, 9_950), st.integers(0, 1)).map(
+PLACES = st.tuples(st.integers(0, 2), st.integers(START, 9_950), st.integers(0, 1)).map(
     lambda place: (place[0], place[1], place[1] + 100, place[2])
 )
 
