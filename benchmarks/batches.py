@@ -1,6 +1,7 @@
 """Decode many requests in batches, and note how far each event was steered from the model's own choice."""
 
 from collections.abc import Iterable, Iterator
+from collections.abc import Sequence as AnySequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -84,10 +85,11 @@ def _measured() -> Iterator[list[Tensor]]:
     slots: list[Tensor] = []
     steer = step.steer
 
-    def measure(logits: Tensor, slot: Slot, inputs: StepInputs, decoded: list[Tensor]) -> None:
-        own = logits.clone()
-        steer(own, slot, replace(inputs, levels=None, recent=None, chords=None), decoded)
+    def measure(logits: Tensor, slot: Slot, inputs: StepInputs, decoded: AnySequence[Tensor]) -> None:
+        own = logits.clone() if inputs.is_steered else logits
         steer(logits, slot, inputs, decoded)
+        if inputs.is_steered:
+            steer(own, slot, replace(inputs, levels=None, recent=None, chords=None), decoded)
         is_forced = inputs.columns.forced_event[:, 0] >= 0
         slots.append(divergences(logits, own).masked_fill(is_forced, torch.nan))
 
@@ -100,6 +102,8 @@ def _measured() -> Iterator[list[Tensor]]:
 
 def divergences(steered: Tensor, own: Tensor) -> Tensor:
     """Return KL(steered || own) of each row of logits, in nats; -inf is illegal; shape = (n_rows,)."""
+    if torch.equal(steered, own):
+        return torch.zeros(len(own), device=own.device)
     steered, own = steered.log_softmax(1), own.log_softmax(1)
     probabilities = steered.exp()
     return torch.where(probabilities > 0, probabilities * (steered - own), 0).sum(1)

@@ -12,8 +12,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -21,7 +22,22 @@ import torch
 from amt.decoding.model import load_model
 from amt.gpt2.device import find_device, find_dtype
 from amt.tokens.vocab import CONTEXT_TOKENS
-from benchmarks import control, decode, embeds, environment, faults, length, page, precision, service, soak, throughput
+from benchmarks import (
+    control,
+    decode,
+    embeds,
+    environment,
+    faults,
+    harmony,
+    length,
+    page,
+    precision,
+    service,
+    soak,
+    steering,
+    steering_settings,
+    throughput,
+)
 from benchmarks.checkpoints import TINY, random_small
 from benchmarks.held_out import CORPUS, held_out_folder
 from benchmarks.running import PROJECT
@@ -49,6 +65,9 @@ class Sizes:
     hops: int = 4
     control_rows: tuple[int, ...] = control.ROWS
     control_steps: int = 100
+    steering_seeds: int = 12
+    steering_seconds: int | None = None
+    harmony_pieces: int = 24
     embed_files: int = 60
     fault_requests: int = 200
     fault_clients: int = 16
@@ -71,6 +90,9 @@ QUICK = Sizes(
     hops=1,
     control_rows=(1,),
     control_steps=5,
+    steering_seeds=1,
+    steering_seconds=2,
+    harmony_pieces=2,
     embed_files=4,
     fault_requests=16,
     fault_clients=4,
@@ -120,6 +142,8 @@ class Report:
         yield page.of_length(lengths, os.path.relpath(picture, out.parent) if picture else None)
         yield self._precision(pieces, found)
         yield self._control()
+        yield self._steering()
+        yield self._harmony(corpus)
         yield page.of_embeds(embeds.measure(corpus or GOLDEN_MIDI, device, sizes.embed_files, 30, at_once=32))
         yield self._memory()
         yield self._faults()
@@ -148,6 +172,23 @@ class Report:
     def _control(self) -> str:
         rows, n_steps = self._sizes.control_rows, self._sizes.control_steps
         return page.of_control(control.measure(self._folders, self._dtype, self._device, rows, n_steps))
+
+    def _steering(self) -> str:
+        sizes = self._sizes
+        bench = steering.Bench(load_model(TINY, self._dtype, self._device), sizes.steering_seeds)
+        settings = [
+            replace(setting, seconds=sizes.steering_seconds or setting.seconds)
+            for setting in steering_settings.SETTINGS
+        ]
+        rows = bench.rows(settings)
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.setting.group)]
+        return page.of_steering(groups, sizes.steering_seeds)
+
+    def _harmony(self, corpus: Path | None) -> str:
+        if not corpus:
+            return page.WITHOUT_HARMONY
+        model, n_pieces = load_model(TINY, self._dtype, self._device), self._sizes.harmony_pieces
+        return page.of_harmony(list(harmony.measure(model, corpus, n_pieces)), n_pieces)
 
     def _memory(self) -> str:
         model = load_model(TINY, self._dtype, self._device)

@@ -14,6 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import torch
+
 from amt.decoding.model import load_model
 from amt.gpt2.device import find_device, find_dtype
 from amt.gpt2.network import GPT2
@@ -142,7 +144,9 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="folder or archive: for the statistics of the model's card")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--dtype", default="auto")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="fewer where others work too")
     args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     device = find_device(args.device)
     dtype = find_dtype(args.dtype, device)
     print(f"{device}, {dtype}, {args.seeds} seeds, top_p {args.top_p}")

@@ -18,6 +18,7 @@ from amt.midi import codec
 from amt.midi.grid import Grid
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.midi.timing import MILLISECONDS_PER_TICK
+from benchmarks.checkpoints import TINY_VARIETY
 from benchmarks.running import PROJECT
 
 PROMPTS: Final = PROJECT / "tests/data/golden/midi"
@@ -153,10 +154,15 @@ SETTINGS: Final = (
     Setting("chords and grid", "Am F C G and 1/16 at 100, from nothing", has_grid=True, progression=POP),
     Setting("chords and grid", "Am F C G and 1/16 at 100, after a chorale", CHORALE, has_grid=True, progression=POP),
     Setting(
-        "chords and grid", "with C major and variety too", has_grid=True, progression=POP, key=C_MAJOR, variety=0.6
+        "chords and grid",
+        "with C major and variety too",
+        has_grid=True,
+        progression=POP,
+        key=C_MAJOR,
+        variety=TINY_VARIETY,
     ),
-    Setting("variety", "30 s", seconds=30, variety=0.6),
-    Setting("variety", "120 s", seconds=120, variety=0.6),
+    Setting("variety", "30 s", seconds=30, variety=TINY_VARIETY),
+    Setting("variety", "120 s", seconds=120, variety=TINY_VARIETY),
 )
 
 
