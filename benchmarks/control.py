@@ -46,9 +46,9 @@ LIMITS = Constraints(
     max_polyphony=8,
     density=8,
 )
-_STEERED = Setting("cost", "all", seconds=SECONDS, has_grid=True, key=C_MAJOR, progression=POP, variety=TINY_VARIETY)
-GRID, KEY = {"grid": _STEERED.grid}, {"key": _STEERED.key}
-CHORDS, VARIETY = {"chords": _STEERED.chords}, {"variety": _STEERED.variety}
+STEERED = Setting(
+    "", "", seconds=SECONDS, has_grid=True, key=C_MAJOR, progression=POP, variety=TINY_VARIETY
+).constraints
 
 PLAIN = SamplingParams()
 TRUNCATED = SamplingParams(0.9, 0.97, 200, 0.001)
@@ -56,12 +56,15 @@ TRUNCATED = SamplingParams(0.9, 0.97, 200, 0.001)
 KINDS: Mapping[str, tuple[Constraints, SamplingParams]] = {
     "none": (NO_CONSTRAINTS, PLAIN),
     "limits": (LIMITS, TRUNCATED),
-    "grid": (Constraints(**GRID), PLAIN),
-    "key": (Constraints(**KEY), PLAIN),
-    "chords": (Constraints(**CHORDS), PLAIN),
-    "variety": (Constraints(**VARIETY), PLAIN),
-    "these four": (Constraints(**GRID, **KEY, **CHORDS, **VARIETY), PLAIN),
-    "all": (replace(LIMITS, **GRID, **KEY, **CHORDS, **VARIETY), TRUNCATED),
+    "grid": (Constraints(grid=STEERED.grid), PLAIN),
+    "key": (Constraints(key=STEERED.key), PLAIN),
+    "chords": (Constraints(chords=STEERED.chords), PLAIN),
+    "variety": (Constraints(variety=STEERED.variety), PLAIN),
+    "these four": (STEERED, PLAIN),
+    "all": (
+        replace(LIMITS, grid=STEERED.grid, key=STEERED.key, chords=STEERED.chords, variety=STEERED.variety),
+        TRUNCATED,
+    ),
 }
 """What is measured, by its column; the first is what the others are compared with."""
 

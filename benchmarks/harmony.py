@@ -202,19 +202,13 @@ def write_parts(model: GPT2, pieces: Iterable[Piece], task: str, chords: str | N
 
 
 def _request(piece: Piece, task: str, chords: str | None, seed: int) -> AccompanyRequest | InfillRequest:
-    sent = {"midi_input": base64.b64encode(piece.data).decode(), "chords": chords, "seed": seed}
+    sent = {"task": task, "midi_input": base64.b64encode(piece.data).decode(), "chords": chords, "seed": seed}
     if task == "accompany":
-        return AccompanyRequest(
-            task="accompany",
-            melody_instruments=[piece.given],
-            prime_seconds=START_SECONDS,
-            length_seconds=END_SECONDS - START_SECONDS,
-            **sent,
-        )
+        span = {"prime_seconds": START_SECONDS, "length_seconds": END_SECONDS - START_SECONDS}
+        return AccompanyRequest.model_validate({**sent, **span, "melody_instruments": [piece.given]})
+    span = {"start_seconds": START_SECONDS, "end_seconds": END_SECONDS}
     others = sorted({note.instrument for note in piece.notes} - {piece.given})
-    return InfillRequest(
-        task="infill", start_seconds=START_SECONDS, end_seconds=END_SECONDS, instruments=others, **sent
-    )
+    return InfillRequest.model_validate({**sent, **span, "instruments": others})
 
 
 class Row(NamedTuple):

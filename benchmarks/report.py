@@ -35,12 +35,12 @@ from benchmarks import (
     service,
     soak,
     steering,
-    steering_settings,
     throughput,
 )
 from benchmarks.checkpoints import TINY, random_small
 from benchmarks.held_out import CORPUS, held_out_folder
 from benchmarks.running import PROJECT
+from benchmarks.steering_settings import SETTINGS
 from training.corpus import Piece, load
 
 PAGE = PROJECT / "docs/performance.md"
@@ -176,10 +176,7 @@ class Report:
     def _steering(self) -> str:
         sizes = self._sizes
         bench = steering.Bench(load_model(TINY, self._dtype, self._device), sizes.steering_seeds)
-        settings = [
-            replace(setting, seconds=sizes.steering_seconds or setting.seconds)
-            for setting in steering_settings.SETTINGS
-        ]
+        settings = (replace(each, seconds=sizes.steering_seconds or each.seconds) for each in SETTINGS)
         rows = bench.rows(settings)
         groups = [list(group) for _, group in groupby(rows, key=lambda row: row.setting.group)]
         return page.of_steering(groups, sizes.steering_seeds)

@@ -86,14 +86,13 @@ class Setting:
 
     def steered(self, seed: int, sampling: tuple[SamplingParams, ...]) -> DecodeRequest:
         """Return the request with steering."""
-        constraints = replace(
-            FREE,
-            grid=self.grid if self.has_grid else None,
-            key=self.key,
-            chords=self.chords,
-            variety=self.variety,
-        )
-        return self.plan.request(constraints=constraints, seed=seed, sampling=sampling)
+        return self.plan.request(constraints=self.constraints, seed=seed, sampling=sampling)
+
+    @property
+    def constraints(self) -> Constraints:
+        """What it is steered to."""
+        grid = self.grid if self.has_grid else None
+        return replace(FREE, grid=grid, key=self.key, chords=self.chords, variety=self.variety)
 
     @property
     def grid(self) -> Grid:
