@@ -13,7 +13,7 @@ import { emptyPiece } from "./piece.js";
 
 const STORED = "piece";
 const MAX_STEPS = 200;
-const FIELDS = 6;
+const FIELDS = 5;
 
 export class History extends EventTarget {
   constructor() {
@@ -114,7 +114,6 @@ function flatten(notes) {
     note.pitch,
     note.instrument,
     note.velocity,
-    note.fresh ? 1 : 0,
   ]);
 }
 
@@ -123,8 +122,8 @@ function decode(text) {
   const { index, steps, lists } = JSON.parse(text);
   const notes = lists.map((/** @type {number[]} */ flat) =>
     Array.from({ length: flat.length / FIELDS }, (_, at) => {
-      const [onset, duration, pitch, instrument, velocity, fresh] = flat.slice(at * FIELDS, (at + 1) * FIELDS);
-      return { onset, duration, pitch, instrument, velocity, fresh: Boolean(fresh) };
+      const [onset, duration, pitch, instrument, velocity] = flat.slice(at * FIELDS, (at + 1) * FIELDS);
+      return { onset, duration, pitch, instrument, velocity };
     })
   );
   for (const step of steps) {

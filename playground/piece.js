@@ -11,7 +11,6 @@ import { steady } from "./timing.js";
  * @property {number} pitch 0 to 127
  * @property {number} instrument 0 to 127, and 128 for drums
  * @property {number} velocity 1 to 127
- * @property {boolean} [fresh] whether the last request wrote it
  *
  * @typedef {object} Take
  * @property {readonly Note[]} notes in the order of their onsets
