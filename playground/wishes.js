@@ -216,7 +216,7 @@ function entry(field) {
 function select(field) {
   const input = document.createElement("select");
   const choices = field.choices ?? ["true", "false"];
-  input.append(new Option(field.usual === undefined ? "any" : `${field.usual} (usual)`, ""));
+  input.append(new Option(field.usual === undefined ? "as usual" : `${field.usual} (usual)`, ""));
   input.append(...choices.map((choice) => new Option({ true: "yes", false: "no" }[choice] ?? choice, choice)));
   return input;
 }
