@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from mido import Message, MetaMessage, MidiFile, MidiTrack, bpm2tempo
-from playwright.sync_api import Browser, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 from tests.conftest import Service
 
@@ -53,7 +53,11 @@ class Playground:
         self.sent: list[dict[str, Any]] = []
         page.on("request", self._watch)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
-        page.on("console", lambda message: self.problems.extend([message.text] if message.type == "error" else []))
+        page.on("console", self._listen)
+
+    def _listen(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and "the server responded with a status" not in message.text:
+            self.problems.append(message.text)
 
     def _watch(self, request: Request) -> None:
         if urlsplit(request.url).netloc != urlsplit(self.url).netloc and not request.url.startswith("blob:"):

