@@ -15,7 +15,7 @@ import { accompanyJob, continueJob, generateJob, infillJob } from "./requests.js
 import { Roll } from "./roll.js";
 import { Schema } from "./schema.js";
 import { Service, ServiceError, Unreachable } from "./service.js";
-import { barAt, barsUntil, clockText, snapped, spanText } from "./timing.js";
+import { barAt, barsUntil, clockText, isOnGrid, snapped, spanText } from "./timing.js";
 import { renderWav } from "./wav.js";
 import { Wishes } from "./wishes.js";
 
@@ -309,6 +309,7 @@ class App {
       this.player.seek(0);
       this.#setSpan(undefined);
       this.chosen.clear();
+      this.wishes.setRhythm(isOnGrid(timing, notes));
       const name = file.name.replace(/\.\w+$/, "");
       this.history.push(`Open ${file.name}`, { takes: [{ notes, seed: null }], chosen: 0, timing, mixer: {}, name });
       this.#fit(true);

@@ -22,3 +22,11 @@ export const MOODS = {
   lively: { ...BALANCED, density: 8 },
   wild: { density: 12, top_p: 0.99 },
 };
+
+/** Where new notes may begin, by rhythm. @type {Readonly<Record<string, Record<string, unknown>>>} */
+export const RHYTHMS = {
+  straight: { grid: "1/16" },
+  swing: { grid: "1/8", swing: 0.64 },
+  triplets: { grid: "1/8T" },
+  free: {},
+};
