@@ -113,7 +113,7 @@ def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     """Add the file that is read, of which there is one."""
     group = parser.add_mutually_exclusive_group(required=True)
-    group.add_argument("midi", type=Path, nargs="?", metavar="in.mid")
+    group.add_argument("midi", type=Path, nargs="?", default=None, metavar="in.mid")
     notes_help = "notes as JSON instead: a list, or a variation of an answer that has them"
     group.add_argument("--notes", type=Path, metavar="FILE.json", help=notes_help)
 

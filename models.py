@@ -1,5 +1,6 @@
 """Find models by name: name -> checkpoint (folder or hub) -> loaded model, on first use, once, and kept."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,7 +26,10 @@ BUNDLED: Final = "tiny"
 PREFERRED: Final = "small"
 """The default where it can be had."""
 
-_CHECKPOINT_FILES: Final = ["config.json", *WEIGHT_FILES]
+GENERATION_FILE: Final = "generation_config.json"
+"""What a checkpoint recommends for making music, where Hugging Face's library looks for that too."""
+
+_CHECKPOINT_FILES: Final = ["config.json", GENERATION_FILE, *WEIGHT_FILES]
 
 
 class ModelStore:
@@ -39,6 +43,7 @@ class ModelStore:
         """
         self._checkpoints = checkpoints
         self._loaded: dict[str, GPT2] = {}
+        self._varieties: dict[str, float | None] = {}
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
 
@@ -52,6 +57,10 @@ class ModelStore:
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
         return self._loaded[name]
+
+    def variety(self, name: str) -> float | None:
+        """Return which variety a loaded model asks for, see `Constraints`; None for none."""
+        return self._varieties[name]
 
     @property
     def loaded(self) -> Mapping[str, GPT2]:
@@ -90,8 +99,10 @@ class ModelStore:
         if name != BUNDLED:
             advice = f"use model_size {BUNDLED}, or {advice}"
         try:
-            model = load_model(_find(source), self.dtype, self.device)
+            folder = _find(source)
+            model = load_model(folder, self.dtype, self.device)
             warm_up(model)
+            self._varieties[name] = _read_variety(folder)
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelUnavailableError(
@@ -141,6 +152,12 @@ def _find_locally(source: str) -> Path | None:
         return _checked(Path(cached))
     except (OSError, RuntimeError, ValueError):  # not there, or not even a name that could be
         return None
+
+
+def _read_variety(folder: Path) -> float | None:
+    file = folder / GENERATION_FILE
+    variety = json.loads(file.read_text()).get("variety") if file.exists() else None
+    return None if variety is None else float(variety)
 
 
 def _is_repository(source: str) -> bool:

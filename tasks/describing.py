@@ -42,7 +42,11 @@ def describe_timing(timing: Timing, length_ticks: int) -> AnsweredTiming:
         tempos=tempos,
         time_signature=metres[0].time_signature if len(metres) == 1 else None,
         time_signatures=metres,
-        bars=[round(line / TICKS_PER_SECOND, _SECONDS_DECIMALS) for line in lines[:MAX_LISTED] if line < length_ticks],
+        bars=[
+            round(line / TICKS_PER_SECOND, _SECONDS_DECIMALS)
+            for line in lines[:MAX_LISTED]
+            if round(line) < length_ticks
+        ],
     )
 
 

@@ -12,6 +12,7 @@ from amt.midi.grid import spans_on
 from amt.midi.notes import Note
 from amt.midi.rewriting import numbers_of
 from amt.midi.score import Score
+from amt.midi.timing import MILLISECONDS_PER_TICK
 from tasks.lengths import file_ticks
 from tasks.notes import AnsweredNote
 from tasks.requests import AnyMusicRequest, EditRequest
@@ -69,20 +70,20 @@ class ResultEncoder:
         if isinstance(self._request, EditRequest) and self._request.notes is not None:
             sent = self._request.notes
             return [(sent[number].onset, sent[number].duration) for number in numbers]
-        score = piece.score
-        if self._request.time_unit == "beats" and self._request.bpm is None and score and score.file.has_beats:
-            return [self._in_own_beats(piece, score, number) for number in numbers]
+        if self._request.time_unit == "beats" and piece.score:
+            return [self._in_beats(piece, piece.score, number) for number in numbers]
         spans = piece.spans_of([piece.notes[number] for number in numbers])
         return [self._times(span, _DECIMALS) for span in spans]
 
-    def _in_own_beats(self, piece: Piece, score: Score, number: int) -> tuple[float, float]:
-        """Return onset and duration of a note of a file by its file ticks; the duration, unless the pedal holds it."""
-        onset, end = int(score.messages.tick[score.pairs.on[number]]), int(score.end_ticks[number])
-        note, quarter = piece.notes[number], piece.timing.ticks_per_beat
-        if note.duration == score.notes[number].duration:
-            return onset / quarter, (end - onset) / quarter
-        [span] = piece.spans_of([note])
-        return onset / quarter, self._times(span, _DECIMALS)[1]
+    def _in_beats(self, piece: Piece, score: Score, number: int) -> tuple[float, float]:
+        """Return onset and duration of a note of a file, in its own beats or in those of another tempo."""
+        on, held = score.pairs.on[number], piece.notes[number].duration - score.notes[number].duration
+        start, end = 1_000 * score.seconds[on], 1_000 * score.end_seconds[number] + MILLISECONDS_PER_TICK * held
+        onset, duration = self._times((float(start), float(end)), _DECIMALS)
+        if self._request.bpm is not None or not score.file.has_beats:
+            return onset, duration
+        quarter, tick = piece.timing.ticks_per_beat, int(score.messages.tick[on])
+        return tick / quarter, duration if held else (int(score.end_ticks[number]) - tick) / quarter
 
     def _times(self, span: Span, decimals: int) -> tuple[float, float]:
         """Return onset and duration in the unit that is asked for, of a note that begins and ends then."""

@@ -38,8 +38,8 @@ Explain = Callable[[Exception], tuple[int, str]]
 class RunningGeneration:
     """Follow the sequences of one job, a sequence for each variation, and their redraws."""
 
-    def __init__(self, uid: int, job: GenerateJob, engine: Engine, span: Span) -> None:
-        """Let all sequences join the engine, or none if one raises."""
+    def __init__(self, uid: int, job: GenerateJob, engine: Engine, variety: float | None, span: Span) -> None:
+        """Let all sequences join the engine, or none if one raises; `variety`: what the model asks for."""
         self.uid, self.job, self.engine, self.span = uid, job, engine, span
         self.sequences: list[Sequence] = []
         self._draws: list[list[Sequence]] = []
@@ -49,7 +49,8 @@ class RunningGeneration:
         self._updated = 0.0
         try:
             for request in job.sequences:
-                self.sequences.append(engine.add(request))
+                constraints = request.constraints.for_model(variety)
+                self.sequences.append(engine.add(replace(request, constraints=constraints)))
         except Exception:
             self.leave()
             raise
@@ -165,7 +166,7 @@ class Generations:
         """
         engine = self._engine(job.group)
         span = self._tracer.start_span("generate", caller_context(job.headers))
-        self._running[uid] = RunningGeneration(uid, job, engine, span)
+        self._running[uid] = RunningGeneration(uid, job, engine, self._models.variety(job.group), span)
 
     def cancel(self, uid: int) -> None:
         """Let a generation leave, if it is still there."""

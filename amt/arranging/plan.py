@@ -8,6 +8,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any, Final, NamedTuple
 
+from amt.decoding.constraints import NO_CONSTRAINTS, Constraints
 from amt.decoding.request import DecodeRequest
 from amt.errors import ArrangementError, NoNotesError
 from amt.midi.notes import TICKS_PER_SECOND, Note
@@ -52,14 +53,20 @@ class EditPlan:
     controls: Sequence[Note] = ()
     origin_ticks: int = 0
 
-    def request(self, **choices: Any) -> DecodeRequest:
-        """Return the request to the decoder; `choices` are those fields of it that do not depend on the plan."""
+    def request(self, constraints: Constraints = NO_CONSTRAINTS, **choices: Any) -> DecodeRequest:
+        """Return the request to the decoder.
+
+        Args:
+            constraints: with times from the start of the piece.
+            choices: those fields of the request that do not depend on the plan.
+        """
         return DecodeRequest(
             end_ticks=self.end_ticks - self.origin_ticks,
             start_ticks=self.start_ticks - self.origin_ticks,
             prompt=ev.translate(ev.from_notes(self.prompt), -self.origin_ticks),
             controls=ev.as_controls(ev.translate(ev.from_notes(self.controls), -self.origin_ticks)),
             existing_instruments=frozenset(note.instrument for note in self.kept),
+            constraints=constraints.moved(-self.origin_ticks),
             **choices,
         )
 

@@ -25,8 +25,8 @@ def find_flaw(new: ev.Events, constraints: Constraints) -> Flaw | None:
     """
     if not len(new):
         return "silent"
-    legal = constraints.legal_notes
-    if legal is not None and legal[:-1].sum() < 3:
+    possible = constraints.possible_notes
+    if possible is not None and possible[:-1].sum() < 3:
         return None
     for n_different in (1, 2):
         repeated = _tail(new, n_different)

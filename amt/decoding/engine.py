@@ -127,7 +127,7 @@ class Engine:
         inputs = self._inputs.load(self._sequences)
         lengths = [sequence.window.cache_length for sequence in self._sequences]
         if self.graphs:
-            decoded = self.graphs.decode(len(self._sequences), max(lengths))
+            decoded = self.graphs.decode(len(self._sequences), max(lengths), is_steered=inputs.is_steered)
         else:
             # One number is less work for a CPU.
             cache_lengths = lengths[0] if len(set(lengths)) == 1 else inputs.cache_lengths

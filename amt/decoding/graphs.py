@@ -24,10 +24,14 @@ LENGTHS: Final = (256, 512, CONTEXT_TOKENS)
 
 
 class Kind(NamedTuple):
-    """Tell steps apart that need a recording of their own."""
+    """Tell steps apart that need a recording of their own.
+
+    Those that steer take more work, and are recorded at their first use.
+    """
 
     n_rows: int
     attention_length: int
+    is_steered: bool = False
 
 
 class Recording(NamedTuple):
@@ -58,14 +62,15 @@ class Graphs:
         # One for warm-up and capture: the workspace of cuBLAS belongs to a stream and stays where it was first needed.
         self._stream = torch.cuda.Stream(model.device) if self._records else None  # type: ignore[no-untyped-call]
 
-    def decode(self, n_rows: int, max_cache_length: int) -> Tensor:
+    def decode(self, n_rows: int, max_cache_length: int, *, is_steered: bool) -> Tensor:
         """Decode the next event of each of the first rows of the cache; shape = (n_rows, 3).
 
         Args:
             n_rows: their inputs have been loaded.
             max_cache_length: the most tokens that the cache holds of a row.
+            is_steered: see `StepInputs`.
         """
-        kind = Kind(padded_rows(n_rows), padded_length(max_cache_length + EVENT_TOKENS))
+        kind = Kind(padded_rows(n_rows), padded_length(max_cache_length + EVENT_TOKENS), is_steered)
         self._reserve(kind.n_rows)
         if kind not in self.recordings:
             self.recordings[kind] = self._record(kind)
@@ -97,7 +102,7 @@ class Graphs:
             self._pool = torch.cuda.graph_pool_handle() if self._records else None
 
     def _record(self, kind: Kind) -> Recording:
-        inputs = self._inputs.all(kind.n_rows)
+        inputs = self._inputs.all(kind.n_rows, is_steered=kind.is_steered)
 
         def run() -> Tensor:
             return step.decode(self._model, self._cache, inputs, inputs.cache_lengths, kind.attention_length)

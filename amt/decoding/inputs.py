@@ -1,7 +1,8 @@
 """Collect what a step must know of each row, in buffers that stay where they are on the device."""
 
+from collections.abc import Callable
 from collections.abc import Sequence as AnySequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -9,12 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from amt.decoding.chord_tones import MAX_SPANS, N_PITCH_CLASSES
+from amt.decoding.onset_grid import TABLE_TICKS, GridPlace
 from amt.decoding.sequence import Sequence
+from amt.decoding.variety import MAX_KEYS
 from amt.midi.notes import N_INSTRUMENTS
 from amt.tokens.vocab import EVENT_TOKENS, NOTE
 
 ANY_TIME: Final = (-np.inf, np.inf)
 NOT_FORCED: Final = (-1, -1, -1)
+NO_KEY: Final = (0.0,) * N_PITCH_CLASSES
 
 
 class Columns(NamedTuple):
@@ -31,6 +36,10 @@ class Columns(NamedTuple):
         top_k: 3.
         min_p: 3.
         uniform: random numbers; 3.
+        shift: what makes onset tokens ticks from the start of the new music; 1.
+        grid_place: see `GridPlace`; 4.
+        chord_strength: see `ChordTones`; 1.
+        key: nats for each pitch class; 12.
     """
 
     pending: Tensor
@@ -43,11 +52,23 @@ class Columns(NamedTuple):
     top_k: Tensor
     min_p: Tensor
     uniform: Tensor
+    shift: Tensor
+    grid_place: Tensor
+    chord_strength: Tensor
+    key: Tensor
+
+    @property
+    def sampling(self) -> tuple[Tensor, ...]:
+        """How to draw a token of each slot: its parameters and, last, a random number."""
+        return self.temperature, self.top_p, self.top_k, self.min_p, self.uniform
 
 
-_WIDTHS: Final = [1, 1, 1, 2, *[EVENT_TOKENS] * 6]
-_PENDING, _CACHE_LENGTH, _EARLIEST_ONSET = range(3)
-_TARGET_ONSET, _FORCED_EVENT, _SAMPLING, _UNIFORM = slice(3, 5), slice(5, 8), slice(8, 20), slice(20, 23)
+_WIDTHS: Final = [1, 1, 1, 2, *[EVENT_TOKENS] * 6, 1, len(GridPlace._fields), 1, N_PITCH_CLASSES]
+_ENDS: Final = np.cumsum(_WIDTHS).tolist()
+_PLACE: Final = {
+    name: slice(end - width, end) for name, end, width in zip(Columns._fields, _ENDS, _WIDTHS, strict=True)
+}
+_SAMPLING: Final = slice(_PLACE["temperature"].start, _PLACE["min_p"].stop)
 
 
 @dataclass(frozen=True)
@@ -55,9 +76,12 @@ class StepInputs:
     """Hold what a step must know of its rows, on the model's device.
 
     Attributes:
-        numbers: see `Columns`; float32, which holds every token, shape = (n_rows, 23).
+        numbers: see `Columns`; float32, which holds every token, shape = (n_rows, 41).
         legal: which notes are, shape = (n_rows, 16,513), or None for all.
         biases: nats to add for each instrument and rests, shape = (n_rows, 130), or None for zeros.
+        recent: keys and nats to add to each, shape = (n_rows, 256) both, or None for zeros.
+        levels: see `OnsetGrid`, shape = (n_rows, 12,288), or None if no row has a grid.
+        chords: see `ChordTones`, shape = (n_rows, 1,024, 2), or None if no row is led to chords or a key.
         has_target: whether any row may have a target onset.
         has_forced: whether any row may have a forced event.
     """
@@ -65,6 +89,9 @@ class StepInputs:
     numbers: Tensor
     legal: Tensor | None
     biases: Tensor | None
+    recent: tuple[Tensor, Tensor] | None
+    levels: Tensor | None
+    chords: Tensor | None
     has_target: bool
     has_forced: bool
 
@@ -76,7 +103,12 @@ class StepInputs:
     @property
     def cache_lengths(self) -> Tensor:
         """How many tokens of each row the cache holds; shape = (n_rows,)."""
-        return self.numbers[:, _CACHE_LENGTH].long()
+        return self.numbers[:, _PLACE["cache_length"].start].long()
+
+    @property
+    def is_steered(self) -> bool:
+        """Whether any row has a grid, or is led to a key or chords, or away from recent notes."""
+        return not (self.recent is None and self.levels is None and self.chords is None)
 
 
 class InputBuffers:
@@ -92,7 +124,7 @@ class InputBuffers:
         self._own = self._host
         self._sequences: list[Sequence | None] = []
         self._legal_notes: list[NDArray[np.bool_] | None] = []
-        self._has_biases = False
+        self._has_biases = self._has_recent = False
 
     def reserve(self, n_rows: int) -> None:
         """Make room for at least `n_rows`."""
@@ -101,40 +133,80 @@ class InputBuffers:
             n_rows = max(n_rows, 2 * capacity)
             self._host = _Buffers.neutral(n_rows, self._device)
             self._own = self._host if self._device.type == "cpu" else self._host.to(self._device)
-            self._sequences, self._legal_notes, self._has_biases = [None] * n_rows, [None] * n_rows, False
+            self._sequences, self._legal_notes = [None] * n_rows, [None] * n_rows
+            self._has_biases = self._has_recent = False
 
     def load(self, sequences: AnySequence[Sequence]) -> StepInputs:
         """Take the inputs of the next step; row by row as the cache has them."""
         n_rows = len(sequences)
         self.reserve(n_rows)
-        targets = [sequence.target_onset for sequence in sequences]
-        forced = [sequence.forced_event for sequence in sequences]
-        numbers = self._host.numbers.numpy()[:n_rows]
         for row, sequence in enumerate(sequences):
             if self._sequences[row] is not sequence:
                 self._sequences[row] = sequence
-                numbers[row, _SAMPLING] = sequence.sampling_values
-        numbers[:, _PENDING] = [sequence.window.pending for sequence in sequences]
-        numbers[:, _CACHE_LENGTH] = [sequence.window.cache_length for sequence in sequences]
-        numbers[:, _EARLIEST_ONSET] = [sequence.earliest_onset for sequence in sequences]
-        numbers[:, _TARGET_ONSET] = [target or ANY_TIME for target in targets]
-        numbers[:, _FORCED_EVENT] = [event or NOT_FORCED for event in forced]
-        numbers[:, _UNIFORM] = [sequence.uniforms for sequence in sequences]
+                self._begin(row, sequence)
+        has_target, has_forced = self._load_numbers(sequences)
+        has_grid = any(sequence.grid for sequence in sequences)
+        is_led = any(sequence.chord_tones or sequence.key_biases for sequence in sequences)
+        has_legal, has_biases = self._load_legal(sequences), self._load_biases(sequences)
+        has_recent = self._load_recent(sequences)
         self._upload("numbers", 0, n_rows)
-        has_legal = self._load_legal(sequences)
-        has_biases = self._load_biases(sequences)
+        own = self._own
         return StepInputs(
-            self._own.numbers[:n_rows],
-            self._own.legal[:n_rows] if has_legal else None,
-            self._own.biases[:n_rows] if has_biases else None,
-            any(targets),
-            any(forced),
+            own.numbers[:n_rows],
+            own.legal[:n_rows] if has_legal else None,
+            own.biases[:n_rows] if has_biases else None,
+            (own.recent_keys[:n_rows], own.recent_biases[:n_rows]) if has_recent else None,
+            own.levels[:n_rows] if has_grid else None,
+            own.chords[:n_rows] if is_led else None,
+            has_target,
+            has_forced,
         )
 
-    def all(self, n_rows: int) -> StepInputs:
-        """Return the inputs of the first rows with everything that a row may have, for a step that is recorded."""
+    def all(self, n_rows: int, *, is_steered: bool) -> StepInputs:
+        """Return the inputs of the first rows with everything that a row may have, for a step that is recorded.
+
+        `is_steered`: whether also with a grid, a key, chords and recent notes.
+        """
         own = self._own
-        return StepInputs(own.numbers[:n_rows], own.legal[:n_rows], own.biases[:n_rows], True, True)
+        return StepInputs(
+            own.numbers[:n_rows],
+            own.legal[:n_rows],
+            own.biases[:n_rows],
+            (own.recent_keys[:n_rows], own.recent_biases[:n_rows]) if is_steered else None,
+            own.levels[:n_rows] if is_steered else None,
+            own.chords[:n_rows] if is_steered else None,
+            has_target=True,
+            has_forced=True,
+        )
+
+    def _begin(self, row: int, sequence: Sequence) -> None:
+        """Take what stays as it is while the sequence has the row."""
+        numbers = self._host.numbers.numpy()[row]
+        numbers[_SAMPLING] = sequence.sampling_values
+        numbers[_PLACE["key"]] = sequence.key_biases or NO_KEY
+        if sequence.grid:
+            self._host.levels.numpy()[row] = sequence.grid.levels
+            self._upload("levels", row, row + 1)
+        if sequence.chord_tones:
+            self._host.chords.numpy()[row] = sequence.chord_tones.table
+            self._upload("chords", row, row + 1)
+
+    def _load_numbers(self, sequences: AnySequence[Sequence]) -> tuple[bool, bool]:
+        """Take what every row has; return whether any has a target onset, and a forced event."""
+        targets = [sequence.target_onset for sequence in sequences]
+        forced = [sequence.forced_event for sequence in sequences]
+        numbers = self._host.numbers.numpy()[: len(sequences)]
+        numbers[:, _PLACE["pending"].start] = [sequence.window.pending for sequence in sequences]
+        numbers[:, _PLACE["cache_length"].start] = [sequence.window.cache_length for sequence in sequences]
+        numbers[:, _PLACE["earliest_onset"].start] = [sequence.earliest_onset for sequence in sequences]
+        numbers[:, _PLACE["target_onset"]] = [target or ANY_TIME for target in targets]
+        numbers[:, _PLACE["forced_event"]] = [event or NOT_FORCED for event in forced]
+        numbers[:, _PLACE["uniform"]] = [sequence.uniforms for sequence in sequences]
+        numbers[:, _PLACE["shift"].start] = [sequence.shift for sequence in sequences]
+        numbers[:, _PLACE["grid_place"]] = [sequence.grid_place for sequence in sequences]
+        tones = [sequence.chord_tones for sequence in sequences]
+        numbers[:, _PLACE["chord_strength"].start] = [each.strength if each else 0 for each in tones]
+        return any(targets), any(forced)
 
     def _load_legal(self, sequences: AnySequence[Sequence]) -> bool:
         """Take the rows whose legal notes are others than before; return whether any row has some."""
@@ -160,6 +232,23 @@ class InputBuffers:
             self._upload("biases", 0, len(biases))
         return self._has_biases
 
+    def _load_recent(self, sequences: AnySequence[Sequence]) -> bool:
+        """Take the biases of recent keys likewise."""
+        rows = [
+            (sequence.variety.keys, sequence.variety.biases) if sequence.variety else None for sequence in sequences
+        ]
+        held_back = [(row, *recent) for row, recent in enumerate(rows) if recent and recent[1] is not None]
+        had_recent, self._has_recent = self._has_recent, bool(held_back)
+        if had_recent:
+            self._host.recent_biases.zero_()
+        keys, biases = self._host.recent_keys.numpy(), self._host.recent_biases.numpy()
+        for row, own_keys, own_biases in held_back:
+            keys[row], biases[row] = own_keys, own_biases
+        if had_recent or self._has_recent:
+            self._upload("recent_keys", 0, len(keys))
+            self._upload("recent_biases", 0, len(biases))
+        return self._has_recent
+
     def _upload(self, name: str, start: int, end: int) -> None:
         if self._own is not self._host:
             getattr(self._own, name)[start:end].copy_(getattr(self._host, name)[start:end], non_blocking=True)
@@ -172,18 +261,31 @@ class _Buffers:
     numbers: Tensor
     legal: Tensor
     biases: Tensor
+    recent_keys: Tensor
+    recent_biases: Tensor
+    levels: Tensor
+    chords: Tensor
 
     @classmethod
     def neutral(cls, n_rows: int, device: torch.device) -> "_Buffers":
         """Return buffers on the host with rows that constrain nothing, in memory that the device can read."""
         numbers = torch.zeros(n_rows, sum(_WIDTHS))
-        numbers[:, _TARGET_ONSET] = torch.tensor(ANY_TIME)
-        numbers[:, _FORCED_EVENT] = torch.tensor(NOT_FORCED, dtype=torch.float32)
+        numbers[:, _PLACE["target_onset"]] = torch.tensor(ANY_TIME)
+        numbers[:, _PLACE["forced_event"]] = torch.tensor(NOT_FORCED, dtype=torch.float32)
         numbers[:, _SAMPLING] = 1
-        legal = torch.ones(n_rows, NOTE.size, dtype=torch.bool)
-        biases = torch.zeros(n_rows, N_INSTRUMENTS + 1)
-        tensors = (numbers, legal, biases)
-        return cls(*(tensor.pin_memory() for tensor in tensors) if device.type == "cuda" else tensors)
+        buffers = cls(
+            numbers,
+            legal=torch.ones(n_rows, NOTE.size, dtype=torch.bool),
+            biases=torch.zeros(n_rows, N_INSTRUMENTS + 1),
+            recent_keys=torch.zeros(n_rows, MAX_KEYS, dtype=torch.int64),
+            recent_biases=torch.zeros(n_rows, MAX_KEYS),
+            levels=torch.zeros(n_rows, TABLE_TICKS, dtype=torch.int8),
+            chords=torch.zeros(n_rows, MAX_SPANS, 2, dtype=torch.int32),
+        )
+        return buffers._map(Tensor.pin_memory) if device.type == "cuda" else buffers
 
     def to(self, device: torch.device) -> "_Buffers":
-        return _Buffers(self.numbers.to(device), self.legal.to(device), self.biases.to(device))
+        return self._map(lambda tensor: tensor.to(device))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "_Buffers":
+        return _Buffers(*(function(getattr(self, each.name)) for each in fields(self)))

@@ -3,14 +3,20 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from amt.decoding.constraints import Constraints
+from amt.decoding.engine import Engine
+from amt.decoding.request import DecodeRequest
 from amt.gpt2.checkpoint import read_config, read_weights
 from amt.gpt2.config import Config
-from amt.gpt2.network import GPT2, rounded_length
-from amt.gpt2.sampling import SamplingTensors, truncated_probabilities
-from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, SLOTS, VOCAB_SIZE
+from amt.gpt2.network import GPT2
+from amt.harmony.chords import ChordSpan
+from amt.midi.grid import Grid
+from amt.midi.notes import TICKS_PER_SECOND
+from amt.tokens.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE
 
 
 def load_config(folder: Path) -> Config:
@@ -36,10 +42,12 @@ def build_model(config: Config, weights: Mapping[str, Tensor], dtype: torch.dtyp
 
 
 def warm_up(model: GPT2) -> None:
-    """Decode one token, so that what is compiled at first use is compiled now, and not while a request waits."""
-    params = SamplingTensors(*torch.ones(4, 1, device=model.device))
-    cache = model.new_cache()
-    cache.reserve(1)
-    hidden = model.decode(torch.tensor([AUTOREGRESS], device=model.device), 0, rounded_length(1), cache)
-    for index, _ in enumerate(SLOTS):
-        truncated_probabilities(model.logits(hidden, index), params)
+    """Decode an event in every way there is: what is compiled at first use is compiled now, while no request waits."""
+    everything = Constraints(
+        grid=Grid(np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int8)),
+        key=frozenset({0}),
+        chords=(ChordSpan(0, frozenset({0}), "C"),),
+    )
+    engine = Engine(model, max_rows=1, as_graphs=False)
+    engine.add(DecodeRequest(end_ticks=TICKS_PER_SECOND, constraints=everything))
+    engine.step()

@@ -6,10 +6,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from amt.decoding.chord_tones import ChordTones
 from amt.decoding.controls import ControlQueue, control_onset
 from amt.decoding.instrument_limit import InstrumentLimit
+from amt.decoding.onset_grid import NO_GRID, GridPlace, OnsetGrid
 from amt.decoding.request import DecodeRequest
 from amt.decoding.steering import Span, Steering
+from amt.decoding.variety import Variety
 from amt.decoding.window import HOP_EVENTS, Window
 from amt.errors import SequenceError
 from amt.midi.notes import N_INSTRUMENTS, N_PITCHES, TICKS_PER_SECOND
@@ -44,6 +47,9 @@ class Sequence:
         window: what the model sees.
         finished: whether the end has been reached.
         uniforms: the random numbers for the next event, one a token.
+        grid: what new notes are kept on, if they are.
+        chord_tones: how they are led to chords, if they are.
+        variety: how they are kept from dwelling, if they are.
         sampling_values: temperature, top_p, top_k and min_p, each for three slots; every temperature is positive.
     """
 
@@ -67,12 +73,24 @@ class Sequence:
         self._notes_at_last_onset: set[int] = set(simultaneous.tolist())
         self._n_duplicates = 0
         self._steering = Steering(request.constraints, request.start_ticks, is_accompanied=len(request.controls) > 0)
+        self._follow(request)
         present = ev.instrument_codes(anticipated) | request.existing_instruments
         self._instruments = InstrumentLimit(present, request.constraints.groups)
         self._instruments.check(self._missing_groups(), request.constraints.legal_notes, self.note_biases)
         mode = ANTICIPATE if len(request.controls) else AUTOREGRESS
         self.window = Window(mode, list(map(tuple, anticipated.tolist())), ev.onsets(anticipated).tolist(), hop_events)
         self._slide()
+
+    def _follow(self, request: DecodeRequest) -> None:
+        """Make what follows the new notes for those constraints that the request has."""
+        asked = request.constraints
+        self.grid = (
+            OnsetGrid(asked.grid, request.start_ticks, request.end_ticks, ends_too=asked.grid_durations)
+            if asked.grid
+            else None
+        )
+        self.chord_tones = ChordTones(asked.chords, asked.chord_share, request.start_ticks) if asked.chords else None
+        self.variety = Variety(asked.variety) if isinstance(asked.variety, int | float) else None
 
     @property
     def decoded(self) -> list[Triple]:
@@ -119,19 +137,36 @@ class Sequence:
     @property
     def legal_notes(self) -> NDArray[np.bool_] | None:
         """Which tokens of the note slot may be chosen now, shape = (16,513,); None if any may."""
-        constrained, repeated = self.request.constraints.legal_notes, self._steering.repeated_notes
+        constraints, repeated = self.request.constraints, self._steering.repeated_notes
+        constrained = constraints.legal_notes
         if not repeated:
             return constrained
         legal = np.ones(NOTE.size, dtype=np.bool_) if constrained is None else constrained.copy()
         legal[list(repeated)] = False
         players = np.array(sorted(repeated)) // N_PITCHES  # who play now, so that they surely may
-        has_others = legal[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)[players].any()
+        possible = legal if constraints.possible_notes is None else legal & constraints.possible_notes
+        has_others = possible[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)[players].any()
         return legal if has_others else constrained
 
     @property
     def note_biases(self) -> NDArray[np.float32] | None:
         """Nats to add for each instrument, -inf if it may not play, and rests; shape = (130,), or None for zeros."""
         return self._instruments.restrict(self._steering.biases(self.current_ticks), self._missing_groups())
+
+    @property
+    def key_biases(self) -> tuple[float, ...] | None:
+        """Nats to add to each pitch class, 12 numbers; None for zeros."""
+        return self.request.constraints.key_biases
+
+    @property
+    def shift(self) -> int:
+        """What makes onset tokens ticks from the start of the new music."""
+        return self.window.offset - self.request.start_ticks
+
+    @property
+    def grid_place(self) -> GridPlace:
+        """Where on its grid the next onset is drawn."""
+        return self.grid.place(self.current_ticks, self.window.offset) if self.grid else NO_GRID
 
     def _missing_groups(self) -> list[frozenset[int]]:
         return self._instruments.missing(self._steering.silent_groups)
@@ -151,8 +186,8 @@ class Sequence:
     def append(self, event: Triple) -> None:
         """Take the event of a step, onset relative to the window.
 
-        Finish instead if it lies past the end, and drop it if the same note has begun at the same time, which exact
-        decoding does not mind.
+        Finish instead if it lies past the end, and drop it if it lies beside the grid, or if the same note has begun at
+        the same time, which exact decoding does not mind.
         """
         self.uniforms = next(self._random)
         onset, duration, note = event
@@ -162,6 +197,8 @@ class Sequence:
             self._controls.pop()
         elif ticks >= self.request.end_ticks:
             self.finished = True
+            return
+        elif self.grid and not self.grid.accepts(ticks, None if note == REST else duration - DURATION.offset):
             return
         elif ticks == self._last_onset and note in self._notes_at_last_onset and not self.window.is_exact:
             self._n_duplicates += 1
@@ -180,7 +217,14 @@ class Sequence:
         self._generated_onsets.append(ticks)
         if note != REST:
             self._notes_at_last_onset.add(note)
-            self._steering.observe(ticks, duration - DURATION.offset, note - NOTE.offset)
+            self._observe(ticks, duration - DURATION.offset, note - NOTE.offset)
+
+    def _observe(self, onset: int, duration: int, key: int) -> None:
+        self._steering.observe(onset, duration, key)
+        if self.chord_tones:
+            self.chord_tones.observe(onset, duration, key)
+        if self.variety:
+            self.variety.observe(onset, key)
 
     def _slide(self) -> None:
         self._controls.drop_before(self.current_ticks - self.window.max_span_ticks)

@@ -1,16 +1,19 @@
 """Decode one event of every row in three passes, one a slot. Nothing in them waits for the host."""
 
+from collections.abc import Sequence
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
-from amt.decoding import legality
+from amt.decoding import biases, legality
 from amt.decoding.inputs import StepInputs
 from amt.decoding.steering import ONSET_WIDTH_SECONDS
 from amt.gpt2.cache import Cache
 from amt.gpt2.network import GPT2
 from amt.gpt2.sampling import SamplingTensors, draw, truncated_probabilities
 from amt.midi.notes import TICKS_PER_SECOND
-from amt.tokens.vocab import NOTE, ONSET, SLOTS
+from amt.tokens.vocab import DURATION, ONSET, SLOTS, Slot
 
 
 def decode(model: GPT2, cache: Cache, inputs: StepInputs, cache_lengths: int | Tensor, attention_length: int) -> Tensor:
@@ -25,23 +28,56 @@ def decode(model: GPT2, cache: Cache, inputs: StepInputs, cache_lengths: int | T
     """
     columns = inputs.columns
     tokens = columns.pending[:, 0].long()
-    by_slot = zip(*(column.unbind(1) for column in columns[-5:]), strict=True)
-    decoded = []
+    by_slot = zip(*(column.unbind(1) for column in columns.sampling), strict=True)
+    decoded: list[Tensor] = []
     for index, (slot, (*params, uniform)) in enumerate(zip(SLOTS, by_slot, strict=True)):
         logits = model.logits(model.decode(tokens, cache_lengths + index, attention_length, cache), index)
-        if slot is ONSET:
-            if inputs.has_target:
-                earliest, latest = columns.target_onset.unbind(1)
-                legality.bias_onsets(logits, earliest, latest, ONSET_WIDTH_SECONDS * TICKS_PER_SECOND)
-            legality.forbid_past(logits, columns.earliest_onset[:, 0])
-        elif slot is NOTE:
-            if inputs.legal is not None:
-                legality.forbid_notes(logits, inputs.legal)
-            if inputs.biases is not None:
-                legality.bias_notes(logits, inputs.biases)
+        steer(logits, slot, inputs, decoded)
         tokens = draw(truncated_probabilities(logits, SamplingTensors(*params)), uniform).add_(slot.offset)
         if inputs.has_forced:
             forced = columns.forced_event[:, index].long()
             tokens = torch.where(forced >= 0, forced, tokens)
         decoded.append(tokens)
     return torch.stack(decoded, dim=1)
+
+
+def steer(logits: Tensor, slot: Slot, inputs: StepInputs, decoded: Sequence[Tensor]) -> None:
+    """Apply to the logits of a slot what its rows must and should be, in place.
+
+    Args:
+        logits: shape = (n_rows, n_tokens of the slot).
+        slot: whose logits they are.
+        inputs: of these rows.
+        decoded: the tokens of the event's slots before, shape = (n_rows,) each.
+    """
+    columns, shift = inputs.columns, inputs.columns.shift[:, 0]
+    if slot is ONSET:
+        if inputs.has_target:
+            earliest, latest = columns.target_onset.unbind(1)
+            biases.bias_onsets(logits, earliest, latest, ONSET_WIDTH_SECONDS * TICKS_PER_SECOND)
+        legality.forbid_past(logits, columns.earliest_onset[:, 0])
+        if inputs.levels is not None:
+            _rules(logits, legality).keep_on_grid(logits, columns.grid_place, shift, inputs.levels)
+    elif slot is DURATION:
+        if inputs.levels is not None:
+            _rules(logits, legality).end_on_grid(logits, decoded[0], columns.grid_place, shift, inputs.levels)
+    else:
+        if inputs.legal is not None:
+            legality.forbid_notes(logits, inputs.legal)
+        if inputs.biases is not None:
+            biases.bias_notes(logits, inputs.biases)
+        if inputs.recent is not None:
+            biases.bias_keys(logits, *inputs.recent)
+        if inputs.chords is not None:
+            starts, durations = decoded[0] + shift.long(), decoded[1] - DURATION.offset
+            strength = columns.chord_strength[:, 0]
+            _rules(logits, biases).lead_pitches(logits, columns.key, strength, inputs.chords, starts, durations)
+
+
+def _rules(logits: Tensor, module: ModuleType) -> ModuleType:
+    """Return the module whose functions are made for these logits."""
+    if logits.device.type != "cpu":
+        return module
+    from amt.decoding import kernels  # which is for CPUs alone
+
+    return kernels

@@ -1,6 +1,6 @@
 """Compute on CPUs, compiled by numba, what PyTorch does slowly: what lies between matrices, and truncation.
 
-Compiled code is kept for the next start until this file changes; numba looks at no other, so all of it is here.
+Compiled code is kept for the next start until its file changes; numba looks at no other, so all of this is here.
 """
 
 from collections.abc import Callable
@@ -38,8 +38,8 @@ _used = local()
 """How many threads each caller uses, so that numba is told only if that changes: telling it takes 10 us."""
 
 
-def _share(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that shares a loop among threads, as many as PyTorch uses."""
+def share(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a compiled function that shares a loop among threads, as many as PyTorch uses."""
     number = min(torch.get_num_threads(), _MAX_THREADS)
     with _alone:
         if getattr(_used, "number", None) != number:
@@ -48,7 +48,8 @@ def _share(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
 
-def _compiled(fastmath: frozenset[str] = frozenset(), **options: bool) -> Callable[[Callable[..., Any]], Any]:
+def compiled(fastmath: frozenset[str] = frozenset(), **options: bool) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function when it is first called; options are those of `numba.njit`."""
     # Python's division would look for zeros, one by one.
     compiled = partial(njit, nogil=True, error_model="numpy", fastmath=set(fastmath), **options)
 
@@ -61,7 +62,7 @@ def _compiled(fastmath: frozenset[str] = frozenset(), **options: bool) -> Callab
     return compile_once
 
 
-@_compiled()
+@compiled()
 def exponential(x: np.float32) -> np.float32:
     """Return e**x of a number that is not positive, to 4e-6 of the result; unlike NumPy's it can be vectorised.
 
@@ -99,10 +100,10 @@ def attend(
         scale: of the products of queries and keys.
         attended: gets the result over its absmax; shape = (n_rows, width).
     """
-    _share(_attend, product, absmax, bias, cached, cache_lengths, np.float32(scale), attended)
+    share(_attend, product, absmax, bias, cached, cache_lengths, np.float32(scale), attended)
 
 
-@_compiled(_REORDERED, parallel=True)
+@compiled(_REORDERED, parallel=True)
 def _attend(
     product: NDArray[np.float32],
     absmax: NDArray[np.float32],
@@ -144,7 +145,7 @@ def _attend(
         absmax[row] = _divide_by_absmax(attended[row])
 
 
-@_compiled()
+@compiled()
 def _divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
     """Divide a row by its absolute maximum (but not by zero), and return that; NaN if any number is."""
     bits, largest = numbers.view(np.uint32), _SMALLEST
@@ -156,7 +157,7 @@ def _divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
     return absmax
 
 
-@_compiled(_REORDERED)
+@compiled(_REORDERED)
 def add(
     hidden: NDArray[np.float32],
     product: NDArray[np.float32],
@@ -195,10 +196,10 @@ def add(
 
 def activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
     """Apply GELU to a layer's result, in place and over its absmax; shape = (n_rows, width), (n_rows,), (width,)."""
-    _share(_activate, inner, absmax, bias)
+    share(_activate, inner, absmax, bias)
 
 
-@_compiled(parallel=True)
+@compiled(parallel=True)
 def _activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
     for row in prange(len(inner)):
         for i in range(inner.shape[1]):
@@ -206,21 +207,21 @@ def _activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDA
         absmax[row] = _divide_by_absmax(inner[row])
 
 
-@_compiled()
+@compiled()
 def _to_bfloat16(number: np.float32) -> np.uint16:
     """Return the bits of the nearest bfloat16."""
     bits = np.float32(number).view(np.uint32)
     return np.uint16((bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16))
 
 
-@_compiled()
+@compiled()
 def _from_bfloat16(bits: np.uint16) -> np.float32:
     """Return the bfloat16 of these bits."""
     number: np.float32 = _from_bits(np.uint32(bits) << np.uint32(16))
     return number
 
 
-@_compiled()
+@compiled()
 def _from_bits(bits: np.uint32) -> np.float32:
     return np.uint32(bits).view(np.float32)
 
@@ -230,18 +231,18 @@ def gelu(x: Tensor) -> Tensor:
 
     Source: Hendrycks and Gimpel 2016 (arXiv:1606.08415).
     """
-    _share(_gelu, x.numpy())
+    share(_gelu, x.numpy())
     return x
 
 
-@_compiled(parallel=True)
+@compiled(parallel=True)
 def _gelu(x: NDArray[np.float32]) -> None:
     for row in prange(len(x)):
         for i in range(x.shape[1]):
             x[row, i] = _gelu_of(x[row, i])
 
 
-@_compiled()
+@compiled()
 def _gelu_of(x: np.float32) -> np.float32:
     # x / 2 * (1 + tanh(y / 2)) is x / (1 + e**-y); of e**y and e**-y the one that cannot overflow.
     y = x * (np.float32(1.5957691216) + np.float32(0.0713548163) * x * x)
@@ -260,11 +261,11 @@ def truncated_probabilities(logits: Tensor, params: Tensor) -> Tensor:
         params: temperature, top_p, top_k and min_p of each row; shape = (n_rows, 4), float32.
     """
     probabilities = torch.empty(logits.shape, dtype=torch.float32)
-    _share(_keep, logits.contiguous().numpy(), params.numpy(), probabilities.numpy())
+    share(_keep, logits.contiguous().numpy(), params.numpy(), probabilities.numpy())
     return probabilities
 
 
-@_compiled(parallel=True)
+@compiled(parallel=True)
 def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
     for row in prange(len(logits)):
         temperature, top_p, top_k, min_p = params[row]
@@ -280,7 +281,7 @@ def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilitie
             weights[token] = np.float32(0) if weight < least else weight / total
 
 
-@_compiled(_REORDERED)
+@compiled(_REORDERED)
 def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArray[np.float32]) -> np.float32:
     """Write the exponentials of logits, the largest 1, and return their sum."""
     largest = np.max(logits)
@@ -293,7 +294,7 @@ def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArra
     return np.float32(weights.sum())
 
 
-@_compiled()
+@compiled()
 def _last_kept(weights: NDArray[np.float32], limit: float, max_kept: int) -> np.float32:
     """Return the smallest weight that is kept: the largest ones until their sum exceeds a limit, at most `max_kept`."""
     bits = weights.view(np.uint32)  # of positive numbers these have the same order

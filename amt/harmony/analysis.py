@@ -41,9 +41,8 @@ OFFBEAT_COST: Final = 2.2
 BEATLESS_COST: Final = 0.6
 """What a change of chord costs by where it is, or anywhere if the beats mean nothing.
 
-A note of one beat between two on the beat may so be a passing one, while three voices that move together are another
-chord. Cheaper changes follow a melody more closely: 0.98 instead of 0.90 of its time is in the chords, but few notes
-are left to pass."""
+A melody's note of one beat may so be a passing one, and three voices that move together are another chord. A quarter of
+these costs finds chords that hold 0.98 of a melody's time instead of 0.89, but nearly each note has its own."""
 
 MIN_BEAT_CLARITY: Final = 0.5
 """Beats that the onsets follow less clearly mean nothing: such a file was recorded without tempo."""

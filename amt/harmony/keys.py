@@ -17,7 +17,7 @@ from amt.midi.notes import DRUMS, Note
 
 N_PITCH_CLASSES: Final = 12
 
-LETTERS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_LETTERS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 MODES: Final = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -104,7 +104,7 @@ def make_key(tonic: str, mode: str) -> Key:
 
 def pitch_class(note: str) -> int:
     """Return the pitch class of a letter with any number of "#" and "b" after it."""
-    return (LETTERS[note[0]] + note.count("#") - note.count("b", 1)) % N_PITCH_CLASSES
+    return (_LETTERS[note[0]] + note.count("#") - note.count("b", 1)) % N_PITCH_CLASSES
 
 
 def find_key(notes: Sequence[Note]) -> Key | None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from amt.errors import ConstraintError
 from amt.midi.bars import Bar, Bars, nearest_tick
-from amt.midi.drum_hits import Span
+from amt.midi.drum_hits import SLACK, Span
 from amt.midi.notes import Note
 from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
 
@@ -57,7 +57,7 @@ class Grid(NamedTuple):
 def spans_on(lines: Mapping[int, float], notes: Sequence[Note]) -> list[Span]:
     """Return when notes begin and end, in milliseconds: exactly on a line where their tick is a line's.
 
-    A note that does not end on a line keeps its length.
+    Another end is at its tick, but for what keeps the duration that a reader rounds.
 
     Args:
         lines: as `Grid.times` has them.
@@ -65,9 +65,10 @@ def spans_on(lines: Mapping[int, float], notes: Sequence[Note]) -> list[Span]:
     """
     spans = []
     for note in notes:
+        length, end_tick = MILLISECONDS_PER_TICK * note.duration, note.onset + note.duration
         start = lines.get(note.onset, float(MILLISECONDS_PER_TICK * note.onset))
-        end = lines.get(note.onset + note.duration, start + MILLISECONDS_PER_TICK * note.duration)
-        spans.append((start, max(start, end)))
+        rounded = start + min(max(MILLISECONDS_PER_TICK * end_tick - start, length - SLACK), length + SLACK)
+        spans.append((start, max(start, lines.get(end_tick, rounded))))
     return spans
 
 

@@ -53,6 +53,15 @@ def test_the_notes_are_those_of_the_result(variation: int, two_variations: list[
     assert all(set(note) == fields and note["is_new"] for note in notes)
 
 
+def test_notes_are_told_in_the_form_of_the_result_and_in_its_unit(service: Service) -> None:
+    body = {"length_bars": 2, "bpm": 100, "grid": "1/8", "time_unit": "beats", "include": ["notes"], "seed": 1}
+    found = list(events(service, **body))
+    [variation] = found[-1][1]["variations"]
+    told = [{name: value for name, value in note.items() if name != "variation"} for note in named(found, "note")]
+    assert sorted(told, key=str) == sorted(variation["notes"], key=str)
+    assert told
+
+
 def test_progress_only_grows_and_reaches_the_end(two_variations: list[tuple[str, Any]]) -> None:
     progress = named(two_variations, "progress")
     assert [each["seconds"] for each in progress] == sorted(each["seconds"] for each in progress)

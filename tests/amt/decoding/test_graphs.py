@@ -1,5 +1,6 @@
 """Steps padded as CUDA graphs need them, on any device; steps recorded as graphs are tested where there is a GPU."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -11,6 +12,8 @@ from amt.decoding.request import DecodeRequest, in_every_slot
 from amt.gpt2.linear import OutputRange
 from amt.gpt2.network import GPT2
 from amt.gpt2.sampling_params import SamplingParams
+from amt.harmony.chords import ChordSpan
+from amt.midi.grid import Grid
 from amt.midi.notes import Note
 from amt.tokens import events as ev
 from amt.tokens.vocab import CONTROL_OFFSET
@@ -26,6 +29,16 @@ REQUESTS = [
         end_ticks=400, seed=4, constraints=Constraints(groups=(frozenset({0}), frozenset({32})), density=5.0)
     ),
     DecodeRequest(end_ticks=400, seed=5, sampling=in_every_slot(SamplingParams(temperature=0.0))),
+    DecodeRequest(
+        end_ticks=400,
+        seed=6,
+        constraints=Constraints(
+            grid=Grid(np.arange(0, 500, 25), np.arange(0, 5_000, 250.0), np.zeros(20, dtype=np.int8)),
+            key=frozenset({0, 2, 4, 5, 7, 9, 11}),
+            chords=(ChordSpan(0, frozenset({0, 4, 7}), "C"), ChordSpan(200, frozenset({5, 9, 0}), "F")),
+            variety=0.3,
+        ),
+    ),
 ]
 
 
