@@ -48,6 +48,10 @@ export class App {
     bindFiles(this);
     bindPointers(this);
     bindKeys(this);
+    addEventListener("pagehide", () => {
+      if (this.work?.hasNotes) this.history.push(this.work.job.label, this.work.piece);
+      this.history.save();
+    });
     this.player.loadFont().catch((error) => this.say(error.message, true));
     this.#describe();
   }
@@ -174,7 +178,8 @@ export class App {
 
   continue() {
     if (!notesOf(this.piece).length) return this.say("There is nothing yet to go on from.");
-    const position = find("continue-from").value === "position" ? Math.max(1, this.player.position) : undefined;
+    const here = snapped(this.piece.timing, Math.max(1, this.player.position), "beat");
+    const position = find("continue-from").value === "position" ? here : undefined;
     this.compose(() => continueJob(this.history.piece, position, this.wishes));
   }
 

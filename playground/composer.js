@@ -138,7 +138,8 @@ async function isReady(signal) {
  */
 export function continuation(notes, position, end, most) {
   if (position !== undefined && position < endOf(notes) && position <= most) {
-    return { kept: before(notes, position), from: position, prime: { prime_from: "start", prime_seconds: position } };
+    const kept = notes.filter((note) => note.onset < position - 1e-6);
+    return { kept, from: position, prime: { prime_from: "start", prime_seconds: position } };
   }
   const from = position !== undefined && position < end ? position : end;
   const prime = { prime_from: "end", prime_seconds: Math.max(1, Math.min(most, from)) };

@@ -292,7 +292,7 @@ export class Roll {
     for (const pitch of view.kit) {
       const top = view.y({ pitch, instrument: DRUMS });
       brush.fillStyle = lit.has(`true ${pitch}`) ? colours.ink : colours.faint;
-      if (view.drumRow > 7.5) {
+      if (view.drumRow > 7) {
         brush.fillText(DRUM_NAMES.get(pitch) ?? pitchName(pitch), 5, top + view.drumRow / 2 + 0.5);
       }
     }
