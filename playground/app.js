@@ -85,6 +85,12 @@ export class App {
     status.classList.toggle("problem", problem);
   }
 
+  /** @param {boolean} edits whether a note is placed, for which bars are too coarse @returns {import("./timing.js").Grid} */
+  grid(edits) {
+    const { value } = find("snap");
+    return edits && value === "bar" ? "sixteenth" : value;
+  }
+
   // ---- requests
 
   /** Take the limits from the service. */
@@ -200,6 +206,8 @@ export class App {
 
   /** @param {() => Promise<unknown>} play */
   async #sound(play) {
+    // What has just been changed is shown with the next frame, and heard at once.
+    this.player.setNotes(notesOf(this.piece));
     try {
       await play();
     } catch (error) {
@@ -257,12 +265,6 @@ export class App {
   }
 
   // ---- changes of the piece
-
-  /** @param {number} second @param {boolean} edits whether a note is placed, for which bars are too coarse */
-  snap(second, edits) {
-    const { value } = find("snap");
-    return snapped(this.piece.timing, second, edits && value === "bar" ? "sixteenth" : value);
-  }
 
   /** @param {number} second @param {number} pitch @param {boolean} drum */
   addNote(second, pitch, drum) {
