@@ -12,6 +12,7 @@ import pytest
 
 from amt.midi import codec
 from amt.midi.notes import Note
+from tasks.examples import MORE_EXAMPLES
 from tests.conftest import GOLDEN, Service
 
 CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
@@ -263,13 +264,14 @@ def test_every_request_has_a_trace_of_its_own(http: httpx.Client) -> None:
     assert all(len(each["trace_id"]) == 32 and len(each["span_id"]) == 16 for each in (first, second))
 
 
-def test_the_documentation_has_a_working_example_of_each_task(http: httpx.Client) -> None:
+def test_the_documentation_has_working_examples_of_each_task_and_of_bars_and_notes(http: httpx.Client) -> None:
     assert http.get("/docs").status_code == 200
     operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
-    assert list(examples) == ["generate", "continue", "accompany", "infill", "embed"]
+    assert list(examples) == ["generate", "continue", "accompany", "infill", "embed", *MORE_EXAMPLES]
     for example in examples.values():
-        predict(http, **example["value"] | {"model_size": "tiny", "length_seconds": 1, "num_variations": 1})
+        short = {} if "length_bars" in example["value"] else {"length_seconds": 1, "num_variations": 1}
+        predict(http, **example["value"] | {"model_size": "tiny"} | short)
 
 
 def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:
