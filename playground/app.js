@@ -144,7 +144,7 @@ export class App {
   #follow() {
     const { work, player } = this;
     player.front = work ? work.front : Infinity;
-    player.knownFrom = work && work.job.body.task === "infill" ? work.job.to : Infinity;
+    player.knownFrom = work && work.job.body.task === "infill" ? work.to : Infinity;
     this.display.touch();
   }
 
