@@ -63,7 +63,6 @@ class Settings(BaseSettings):
     cors_origins: str = Field(
         "", description="web pages that may call the service: origins such as https://example.org, by commas, or *"
     )
-
     soundfont: str = Field(
         "", description="SoundFont (.sf2) that the page plays with; if none is named, the one of pretty-midi"
     )

@@ -73,23 +73,22 @@ export class Player extends EventTarget {
 
   /** Make sound possible. Browsers want this in a click or a key press. */
   async wake() {
-    if (!this.context) {
-      const context = new AudioContext({ latencyHint: "interactive" });
-      this.context = context;
-      const limiter = new DynamicsCompressorNode(context, {
-        threshold: -12,
-        ratio: 8,
-        attack: 0.003,
-        release: 0.2,
-      });
-      const half = new GainNode(context, { gain: 0.5 });
-      const ceiling = new WaveShaperNode(context, { curve: ceilingCurve() });
-      this.analyser = new AnalyserNode(context, { fftSize: 4096 });
-      limiter.connect(half).connect(ceiling).connect(this.analyser).connect(context.destination);
-      this.synth = new Synth(context, await this.loadFont(), limiter);
-      this.synth.setMixer(this.mixer);
-    }
+    this.context ??= new AudioContext({ latencyHint: "interactive" });
     await this.context.resume();
+    const font = await this.loadFont();
+    this.synth ??= this.#createSynth(this.context, font);
+  }
+
+  /** @param {AudioContext} context @param {SoundFont} font */
+  #createSynth(context, font) {
+    const limiter = new DynamicsCompressorNode(context, { threshold: -12, ratio: 8, attack: 0.003, release: 0.2 });
+    const half = new GainNode(context, { gain: 0.5 });
+    const ceiling = new WaveShaperNode(context, { curve: ceilingCurve() });
+    this.analyser = new AnalyserNode(context, { fftSize: 4096 });
+    limiter.connect(half).connect(ceiling).connect(this.analyser).connect(context.destination);
+    const synth = new Synth(context, font, limiter);
+    synth.setMixer(this.mixer);
+    return synth;
   }
 
   /** Where the music is, in seconds. */

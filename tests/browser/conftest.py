@@ -31,9 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # not longer: Playwright keeps an event loop, beside which others cannot run
 def chromium() -> Iterator[Browser]:
-    """One browser for all tests; each gets a window of its own."""
+    """One browser for all tests of the page."""
     path = find_chromium()
     if path is None:
         pytest.skip(f"the page is tested in Chromium, and none of {', '.join(NAMES)} is installed here")
@@ -145,7 +145,7 @@ class Playground:
         raise AssertionError(f"never: {expression}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def desk(chromium: Browser) -> BrowserContext:
     """A window whose tabs share what has been loaded, and nothing else."""
     return chromium.new_context(viewport={"width": 1280, "height": 860})
