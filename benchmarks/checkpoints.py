@@ -1,5 +1,6 @@
 """Provide the models that are measured: the bundled one, and random ones of the shapes of Stanford's sizes."""
 
+import json
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -9,6 +10,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from amt.tokens.vocab import ONSET, VOCAB_SIZE
 
 TINY = Path(__file__).parent.parent / "weights/tiny"
+
+TINY_VARIETY: Final = float(json.loads((TINY / "generation_config.json").read_text())["variety"])
+"""What it asks for, see `Constraints`."""
 
 MEAN_STEP_TICKS = 12
 """From one onset to the next, in random music and in the prompts that go with it."""

@@ -1,13 +1,15 @@
 """Measure what constraints cost: `uv run python -m benchmarks.control [--device cuda]`.
 
-Median milliseconds per step without any and with all of them, step by step in turns, for the bundled model and for
-random weights of size small's shape. Prints a Markdown table.
+Median milliseconds per step without any and with them, step by step in turns, for the bundled model and for random
+weights of size small's shape: those that allow and weigh instruments, pitches and times, then each that steers alone,
+then all. Prints a Markdown table.
 """
 
 import argparse
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count, islice
 from pathlib import Path
 from statistics import median
 
@@ -20,14 +22,22 @@ from amt.decoding.request import DecodeRequest, in_every_slot
 from amt.gpt2.device import find_device, find_dtype
 from amt.gpt2.network import GPT2
 from amt.gpt2.sampling_params import SamplingParams
-from benchmarks.checkpoints import TINY, random_small
+from amt.midi.notes import TICKS_PER_SECOND
+from benchmarks.checkpoints import TINY, TINY_VARIETY, random_small
 from benchmarks.markdown import table
+from benchmarks.steering_settings import C_MAJOR, POP, Setting
 from benchmarks.timing import milliseconds
 
 STEPS = 200
+WARM_UP_STEPS = 20
+"""Which are not counted: variety has nothing to hold back before some notes have come."""
+
 ROWS = (1, 16)
 
-ALL_CONSTRAINTS = Constraints(
+SECONDS = 120
+"""Of the requests: as much as the service decodes, so that its tables are as long."""
+
+LIMITS = Constraints(
     groups=(frozenset({0}), frozenset({32, 33}), frozenset(range(40, 48)), frozenset({128})),
     excluded=frozenset({43}),
     balance=1.0,
@@ -36,26 +46,57 @@ ALL_CONSTRAINTS = Constraints(
     max_polyphony=8,
     density=8,
 )
+STEERED = Setting(
+    "", "", seconds=SECONDS, has_grid=True, key=C_MAJOR, progression=POP, variety=TINY_VARIETY
+).constraints
+
+PLAIN = SamplingParams()
+TRUNCATED = SamplingParams(0.9, 0.97, 200, 0.001)
+
+KINDS: Mapping[str, tuple[Constraints, SamplingParams]] = {
+    "none": (NO_CONSTRAINTS, PLAIN),
+    "limits": (LIMITS, TRUNCATED),
+    "grid": (Constraints(grid=STEERED.grid), PLAIN),
+    "key": (Constraints(key=STEERED.key), PLAIN),
+    "chords": (Constraints(chords=STEERED.chords), PLAIN),
+    "variety": (Constraints(variety=STEERED.variety), PLAIN),
+    "these four": (STEERED, PLAIN),
+    "all": (
+        replace(LIMITS, grid=STEERED.grid, key=STEERED.key, chords=STEERED.chords, variety=STEERED.variety),
+        TRUNCATED,
+    ),
+}
+"""What is measured, by its column; the first is what the others are compared with."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Hold the medians of one model and number of rows."""
+    """Hold the median milliseconds of a step of one model and number of rows, by kind."""
 
     model: str
     rows: int
-    ms_without: float
-    ms_with_all: float
+    ms: Mapping[str, float]
 
 
-def begun(model: GPT2, n_rows: int, sampling: SamplingParams, constraints: Constraints) -> Engine:
-    """Return an engine with `n_rows` sequences, a few events in."""
-    engine = Engine(model)
-    for row in range(n_rows):
-        engine.add(DecodeRequest(end_ticks=10**9, sampling=in_every_slot(sampling), constraints=constraints, seed=row))
-    for _ in range(5):
-        engine.step()
-    return engine
+class Stepper:
+    """Step sequences of one kind, and begin new ones where some have ended."""
+
+    def __init__(self, model: GPT2, n_rows: int, constraints: Constraints, sampling: SamplingParams) -> None:
+        self._engine, self._constraints, self._sampling = Engine(model), constraints, in_every_slot(sampling)
+        self._seeds = count()
+        self._add(n_rows)
+
+    def step(self) -> None:
+        """Decode an event of every row."""
+        self._add(len(self._engine.step()))
+
+    def _add(self, n_rows: int) -> None:
+        for seed in islice(self._seeds, n_rows):
+            self._engine.add(
+                DecodeRequest(
+                    SECONDS * TICKS_PER_SECOND, sampling=self._sampling, constraints=self._constraints, seed=seed
+                )
+            )
 
 
 def measure(
@@ -66,26 +107,29 @@ def measure(
     for name, folder in folders.items():
         model = load_model(folder, dtype, device)
         for n_rows in rows:
-            free = begun(model, n_rows, SamplingParams(), NO_CONSTRAINTS)
-            bound = begun(model, n_rows, SamplingParams(0.9, 0.97, 200, 0.001), ALL_CONSTRAINTS)
-            times = [(milliseconds(free.step, device), milliseconds(bound.step, device)) for _ in range(n_steps)]
-            found.append(Row(name, n_rows, *map(median, zip(*times, strict=True))))
+            steppers = [Stepper(model, n_rows, *kind) for kind in KINDS.values()]
+            times = [
+                [milliseconds(stepper.step, device) for stepper in steppers] for _ in range(WARM_UP_STEPS + n_steps)
+            ]
+            medians = map(median, zip(*times[WARM_UP_STEPS:], strict=True))
+            found.append(Row(name, n_rows, dict(zip(KINDS, medians, strict=True))))
     return found
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """Return the table."""
+    """Return the table: milliseconds without constraints, and how many times as long a step takes with each kind."""
+    first, *others = KINDS
     return table(
-        ("model, rows", "ms per step without constraints", "with all", "ratio"),
+        ("model, rows", "ms per step without constraints", *others),
         (
-            (f"{row.model}, {row.rows}", f"{row.ms_without:.2f}", f"{row.ms_with_all:.2f}", f"{_ratio(row):.3f}")
+            (
+                f"{row.model}, {row.rows}",
+                f"{row.ms[first]:.2f}",
+                *(f"{row.ms[kind] / row.ms[first]:.3f}" for kind in others),
+            )
             for row in rows
         ),
     )
-
-
-def _ratio(row: Row) -> float:
-    return row.ms_with_all / row.ms_without
 
 
 def main() -> None:

@@ -2,7 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 
-from benchmarks import control, decode, embeds, faults, length, precision, service, soak, throughput
+from benchmarks import (
+    control,
+    decode,
+    embeds,
+    faults,
+    harmony,
+    length,
+    precision,
+    service,
+    soak,
+    steering,
+    throughput,
+)
 from benchmarks.markdown import table
 
 INTRODUCTION = """# Performance
@@ -114,10 +126,48 @@ def of_control(rows: Sequence[control.Row]) -> str:
     """Write what constraints cost."""
     return f"""## What control costs
 
-`benchmarks.control`: a step, which is one event for every row, without constraints, and with temperature, top_k,
-min_p, instruments, balance, pitch ranges, polyphony and density together.
+`benchmarks.control`: a step, which is one event for every row, without constraints, and how many times as long it
+takes with them. *Limits*: temperature, top_k, min_p, instruments, balance, pitch ranges, polyphony and density
+together. Then each of what steers the music alone, and these four together.
 
 {control.markdown(rows)}"""
+
+
+def of_steering(groups: Sequence[Sequence[steering.Row]], n_seeds: int) -> str:
+    """Write what steering does to the music."""
+    tables = "\n\n".join(map(steering.markdown, groups))
+    return f"""## What steering does
+
+`benchmarks.steering`: {n_seeds} pieces of tiny for each row, by the same seeds: *free*, without steering; *moved
+afterwards*, the same with every onset at the nearest line, and every pitch at the nearest one of the chord or the
+scale; *steered*, as the service decodes it. After a prompt means its first five seconds. What a piece is held against
+is the same in all rows of a setting.
+
+*Steered by*: how far each choice was led away from the model's own, as the mean Kullback-Leibler divergence of an
+event. *By the model alone*: what the notes cost under the model without steering, which is how much they surprise it;
+only after a prompt, for music from nothing costs less the more it repeats itself. *Moved by*: milliseconds on the
+grid, otherwise semitones. *Merged*: onsets on the grid, otherwise notes, that fell together with another. Medians of
+the pieces, or means of what is in nats or percent; where there are three figures, quartiles.
+
+{tables}"""
+
+
+def of_harmony(rows: Sequence[harmony.Row], n_pieces: int) -> str:
+    """Write whether new parts are in tune."""
+    return f"""## Whether new parts are in tune
+
+`benchmarks.harmony`: of {n_pieces} held-out pieces one part is given, and the others are written anew for
+{harmony.END_SECONDS - harmony.START_SECONDS} s by the service's tasks, with chords that the given part implies, which
+is the default, and without. *In tune*: notes whose pitch class the given part sounds at their onset. *In the piece's
+chords*: in those that all parts as they were composed imply. *By chance*: the same with the given part, or the chords,
+moved in time.
+
+{harmony.markdown(rows)}"""
+
+
+WITHOUT_HARMONY = """## Whether new parts are in tune
+
+Not measured in this run: it needs the held-out pieces of the training corpus (`benchmarks.report --corpus`)."""
 
 
 def of_embeds(figures: embeds.Figures) -> str:

@@ -9,29 +9,42 @@ import argparse
 import json
 import os
 import sys
-import tarfile
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 import torch
 
 from amt.decoding.model import load_model
 from amt.gpt2.device import find_device, find_dtype
-from amt.tokens import events as ev
 from amt.tokens.vocab import CONTEXT_TOKENS
-from benchmarks import control, decode, embeds, environment, faults, length, page, precision, service, soak, throughput
+from benchmarks import (
+    control,
+    decode,
+    embeds,
+    environment,
+    faults,
+    harmony,
+    length,
+    page,
+    precision,
+    service,
+    soak,
+    steering,
+    throughput,
+)
 from benchmarks.checkpoints import TINY, random_small
+from benchmarks.held_out import CORPUS, held_out_folder
 from benchmarks.running import PROJECT
+from benchmarks.steering_settings import SETTINGS
 from training.corpus import Piece, load
 
 PAGE = PROJECT / "docs/performance.md"
 RESULTS = PROJECT / "benchmarks/results"
-CORPUS = PROJECT.parent / "shared/corpus.tar.xz"
 CPU_DTYPES = (torch.float32, torch.float16, torch.int8)
 GOLDEN_MIDI = PROJECT / "tests/data/golden/midi"
 
@@ -52,6 +65,9 @@ class Sizes:
     hops: int = 4
     control_rows: tuple[int, ...] = control.ROWS
     control_steps: int = 100
+    steering_seeds: int = 12
+    steering_seconds: int | None = None
+    harmony_pieces: int = 24
     embed_files: int = 60
     fault_requests: int = 200
     fault_clients: int = 16
@@ -74,6 +90,9 @@ QUICK = Sizes(
     hops=1,
     control_rows=(1,),
     control_steps=5,
+    steering_seeds=1,
+    steering_seconds=2,
+    harmony_pieces=2,
     embed_files=4,
     fault_requests=16,
     fault_clients=4,
@@ -123,6 +142,8 @@ class Report:
         yield page.of_length(lengths, os.path.relpath(picture, out.parent) if picture else None)
         yield self._precision(pieces, found)
         yield self._control()
+        yield self._steering()
+        yield self._harmony(corpus)
         yield page.of_embeds(embeds.measure(corpus or GOLDEN_MIDI, device, sizes.embed_files, 30, at_once=32))
         yield self._memory()
         yield self._faults()
@@ -152,6 +173,20 @@ class Report:
         rows, n_steps = self._sizes.control_rows, self._sizes.control_steps
         return page.of_control(control.measure(self._folders, self._dtype, self._device, rows, n_steps))
 
+    def _steering(self) -> str:
+        sizes = self._sizes
+        bench = steering.Bench(load_model(TINY, self._dtype, self._device), sizes.steering_seeds)
+        settings = (replace(each, seconds=sizes.steering_seconds or each.seconds) for each in SETTINGS)
+        rows = bench.rows(settings)
+        groups = [list(group) for _, group in groupby(rows, key=lambda row: row.setting.group)]
+        return page.of_steering(groups, sizes.steering_seeds)
+
+    def _harmony(self, corpus: Path | None) -> str:
+        if not corpus:
+            return page.WITHOUT_HARMONY
+        model, n_pieces = load_model(TINY, self._dtype, self._device), self._sizes.harmony_pieces
+        return page.of_harmony(list(harmony.measure(model, corpus, n_pieces)), n_pieces)
+
     def _memory(self) -> str:
         model = load_model(TINY, self._dtype, self._device)
         n_blocks, width = page.CACHE_SHAPES["tiny"]
@@ -178,32 +213,6 @@ def write_results(decoded: decode.Figures, lengths: length.Figures, folder: Path
 
     plot.draw(asdict(decoded), asdict(lengths), folder / "speed.png")
     return folder / "speed.png"
-
-
-@contextmanager
-def held_out_folder(corpus: Path) -> Iterator[Path | None]:
-    """Provide the held-out pieces of a corpus in a folder of their own, until the block ends; None if it has none."""
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "held-out"
-        for name, data in files_of(corpus):
-            path = folder / name
-            if Piece(path.parent.name, path.name, ev.empty()).held_out:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
-        yield folder if folder.exists() else None
-
-
-def files_of(corpus: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield (collection/name, bytes) of each MIDI file of a corpus: of a folder, an archive, or of nothing."""
-    if corpus.is_dir():
-        for path in corpus.glob("*/*.mid"):
-            yield str(path.relative_to(corpus)), path.read_bytes()
-    elif corpus.is_file():
-        with tarfile.open(corpus) as archive:
-            for member in archive:
-                parts = Path(member.name).parts
-                if member.isfile() and parts[-1].endswith(".mid") and len(parts) > 1:
-                    yield "/".join(parts[-2:]), archive.extractfile(member).read()  # type: ignore[union-attr]
 
 
 def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -36,6 +36,7 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "accompany": {"task": "accompany", "midi_input": EXAMPLE_MIDI, "length_seconds": 5.0},
     "infill": {"task": "infill", "midi_input": EXAMPLE_SCALE, "start_seconds": 1.0, "end_seconds": 2.5},
+    "variation": {"task": "variation", "midi_input": EXAMPLE_SCALE, "similarity": 0.5, "num_variations": 2},
     "embed": {"task": "embed", "midi_input": EXAMPLE_MIDI, "embed_layer": -3},
 }
 

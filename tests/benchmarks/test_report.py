@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from amt.tokens import events as ev
 from benchmarks import report
+from benchmarks.held_out import held_out_folder
 from tests.conftest import GOLDEN, PROJECT
 from training.corpus import Piece
 
@@ -34,15 +36,15 @@ def test_held_out_pieces_are_found_in_a_folder_and_in_an_archive(tmp_path: Path)
     with tarfile.open(tmp_path / "corpus.tar.xz", "w:xz") as archive:
         archive.add(corpus, arcname=".")
     paths = [path.relative_to(corpus) for path in corpus.rglob("*.mid")]
-    expected = {str(path) for path in paths if Piece(str(path.parent), path.name, report.ev.empty()).held_out}
+    expected = {str(path) for path in paths if Piece(str(path.parent), path.name, ev.empty()).held_out}
     assert 0 < len(expected) < 60
     for source in (corpus, tmp_path / "corpus.tar.xz"):
-        with report.held_out_folder(source) as folder:
+        with held_out_folder(source) as folder:
             assert files_below(folder) == expected
 
 
 def test_a_missing_corpus_has_no_held_out_pieces(tmp_path: Path) -> None:
-    with report.held_out_folder(tmp_path / "corpus.tar.xz") as folder:
+    with held_out_folder(tmp_path / "corpus.tar.xz") as folder:
         assert folder is None
 
 
@@ -63,8 +65,9 @@ def test_the_report_runs_all_benchmarks_and_writes_one_page(tmp_path: Path) -> N
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "--out", page, "--results", results], cwd=PROJECT, env=environment, check=True)
     text = page.read_text()
-    names = ["service", "throughput", "decode", "length", "precision", "control", "embeds", "faults", "soak"]
-    assert [name for name in names if f"`benchmarks.{name}" not in text] == ["precision"]
+    names = ["service", "throughput", "decode", "length", "precision", "control", "steering", "harmony", "embeds"]
+    names += ["faults", "soak"]
+    assert [name for name in names if f"`benchmarks.{name}" not in text] == ["precision", "harmony"]
     assert "| answered wrongly | 0 |" in text
     assert re.search(r"\| commit \| [0-9a-f]{7,}|\| commit \| unknown", text)
     assert not re.search(r"\bnan\b|\binf\b", text)
