@@ -35,7 +35,7 @@ export function emptyPiece() {
 }
 
 /** @param {Piece} piece @returns {Take} */
-export function chosenTake(piece) {
+function chosenTake(piece) {
   return piece.takes[piece.chosen];
 }
 

@@ -97,7 +97,7 @@ async function readError(response) {
  * @param {unknown} detail
  * @returns {string}
  */
-export function sentence(detail) {
+function sentence(detail) {
   if (!Array.isArray(detail)) return typeof detail === "string" ? detail : "";
   return detail.map(({ loc, msg }) =>
     `${loc.filter((/** @type {unknown} */ at) => at !== "body").at(-1) ?? "request"}: ${msg}`
@@ -110,7 +110,7 @@ export function sentence(detail) {
  * @param {ReadableStream<Uint8Array<ArrayBuffer>>} body
  * @returns {AsyncGenerator<StreamEvent>}
  */
-export async function* readEvents(body) {
+async function* readEvents(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   try {

@@ -45,7 +45,7 @@ export function current(entries, second) {
  * @param {number} second
  * @param {number} quarters
  */
-export function advance(timing, second, quarters) {
+function advance(timing, second, quarters) {
   for (;;) {
     const { bpm } = current(timing.tempos, second);
     const end = second + quarters * 60 / bpm;
