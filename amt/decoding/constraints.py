@@ -82,8 +82,14 @@ class Constraints:
         if legal is None:
             return
         playable = set((np.flatnonzero(legal[:-1]) // N_PITCHES).tolist())
-        if not playable or not all(playable & group for group in self.groups):
+        only_drums_are_left = playable == {DRUMS} and self._may_be_pitched
+        if not playable or only_drums_are_left or not all(playable & group for group in self.groups):
             raise ConstraintError(message)
+
+    @property
+    def _may_be_pitched(self) -> bool:
+        """Whether an instrument other than drums may play, and has a pitch, but for the key."""
+        return self.legal_notes is None or bool(self.legal_notes[: DRUMS * N_PITCHES].any())
 
     def moved(self, ticks: int) -> "Constraints":
         """Return the constraints for a piece that begins later by so many ticks."""

@@ -93,9 +93,14 @@ def test_chords_and_keys_are_followed_as_far_as_asked_for(tiny: GPT2) -> None:
     assert shares[0] < 0.5 < 0.7 < min(shares[1:])
 
 
-def test_an_instrument_without_a_pitch_of_its_key_is_refused() -> None:
+@pytest.mark.parametrize("groups", [(), (frozenset({0}),), (frozenset({0}), frozenset({128}))])
+def test_a_pitch_range_without_a_pitch_of_the_key_is_refused(groups: tuple[frozenset[int], ...]) -> None:
     with pytest.raises(ConstraintError, match="without a pitch of the key"):
-        Constraints(key=C_MAJOR, key_is_strict=True, groups=(frozenset({0}),), pitch_range=(61, 61))
+        Constraints(key=C_MAJOR, key_is_strict=True, groups=groups, pitch_range=(61, 61))
+
+
+def test_drums_have_no_key() -> None:
+    assert Constraints(key=C_MAJOR, key_is_strict=True, groups=(frozenset({128}),), pitch_range=(61, 61))
 
 
 def test_more_than_a_table_holds_is_refused(tiny: GPT2) -> None:
