@@ -10,6 +10,8 @@ if __name__ == "__main__":  # before the imports that take their time; uvicorn h
 import logging
 import os
 import re
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
@@ -62,6 +64,17 @@ class Settings(BaseSettings):
         "", description="web pages that may call the service: origins such as https://example.org, by commas, or *"
     )
 
+    soundfont: str = Field(
+        "", description="SoundFont (.sf2) that the page plays with; if none is named, the one of pretty-midi"
+    )
+
+    @field_validator("soundfont")
+    @classmethod
+    def _check_sound_font(cls, value: str) -> str:
+        if value and not (value.endswith(".sf2") and Path(value).is_file()):
+            raise ValueError(f"{value} is no file whose name ends in .sf2")
+        return value
+
     @field_validator("cors_origins")
     @classmethod
     def _check_origins(cls, value: str) -> str:
@@ -81,6 +94,16 @@ class Settings(BaseSettings):
             "medium": self.model_medium,
             "large": self.model_large,
         }
+
+    @property
+    def sound_font(self) -> Path | None:
+        """Return where the SoundFont is: the one named, else that of pretty-midi, if that is installed."""
+        if self.soundfont:
+            return Path(self.soundfont).resolve()
+        package = find_spec("pretty_midi")  # imports nothing: the package itself takes a second
+        folders = package.submodule_search_locations if package else None
+        found = [file for folder in folders or () for file in Path(folder).glob("*.sf2")]
+        return found[0] if found else None
 
     @property
     def limits(self) -> Limits:
@@ -113,7 +136,8 @@ def main() -> None:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         sys.exit(f"invalid settings: {problems}. See python server.py --help")
     api = AnticipatoryAPI(settings.checkpoints, settings.default_model, settings.device, settings.dtype)
-    Server(api, settings.limits, DOCUMENTATION, os.environ.get("LIT_SERVER_API_KEY")).run()
+    key = os.environ.get("LIT_SERVER_API_KEY")
+    Server(api, settings.limits, DOCUMENTATION, key, settings.sound_font).run()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
+from pathlib import Path
 from socket import socket
 from types import FrameType
 from typing import Any
@@ -28,6 +29,7 @@ from serving.handler import Handler
 from serving.json_body import JSONBodyRoute, explain_invalid_requests
 from serving.limits import Limits
 from serving.middleware import KeyRequired, RefusalCounter, allow_origins
+from serving.playground import add_playground
 from serving.scheduler import Scheduler
 from serving.sse import EventStream
 from serving.supervisor import Supervisor
@@ -39,9 +41,19 @@ LOOPBACK = "127.0.0.1"
 
 
 class Server(LitServer):  # type: ignore[misc]
-    """Serve one `BatchingAPI` at its path and at its path with /stream, beside /health, /info, /metrics and /docs."""
+    """Serve one `BatchingAPI` at its path and at its path with /stream, beside /health, /info, /metrics and /docs.
 
-    def __init__(self, api: BatchingAPI, limits: Limits, documentation: Documentation, api_key: str | None) -> None:
+    At / is the page, which plays with the sounds of a SoundFont, if there is one.
+    """
+
+    def __init__(
+        self,
+        api: BatchingAPI,
+        limits: Limits,
+        documentation: Documentation,
+        api_key: str | None,
+        sound_font: Path | None = None,
+    ) -> None:
         self._limits, self._documentation = limits, documentation
         self._metrics = Metrics("anticipatory")
         self._scheduler = Scheduler(limits.max_batch, limits.max_waiting, self._metrics)
@@ -60,13 +72,13 @@ class Server(LitServer):  # type: ignore[misc]
         self.app.title, self.app.version = documentation.title, documentation.version
         explain_invalid_requests(self.app)
         add_pages(self.app)
-        self._add_middleware(api_key)
+        self._add_middleware(api_key, add_playground(self.app, sound_font))
 
-    def _add_middleware(self, api_key: str | None) -> None:
+    def _add_middleware(self, api_key: str | None, page: frozenset[str]) -> None:
         """Wrap the app in middleware; what is added last is outermost."""
         if api_key:
-            open_paths = {"/health", "/metrics"} if self._limits.public_metrics else {"/health"}
-            self.app.add_middleware(KeyRequired, key=api_key, open_paths=frozenset(open_paths))
+            open_paths = page | {"/health"} | ({"/metrics"} if self._limits.public_metrics else set())
+            self.app.add_middleware(KeyRequired, key=api_key, open_paths=open_paths)
         elif self._limits.host != LOOPBACK:
             logger.warning(
                 "anybody who reaches port %d may use the service: set LIT_SERVER_API_KEY, or --host %s",
@@ -146,7 +158,7 @@ class Server(LitServer):  # type: ignore[misc]
         )
         self._uvicorn = _Uvicorn(config, self._scheduler, limits.drain_seconds)
         sockets = [config.bind_socket()]
-        logger.info("listening on http://%s:%d, documentation at /docs", limits.host, limits.port)
+        logger.info("listening on http://%s:%d: the page is there, documentation at /docs", limits.host, limits.port)
         self._uvicorn.run(sockets)
         if self._failure is not None:
             sys.exit(f"the service could not start: {self._failure}")

@@ -1,0 +1,123 @@
+/** Makes requests to the service out of a piece and the wishes. */
+
+import { continuation } from "./composer.js";
+import { instrumentName } from "./instruments.js";
+import { toBase64, writeMidi } from "./midi.js";
+import { emptyPiece, endOf, notesOf } from "./piece.js";
+import { barAt, spanText } from "./timing.js";
+
+/**
+ * @typedef {import("./composer.js").Job} Job
+ * @typedef {import("./piece.js").Note} Note
+ * @typedef {import("./piece.js").Piece} Piece
+ * @typedef {import("./wishes.js").Wishes} Wishes
+ */
+
+const MAX_PRIME_SECONDS = 60;
+const MAX_PART_SECONDS = 120;
+
+/**
+ * Return the notes in the form that the service takes.
+ * @param {readonly Note[]} notes
+ * @param {Piece} piece
+ * @param {number} [end] of the file, in seconds
+ */
+function input(notes, piece, end) {
+  return { midi_input: toBase64(writeMidi(notes, piece.timing, end)) };
+}
+
+/** @param {Wishes} wishes @returns {Job} */
+export function generateJob(wishes) {
+  const fields = wishes.fields("generate"), seconds = Math.round(wishes.seconds * 100) / 100;
+  return {
+    label: `${wishes.style}, ${wishes.lengthText}, seed ${fields.seed}`,
+    body: { task: "generate", length_seconds: seconds, ...fields },
+    base: { ...emptyPiece(), timing: wishes.timing },
+    kept: [],
+    from: 0,
+    to: seconds,
+    count: wishes.count,
+  };
+}
+
+/**
+ * @param {Piece} piece
+ * @param {readonly [number, number]} span in seconds
+ * @param {ReadonlySet<number>} chosen instruments; none means all
+ * @param {Wishes} wishes
+ * @returns {Job}
+ */
+export function infillJob(piece, [from, to], chosen, wishes) {
+  const notes = notesOf(piece), end = Math.max(from + 0.1, Math.min(to, Math.floor(endOf(notes) * 100) / 100));
+  const replaced = (/** @type {Note} */ { onset, instrument }) =>
+    onset >= from - 1e-6 && onset < end - 1e-6 && (!chosen.size || chosen.has(instrument));
+  const who = chosen.size ? ` (${[...chosen].map(instrumentName).join(", ")})` : "";
+  return {
+    label: `Infill ${spanText(piece.timing, [from, to])}${who}`,
+    body: {
+      task: "infill",
+      ...input(notes, piece),
+      start_seconds: from,
+      end_seconds: end,
+      ...wishes.fields("infill"),
+      ...(chosen.size ? { instruments: [...chosen] } : {}),
+    },
+    base: piece,
+    kept: notes.filter((note) => !replaced(note)),
+    from,
+    to: end,
+    count: wishes.count,
+  };
+}
+
+/**
+ * @param {Piece} piece
+ * @param {number | undefined} position where to go on; undefined: at the end
+ * @param {Wishes} wishes
+ * @returns {Job}
+ */
+export function continueJob(piece, position, wishes) {
+  const notes = notesOf(piece), bar = barAt(piece.timing, endOf(notes) - 1e-3);
+  const { kept, from, prime } = continuation(notes, position, bar.end, MAX_PRIME_SECONDS);
+  const seconds = Math.round(wishes.seconds * 100) / 100;
+  return {
+    label: `Continue from bar ${barAt(piece.timing, from).number}`,
+    body: {
+      task: "continue",
+      ...(prime.prime_from === "start" ? input(notes, piece) : input(kept, piece, from)),
+      ...prime,
+      length_seconds: seconds,
+      ...wishes.fields("continue"),
+    },
+    base: piece,
+    kept,
+    from,
+    to: from + seconds,
+    count: wishes.count,
+  };
+}
+
+/**
+ * @param {Piece} piece
+ * @param {ReadonlySet<number>} chosen instruments that are accompanied; none means all
+ * @param {Wishes} wishes
+ * @returns {Job}
+ */
+export function accompanyJob(piece, chosen, wishes) {
+  const notes = notesOf(piece), part = chosen.size ? notes.filter((note) => chosen.has(note.instrument)) : notes;
+  const who = chosen.size ? [...chosen].map(instrumentName).join(", ") : "everything";
+  return {
+    label: `Accompany ${who}`,
+    body: {
+      task: "accompany",
+      ...input(notes, piece),
+      ...(chosen.size ? { melody_instruments: [...chosen] } : {}),
+      ...wishes.fields("accompany"),
+    },
+    base: piece,
+    kept: part,
+    from: 0,
+    to: Math.min(MAX_PART_SECONDS, endOf(part)),
+    count: wishes.count,
+  };
+}
