@@ -7,6 +7,7 @@ AMTError
 ├── ExcerptError         a piece cannot be embedded as asked
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── InstrumentError      there is no instrument of that name or number
+├── HarmonyError         there is no such key or chord, or chords cannot be placed in time
 ├── ConstraintError      the constraints on new notes contradict one another
 ├── LayerError           the model has no such layer
 ├── CheckpointError      the files of a model do not describe a model that can be run here
@@ -40,6 +41,10 @@ class SequenceError(AMTError, ValueError):
 
 class InstrumentError(AMTError, ValueError):
     """Report that there is no instrument of that name or number; the message names the nearest."""
+
+
+class HarmonyError(AMTError, ValueError):
+    """Report that there is no such key or chord, or that chords cannot be placed in time; the message says why."""
 
 
 class ConstraintError(AMTError, ValueError):

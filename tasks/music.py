@@ -13,7 +13,7 @@ from amt.decoding.constraints import Constraints
 from amt.midi import codec
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.midi.timing import Timing
-from amt.midi.tracks import find_tracks
+from amt.midi.tracks import Tracks, find_tracks
 from tasks.control import find_constraints, find_sampling_params
 from tasks.fields import MAX_SEED
 from tasks.requests import (
@@ -117,7 +117,8 @@ def _plan_continuation(request: ContinueRequest, constraints: Constraints) -> Pl
 def _plan_accompaniment(request: AccompanyRequest, constraints: Constraints) -> Planned:
     piece = _read(request)
     names = request.melody_instruments or (), request.melody_tracks or ()
-    melody, others = split_melody(piece.notes, find_tracks(piece.score), *names)
+    tracks = find_tracks(piece.score) if piece.score else Tracks([], [0] * len(piece.notes))
+    melody, others = split_melody(piece.notes, tracks, *names)
     length = None if request.length_seconds is None else _ticks(request.length_seconds)
     plan = accompany(melody, others, _ticks(request.prime_seconds), length)
     balance_is_open = request.instrument_balance is None

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
-from operator import itemgetter
+from math import ceil
 from typing import Final, NamedTuple
 
 import mido
 
 from amt.errors import MidiError
 from amt.midi.channels import assign_channels
-from amt.midi.drum_hits import Span, written_spans
+from amt.midi.drum_hits import Span, in_order
 from amt.midi.instruments import instrument_name
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
-from amt.midi.rewriting import NOTE_OFF_VELOCITY, rewrite, timing_messages
+from amt.midi.rewriting import NOTE_OFF_VELOCITY, numbers_of, rewrite, timing_messages
 from amt.midi.score import Score, read_score
 from amt.midi.sustain import sustained_notes
 from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
@@ -26,21 +26,31 @@ MAX_NOTICES: Final = 20
 
 
 class Piece(NamedTuple):
-    """Hold the notes of a MIDI file in file order, how the file counts time, and all else that it says."""
+    """Hold the notes of an input in their order, how it counts time, and all else that it says.
+
+    Attributes:
+        notes: of a MIDI file, or of a list.
+        timing: of the input.
+        score: what the MIDI file says; None: the input is a list of notes.
+        spans: when each note of a list begins and ends, in milliseconds; None: the input is a MIDI file.
+    """
 
     notes: list[Note]
     timing: Timing
-    score: Score
+    score: Score | None = None
+    spans: Sequence[Span] | None = None
 
     @property
     def length_ticks(self) -> int:
         """When the piece ends: see `Score.length_seconds`, or with its last note as the pedal holds it."""
-        ends = (note.onset + note.duration for note in self.notes)
-        return max(round(TICKS_PER_SECOND * self.score.length_seconds), max(ends, default=0))
+        last = max((note.onset + note.duration for note in self.notes), default=0)
+        return max(round(TICKS_PER_SECOND * self.score.length_seconds), last) if self.score else last
 
     @property
     def notices(self) -> list[str]:
         """What was mended while reading, and what cannot be given back, in at most 20 sentences."""
+        if not self.score:
+            return []
         lost = []
         if self.score.file.type == 2:
             lost.append("the file holds independent patterns (type 2): only their notes are given back")
@@ -49,6 +59,13 @@ class Piece(NamedTuple):
         elif not self.timing.can_be_written(MILLISECONDS_PER_TICK * self.length_ticks):
             lost.append("the tempo map counts more ticks than a file can hold: it is given back at 120 bpm")
         return [*lost, *self.score.notices][:MAX_NOTICES]
+
+    def spans_of(self, kept: Sequence[Note]) -> list[Span]:
+        """Return when some of the notes begin and end, in milliseconds: exactly if they are of a list."""
+        if self.spans is None:
+            scale = MILLISECONDS_PER_TICK
+            return [(scale * note.onset, scale * (note.onset + note.duration)) for note in kept]
+        return [self.spans[number] for number in numbers_of(self.notes, kept)]
 
 
 def read_notes(data: bytes, *, sustained: bool = False) -> list[Note]:
@@ -81,9 +98,10 @@ def write_piece(
     piece: Piece,
     kept: Sequence[Note],
     new: Sequence[Note],
-    length_ticks: int,
+    length_ticks: float,
     timing: Timing,
     until_ticks: int | None = None,
+    new_spans: Sequence[Span] | None = None,
 ) -> bytes:
     """Return a file of type 1 with the kept notes of a piece, all else that its file says, and new notes.
 
@@ -94,13 +112,24 @@ def write_piece(
         length_ticks: the file ends here, or with its last note if that is later.
         timing: of the output.
         until_ticks: nothing but kept notes is given back from here on; None: everything is.
+        new_spans: when each new note begins and ends, in milliseconds, where that is known more exactly.
     """
-    if piece.score.file.type == 2:  # there is no one time at which its patterns would sound
+    score = piece.score
+    if score and score.file.type != 2:  # there is no one time at which the patterns of type 2 would sound
+        return rewrite(score, piece.notes, kept, new, length_ticks, timing, until_ticks, new_spans)
+    if piece.spans is None and new_spans is None:
         return write_notes([*kept, *new], length_ticks, timing)
-    return rewrite(piece.score, piece.notes, kept, new, length_ticks, timing, until_ticks)
+    kept = [piece.notes[number] for number in numbers_of(piece.notes, kept)]
+    new, spans = in_order(new, new_spans)
+    return write_notes([*kept, *new], length_ticks, timing, [*piece.spans_of(kept), *spans])
 
 
-def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | None = None) -> bytes:
+def write_notes(
+    notes: Iterable[Note],
+    length_ticks: float = 0,
+    timing: Timing | None = None,
+    spans: Sequence[Span] | None = None,
+) -> bytes:
     """Return a MIDI file of type 1: a tempo track, then one named track per instrument.
 
     Drums are on channel 10. Any number of instruments can be written: see `assign_channels`.
@@ -110,11 +139,11 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | N
         length_ticks: the file ends here, or with its last note if that is later.
         timing: of the file; it does not change when the notes sound. 120 bpm if it is not given, or if no file can
             hold it.
+        spans: when each note begins and ends, in milliseconds, where that is known more exactly than its ticks say.
     """
-    ordered = sorted(notes, key=itemgetter(0))
-    spans = written_spans(ordered)
+    ordered, spans = in_order(notes, spans)
     last = max([length_ticks * MILLISECONDS_PER_TICK, *(end for _, end in spans)])
-    timing = (timing or Timing()).fit_to_write(last)
+    timing = (timing or Timing()).fit_to_write(ceil(last))
     file_spans = [(timing.file_tick(start), timing.file_tick(end)) for start, end in spans]
     tracks: dict[int, list[tuple[int, Fields]]] = {note.instrument: [] for note in ordered}
     for tick, instrument, fields in _messages(ordered, file_spans, list(tracks)):
@@ -129,7 +158,9 @@ def write_notes(notes: Iterable[Note], length_ticks: int = 0, timing: Timing | N
     return buffer.getvalue()
 
 
-def _messages(notes: list[Note], spans: list[Span], instruments: list[int]) -> Iterator[tuple[int, int, Fields]]:
+def _messages(
+    notes: list[Note], spans: list[tuple[int, int]], instruments: list[int]
+) -> Iterator[tuple[int, int, Fields]]:
     """Yield (file tick, instrument, fields of the message) in the order in which a reader meets them.
 
     That is by time, then by track. Where instruments share a channel, the program is set again at each tick at which a
@@ -159,7 +190,9 @@ def _messages(notes: list[Note], spans: list[Span], instruments: list[int]) -> I
         yield tick, note.instrument, {"type": kind, "channel": channel, "note": note.pitch, "velocity": velocity}
 
 
-def _note_order(notes: list[Note], spans: list[Span], instruments: list[int]) -> Iterator[tuple[int, int, bool]]:
+def _note_order(
+    notes: list[Note], spans: list[tuple[int, int]], instruments: list[int]
+) -> Iterator[tuple[int, int, bool]]:
     """Yield (file tick, index of the note, whether it begins or ends then) by time, then by track.
 
     At one tick a track first ends notes that sound, then begins notes, and then ends notes of no length.

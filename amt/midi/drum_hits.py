@@ -7,20 +7,38 @@ little earlier, by less than is rounded to another tick.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 from typing import Final
 
 from amt.midi.notes import DRUMS, Note
 from amt.midi.timing import MILLISECONDS_PER_TICK
 
-Span = tuple[int, int]
+Span = tuple[float, float]
 """The times when a note begins and ends, in milliseconds."""
+
+_WholeSpan = tuple[int, int]
 
 _SLACK: Final = (MILLISECONDS_PER_TICK - 1) // 2
 """An onset or a duration can change by this many milliseconds and still be rounded to the same tick."""
 
 
-def written_spans(notes: list[Note]) -> list[Span]:
+def in_order(notes: Iterable[Note], spans: Sequence[Span] | None = None) -> tuple[list[Note], Sequence[Span]]:
+    """Return notes sorted by onset, and when each is to begin and to end in a file.
+
+    Args:
+        notes: in any order.
+        spans: when they begin and end, where that is known more exactly than their ticks say.
+    """
+    notes = list(notes)
+    if spans is None:
+        notes.sort(key=lambda note: note.onset)
+        return notes, _written_spans(notes)
+    order = sorted(range(len(notes)), key=lambda number: notes[number].onset)
+    return [notes[number] for number in order], [spans[number] for number in order]
+
+
+def _written_spans(notes: list[Note]) -> list[_WholeSpan]:
     """Return when each note is to begin and to end in a file; the notes are sorted by onset."""
     scale = MILLISECONDS_PER_TICK
     spans = [(note.onset * scale, (note.onset + note.duration) * scale) for note in notes]
@@ -35,7 +53,7 @@ def written_spans(notes: list[Note]) -> list[Span]:
     return spans
 
 
-def _in_order_of_end(hits: list[Span]) -> list[Span]:
+def _in_order_of_end(hits: list[_WholeSpan]) -> list[_WholeSpan]:
     """Move the hits of one drum so that they end in the order in which they begin, where rounding allows it."""
     ends = [end for _, end in hits]
     latest_so_far = accumulate(ends, max)

@@ -8,6 +8,7 @@ are those that made other channels play drums, for all drums are on channel 10.
 from bisect import bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import Final, NamedTuple
 
 import mido
@@ -15,7 +16,7 @@ import numpy as np
 
 from amt.midi import kinds
 from amt.midi.colours import PITCH_BEND_PLACE, Colours
-from amt.midi.drum_hits import written_spans
+from amt.midi.drum_hits import Span, in_order
 from amt.midi.encoding import channel_message, encode_file, encode_track, meta_message, sysex_message
 from amt.midi.instruments import instrument_name
 from amt.midi.kinds import DRUM_CHANNEL, N_CHANNELS
@@ -59,16 +60,17 @@ class Item(NamedTuple):
 class Rewriter:
     """Collect the tracks of a file that is given back."""
 
-    def __init__(self, score: Score, kept: Column, new: Sequence[Note], timing: Timing) -> None:
+    def __init__(self, score: Score, kept: Column, new: Sequence[Note], spans: Sequence[Span], timing: Timing) -> None:
         """Begin with the tracks of the input.
 
         Args:
             score: of the input.
             kept: the numbers of the kept notes.
-            new: notes to be added.
+            new: notes to be added, sorted by onset.
+            spans: when each of these begins and ends, in milliseconds.
             timing: of the output, fit to be written.
         """
-        self._score, self._kept, self._new, self._timing = score, kept, new, timing
+        self._score, self._kept, self._new, self._spans, self._timing = score, kept, new, spans, timing
         self._voices = Voices(score, kept, frozenset(note.instrument for note in new))
         self._names: list[str | None] = [None] * len(score.file.track_lengths)
         self._tracks: list[list[Item]] = [[] for _ in self._names]
@@ -213,9 +215,8 @@ class Rewriter:
 
     def add_new(self) -> None:
         """Add new notes to the track of their instrument, on its channel unless what that holds would colour them."""
-        ordered = sorted(self._new, key=lambda note: note.onset)
         by_instrument: defaultdict[int, list[tuple[int, int, Note]]] = defaultdict(list)
-        for note, (begin, end) in zip(ordered, written_spans(ordered), strict=True):
+        for note, (begin, end) in zip(self._new, self._spans, strict=True):
             by_instrument[note.instrument].append((self._timing.file_tick(begin), self._timing.file_tick(end), note))
         for instrument, notes in by_instrument.items():
             track, channels = self._place_of(instrument, notes)
@@ -267,7 +268,7 @@ class Rewriter:
         self._tracks.append([])
         return len(self._tracks) - 1
 
-    def bytes(self, end_milliseconds: int) -> bytes:
+    def bytes(self, end_milliseconds: float) -> bytes:
         """Return the file, which ends at a time."""
         end = self._timing.file_tick(end_milliseconds)
         has_ports = any(item.channel is not None and item.channel >= N_CHANNELS for own in self._tracks for item in own)
@@ -289,9 +290,10 @@ def rewrite(
     notes: Sequence[Note],
     kept: Sequence[Note],
     new: Sequence[Note],
-    length_ticks: int,
+    length_ticks: float,
     timing: Timing,
     until_ticks: int | None = None,
+    new_spans: Sequence[Span] | None = None,
 ) -> bytes:
     """Return a file of type 1 with the kept notes of a file, all else that it says, and new notes.
 
@@ -303,17 +305,19 @@ def rewrite(
         length_ticks: the file ends here, or with its last note if that is later.
         timing: of the output.
         until_ticks: nothing but kept notes is given back from here on; None: everything is.
+        new_spans: when each new note begins and ends, in milliseconds, where that is known more exactly.
     """
-    ends = [note.onset + note.duration for note in [*kept, *new]]
-    last = MILLISECONDS_PER_TICK * max([length_ticks, *ends])
-    rewriter = Rewriter(score, _numbers_of(notes, kept), new, timing.fit_to_write(last))
+    ordered, spans = in_order(new, new_spans)
+    kept_ends = [MILLISECONDS_PER_TICK * (note.onset + note.duration) for note in kept]
+    last = max([MILLISECONDS_PER_TICK * length_ticks, *kept_ends, *(end for _, end in spans)])
+    rewriter = Rewriter(score, numbers_of(notes, kept), ordered, spans, timing.fit_to_write(ceil(last)))
     rewriter.add_messages(None if until_ticks is None else until_ticks / TICKS_PER_SECOND)
     rewriter.add_kept()
     rewriter.add_new()
     return rewriter.bytes(last)
 
 
-def _numbers_of(notes: Sequence[Note], kept: Sequence[Note]) -> Column:
+def numbers_of(notes: Sequence[Note], kept: Sequence[Note]) -> Column:
     """Return which of the notes are kept: the very same ones, and for copies of notes any that are alike."""
     same = {id(note) for note in kept}
     numbers = {number for number, note in enumerate(notes) if id(note) in same}

@@ -6,9 +6,11 @@ Source: Standard MIDI Files 1.0, RP-001 (header chunk, set tempo, time signature
 """
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
+from math import gcd
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -30,6 +32,10 @@ MAX_FILE_TICK_MICROSECONDS: Final = 500
 
 Rounding to it never moves a time to another tick of 10 ms."""
 
+MAX_BYTE: Final = 0xFF
+CLOCKS_PER_QUARTER: Final = 24
+"""Time signatures count the clicks of a metronome in these; a grid's file ticks divide a quarter by this too."""
+
 MAX_DENOMINATOR_POWER: Final = 7
 """128th notes are the shortest beat that a time signature may have."""
 
@@ -47,8 +53,22 @@ class TimeSignature(NamedTuple):
     tick: int
     numerator: int
     denominator: int
-    clocks_per_click: int = 24
+    clocks_per_click: int = CLOCKS_PER_QUARTER
     thirty_seconds_per_beat: int = 8
+
+    def __str__(self) -> str:
+        return f"{self.numerator}/{self.denominator}"
+
+    @property
+    def bar_quarters(self) -> Fraction:
+        """The length of a bar in quarter notes."""
+        return Fraction(4 * self.numerator, self.denominator)
+
+    @property
+    def beat_quarters(self) -> Fraction:
+        """The length of a beat, as it is felt, in quarter notes: of 6/8, 9/8 and their like a dotted quarter."""
+        is_compound = self.denominator >= 8 and self.numerator % 3 == 0
+        return Fraction(12 if is_compound else 4, self.denominator)
 
 
 @dataclass(frozen=True)
@@ -66,15 +86,16 @@ class Timing:
     signatures: tuple[TimeSignature, ...] = ()
 
     @classmethod
-    def from_bpm(cls, bpm: float) -> "Timing":
+    def from_bpm(cls, bpm: float, divisor: int = 1) -> "Timing":
         """Return a timing with one tempo, in quarter notes per minute.
 
-        Its file tick is chosen so that 10 ms are as nearly as possible a whole number of file ticks.
+        Its file tick is chosen so that 10 ms are as nearly as possible a whole number of file ticks, among those that
+        divide a quarter note into a multiple of `divisor`.
         """
         tempo = round(60_000_000 / bpm)
-        candidates = [n * tempo / (1_000 * MILLISECONDS_PER_TICK) for n in range(10, 101)]
-        nearest = min(candidates, key=lambda ticks_per_beat: abs(ticks_per_beat - round(ticks_per_beat)))
-        return cls(round(nearest), (TempoChange(0, tempo),))
+        candidates = [n * tempo / (1_000 * MILLISECONDS_PER_TICK * divisor) for n in range(10, 101)]
+        nearest = min(candidates, key=lambda multiple: abs(multiple - round(multiple)))
+        return cls(divisor * round(nearest), (TempoChange(0, tempo),))
 
     @classmethod
     def from_messages(cls, file: File, messages: Messages) -> "Timing":
@@ -105,6 +126,11 @@ class Timing:
             starts.append(starts[-1] + (following.tick - change.tick) * change.tempo)
         return starts
 
+    @cached_property
+    def _start_ticks(self) -> list[int]:
+        """Return the file tick at which each tempo begins."""
+        return [change.tick for change in self.tempos]
+
     def _locate(self, microseconds: int) -> tuple[TempoChange, int]:
         """Return (the tempo that holds at a time, for how long it has held in the unit of `_starts`)."""
         moment = microseconds * self.ticks_per_beat
@@ -116,6 +142,24 @@ class Timing:
         change, elapsed = self._locate(round(1_000 * milliseconds))
         return change.tick + (2 * elapsed + change.tempo) // (2 * change.tempo)
 
+    def tempo_at(self, file_tick: int | Fraction) -> int:
+        """Return the tempo that holds at a file tick, in microseconds per quarter note."""
+        return self.tempos[bisect_right(self._start_ticks, file_tick) - 1].tempo
+
+    def milliseconds(self, file_tick: int | Fraction) -> Fraction:
+        """Return when a file tick is, or a time between two, exactly; it is not negative."""
+        index = bisect_right(self._start_ticks, file_tick) - 1
+        change = self.tempos[index]
+        moment = self._starts[index] + (file_tick - change.tick) * change.tempo
+        return Fraction(moment, 1_000 * self.ticks_per_beat)
+
+    def exact_file_tick(self, milliseconds: float | Fraction) -> Fraction:
+        """Return where a time lies among the file ticks, exactly; it is not negative."""
+        moment = 1_000 * self.ticks_per_beat * Fraction(milliseconds)
+        index = bisect_right(self._starts, moment) - 1
+        change = self.tempos[index]
+        return change.tick + (moment - self._starts[index]) / change.tempo
+
     def until(self, milliseconds: int) -> "Timing":
         """Return the timing without the changes at that time or later; those at file tick 0 stay."""
         change, elapsed = self._locate(1_000 * milliseconds)
@@ -126,13 +170,27 @@ class Timing:
             tuple(each for each in self.signatures if each.tick < end),
         )
 
-    def with_tempo(self, bpm: float) -> "Timing":
+    def with_tempo(self, bpm: float, divisor: int = 1) -> "Timing":
         """Return a timing with one tempo throughout, and with no time signature but the first bar's.
 
-        The others are left out because they would move against the music.
+        The others are left out because they would move against the music. For `divisor` see `from_bpm`.
         """
-        single = Timing.from_bpm(bpm)
-        return Timing(single.ticks_per_beat, single.tempos, tuple(each for each in self.signatures if not each.tick))
+        single = Timing.from_bpm(bpm, divisor)
+        return replace(single, signatures=tuple(each for each in self.signatures if not each.tick))
+
+    def with_signature(self, numerator: int, denominator: int) -> "Timing":
+        """Return the same timing with one time signature throughout."""
+        signature = TimeSignature(0, numerator, denominator)
+        clocks = min(int(CLOCKS_PER_QUARTER * signature.beat_quarters), MAX_BYTE)
+        return replace(self, signatures=(signature._replace(clocks_per_click=max(clocks, 1)),))
+
+    def for_grid(self) -> "Timing":
+        """Return the same timing with file ticks that divide a quarter note into a multiple of 24, if a file can.
+
+        Then all lines of a grid are on file ticks: 32nd notes and triplets of 16th notes.
+        """
+        factor = CLOCKS_PER_QUARTER // gcd(CLOCKS_PER_QUARTER, self.ticks_per_beat)
+        return self._finer(factor) if factor * self.ticks_per_beat <= MAX_TICKS_PER_BEAT else self
 
     def fit_to_write(self, end_milliseconds: int) -> "Timing":
         """Return the same timing for a file that ends then, with a file tick short enough for notes.
@@ -153,11 +211,14 @@ class Timing:
             return kept
         slowest = max(change.tempo for change in kept.tempos)
         finer = -(-slowest // (MAX_FILE_TICK_MICROSECONDS * kept.ticks_per_beat))
-        finer = min(finer, MAX_TICKS_PER_BEAT // kept.ticks_per_beat)
+        return kept._finer(min(finer, MAX_TICKS_PER_BEAT // kept.ticks_per_beat))
+
+    def _finer(self, factor: int) -> "Timing":
+        """Return the same timing with file ticks that are shorter by a factor."""
         return Timing(
-            finer * kept.ticks_per_beat,
-            tuple(each._replace(tick=finer * each.tick) for each in kept.tempos),
-            tuple(each._replace(tick=finer * each.tick) for each in kept.signatures),
+            factor * self.ticks_per_beat,
+            tuple(each._replace(tick=factor * each.tick) for each in self.tempos),
+            tuple(each._replace(tick=factor * each.tick) for each in self.signatures),
         )
 
 

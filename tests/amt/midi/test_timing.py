@@ -1,3 +1,6 @@
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,3 +87,40 @@ def test_120_bpm_is_the_default():
 
 def test_one_tempo_throughout_keeps_only_the_first_time_signature():
     assert RUBATO.with_tempo(100) == Timing(600, (TempoChange(0, 600_000),), (TimeSignature(0, 4, 4),))
+
+
+@given(timings, st.integers(0, 10**6), st.integers(1, 100))
+def test_the_time_of_a_file_tick_is_found_again_exactly(timing, tick, part):
+    place = Fraction(tick, part)
+    assert timing.exact_file_tick(timing.milliseconds(place)) == place
+
+
+@given(timings, st.integers(0, 10**6))
+def test_the_file_tick_of_a_file_ticks_time_is_itself(timing, tick):
+    slow_enough = timing.tempo_at(tick) >= 10 * timing.ticks_per_beat  # times are taken to the microsecond
+    assert not slow_enough or timing.file_tick(float(timing.milliseconds(tick))) == tick
+
+
+@pytest.mark.parametrize("ticks_per_beat", [1, 96, 100, 480, 500, 960, 1_024, 1_365])
+def test_a_timing_for_a_grid_has_triplets_and_32nds_on_file_ticks(ticks_per_beat):
+    fit = replace(RUBATO, ticks_per_beat=ticks_per_beat).for_grid().fit_to_write(1_500_000)
+    assert fit.ticks_per_beat % 24 == 0
+    finer = fit.ticks_per_beat // ticks_per_beat
+    assert [change.tick for change in fit.tempos] == [finer * change.tick for change in RUBATO.tempos]
+
+
+@pytest.mark.parametrize("bpm", [20, 60, 90, 93, 100, 120, 128, 140, 174, 299.9])
+def test_a_tempo_for_a_grid_has_short_file_ticks(bpm):
+    timing = Timing().with_tempo(bpm, 24)
+    assert timing.ticks_per_beat % 24 == 0
+    assert timing.tempos == Timing.from_bpm(bpm).tempos
+    assert 10 <= round(10_000 * timing.ticks_per_beat / timing.tempos[0].tempo) <= 100
+    assert timing.for_grid() == timing
+
+
+@pytest.mark.parametrize(
+    ("signature", "clocks"), [((4, 4), 24), ((6, 8), 36), ((3, 2), 48), ((1, 32), 3), ((5, 8), 12)]
+)
+def test_one_time_signature_throughout_takes_the_place_of_all(signature, clocks):
+    assert RUBATO.with_signature(*signature).signatures == (TimeSignature(0, *signature, clocks_per_click=clocks),)
+    assert RUBATO.with_signature(*signature).tempos == RUBATO.tempos

@@ -1,0 +1,101 @@
+"""Count the bars of a piece by its tempo map and its time signatures.
+
+Bars are numbered from 1. A time signature begins a bar, also where it cuts the one before it short; so a pickup that is
+written as a short first signature is bar 1. Without a signature a bar is 4/4. After the last one bars go on for ever.
+"""
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import count, takewhile
+from math import ceil
+from typing import Final, NamedTuple
+
+from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
+
+DEFAULT_SIGNATURE: Final = TimeSignature(0, 4, 4)
+
+
+class Bar(NamedTuple):
+    """Hold one bar.
+
+    Attributes:
+        number: from 1.
+        start: the file tick at which it begins, or a time between two.
+        end: likewise, where the next one begins.
+        signature: that it is counted in.
+    """
+
+    number: int
+    start: Fraction
+    end: Fraction
+    signature: TimeSignature
+
+
+class _Metre(NamedTuple):
+    """Hold the bars from one time signature to the next: the number of the first, and their length in file ticks."""
+
+    signature: TimeSignature
+    first: int
+    bar_length: Fraction
+
+
+class Bars:
+    """Find the bars of a timing. Times are model ticks of 10 ms, to which those of bar lines are rounded."""
+
+    def __init__(self, timing: Timing) -> None:
+        """Count the bars of a timing."""
+        self.timing = timing
+        self._metres: list[_Metre] = []
+        signatures = timing.signatures
+        if not signatures or signatures[0].tick:
+            signatures = (DEFAULT_SIGNATURE, *signatures)
+        number = 1
+        for signature in signatures:
+            if self._metres:
+                last = self._metres[-1]
+                number += ceil((signature.tick - last.signature.tick) / last.bar_length)
+            self._metres.append(_Metre(signature, number, timing.ticks_per_beat * signature.bar_quarters))
+
+    def bar(self, number: int) -> Bar:
+        """Return the bar of a number, which is 1 or more."""
+        place = bisect_right(self._metres, number, key=lambda metre: metre.first)
+        metre = self._metres[place - 1]
+        start = metre.signature.tick + (number - metre.first) * metre.bar_length
+        end = start + metre.bar_length
+        if place < len(self._metres):
+            end = min(end, Fraction(self._metres[place].signature.tick))
+        return Bar(number, start, end, metre.signature)
+
+    def start_milliseconds(self, number: int) -> Fraction:
+        """Return when a bar begins, exactly."""
+        return self.timing.milliseconds(self.bar(number).start)
+
+    def start_ticks(self, number: int) -> int:
+        """Return when a bar begins, in ticks of 10 ms."""
+        return nearest_tick(self.start_milliseconds(number))
+
+    def number_at(self, ticks: int) -> int:
+        """Return the number of the last bar that has begun at a time."""
+        latest = ticks * MILLISECONDS_PER_TICK + Fraction(MILLISECONDS_PER_TICK, 2)  # that may be rounded to it
+        tick = self.timing.exact_file_tick(latest)
+        metre = self._metres[bisect_right(self._metres, tick, key=lambda metre: Fraction(metre.signature.tick)) - 1]
+        number = metre.first + int((tick - metre.signature.tick) // metre.bar_length)
+        return number if self.start_ticks(number) <= ticks else number - 1
+
+    def number_from(self, ticks: int) -> int:
+        """Return the number of the bar that begins at a time, or of the next one."""
+        number = self.number_at(ticks)
+        return number if self.start_ticks(number) == ticks else number + 1
+
+    def starts_until(self, ticks: int) -> Iterator[int]:
+        """Yield when each bar begins that does so before a time, in ticks of 10 ms."""
+        return takewhile(lambda start: start < ticks, map(self.start_ticks, count(1)))
+
+
+def nearest_tick(milliseconds: Fraction) -> int:
+    """Return the tick of 10 ms that is nearest to a time, of two the even one: so a reader of MIDI files rounds.
+
+    A reader adds times up in floating point. So it may find the odd one where a time is right between two ticks.
+    """
+    return round(milliseconds / MILLISECONDS_PER_TICK)
