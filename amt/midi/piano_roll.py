@@ -1,0 +1,287 @@
+"""Draw a piece as a piano roll: an SVG image that needs nothing else, in light and in dark.
+
+Like the page's roll: keys at the side, bars above, a strip of drums below, an instrument's colour the same everywhere.
+Below are seconds and the names of the instruments. Classes are below `.piano-roll`, so that the image may stand in HTML.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+from math import ceil
+from typing import Final, NamedTuple
+from xml.sax.saxutils import escape
+
+from amt.midi.bars import Bars
+from amt.midi.codec import Piece
+from amt.midi.instruments import instrument_name
+from amt.midi.notes import DRUMS, N_PITCHES, TICKS_PER_SECOND, Note
+from amt.midi.palette import instrument_colour
+
+KEYS_WIDTH: Final = 52
+RULER_HEIGHT: Final = 26
+TIMES_HEIGHT: Final = 22
+LEGEND_ROW: Final = 22
+DRUM_ROW: Final = 13
+MARGIN: Final = 12
+
+PIXELS_PER_SECOND: Final = 60
+MIN_PIXELS_PER_SECOND: Final = 8
+MIN_WIDTH: Final = 720
+MAX_WIDTH: Final = 1_600
+"""Wider than that, a long piece is pressed together, but never below the minimum."""
+
+MELODY_HEIGHT: Final = 340
+MIN_ROWS: Final = 26
+MARGIN_ROWS: Final = 2
+MAX_DRUM_SECONDS: Final = 0.12
+"""Drums are drawn as hits: how long their notes last says nothing."""
+
+MIN_BAR_PIXELS: Final = 6
+MIN_BEAT_PIXELS: Final = 10
+MIN_LABEL_PIXELS: Final = 34
+MAX_BARS: Final = 4_000
+"""A tempo map may count a million bars in a second; then none is drawn."""
+
+CHARACTER_PIXELS: Final = 6.6
+"""How wide a letter of the legend is, about."""
+
+BLACK_KEYS: Final = frozenset({1, 3, 6, 8, 10})
+
+_DRUM_NAMES: Final = dict(
+    enumerate(
+        "Kick,Kick,Stick,Snare,Clap,Snare,Tom,Hi-hat,Tom,Pedal,Tom,Open,Tom,Tom,Crash,Tom,Ride,China,Bell,Tamb.,Splash,"
+        "Cowbell,Crash,Vibraslap,Ride,Bongo,Bongo,Conga,Conga,Conga,Timbale,Timbale,Agogo,Agogo,Cabasa,Maracas".split(
+            ","
+        ),
+        start=35,
+    )
+)
+"""Of General MIDI, short enough for the side of the roll."""
+
+_CLASSES: Final = {
+    "paper": ("fill", "#fffefb", "#16181f"),
+    "black-row": ("fill", "#f3f1ec", "#1b1e26"),
+    "bar": ("fill", "#c6c3ba", "#3b4150"),
+    "beat": ("fill", "#e7e4dc", "#242832"),
+    "text": ("fill", "#585f6d", "#a2a9b8"),
+    "key": ("fill", "#ffffff", "#d9dce4"),
+    "key-text": ("fill", "#6b7280", "#4a5060"),
+    "black-key": ("fill", "#3b404b", "#23262f"),
+    "ruler": ("fill", "#f0eee9", "#1e222b"),
+}
+"""Property, and its value on a light and on a dark ground; as in `playground/style.css`."""
+
+
+class _Layout(NamedTuple):
+    """Know where on the image things are, in pixels."""
+
+    seconds: float
+    scale: float
+    low: int
+    high: int
+    kit: tuple[int, ...]
+    row: float
+
+    @classmethod
+    def of(cls, notes: Sequence[Note], seconds: float) -> "_Layout":
+        """Choose the scale and the rows that show all notes."""
+        pitches = [note.pitch for note in notes if note.instrument != DRUMS] or [60]
+        low, high = max(min(pitches) - MARGIN_ROWS, 0), min(max(pitches) + MARGIN_ROWS, N_PITCHES - 1)
+        missing = max(MIN_ROWS - (high - low + 1), 0)
+        low = max(low - missing // 2, 0)
+        high = min(max(high, low + MIN_ROWS - 1), N_PITCHES - 1)
+        width = min(max(seconds * PIXELS_PER_SECOND, MIN_WIDTH), MAX_WIDTH)
+        scale = max(width / seconds, MIN_PIXELS_PER_SECOND)
+        kit = tuple(sorted({note.pitch for note in notes if note.instrument == DRUMS}))
+        return cls(seconds, scale, low, high, kit, max(round(MELODY_HEIGHT / (high - low + 1)), 3))
+
+    @property
+    def width(self) -> float:
+        return KEYS_WIDTH + self.seconds * self.scale
+
+    @property
+    def floor(self) -> float:
+        """Where melodies end, and the strip of the drums begins."""
+        return RULER_HEIGHT + self.row * (self.high - self.low + 1)
+
+    @property
+    def bottom(self) -> float:
+        return self.floor + DRUM_ROW * len(self.kit)
+
+    def x(self, seconds: float) -> float:
+        return KEYS_WIDTH + seconds * self.scale
+
+    def y(self, pitch: int) -> float:
+        return RULER_HEIGHT + (self.high - pitch) * self.row
+
+    def drum_y(self, pitch: int) -> float:
+        return self.bottom - (self.kit.index(pitch) + 1) * DRUM_ROW
+
+
+def draw_piano_roll(piece: Piece) -> str:
+    """Return an SVG image of a piece, as long as the piece is: 60 pixels a second, fewer if it is long."""
+    seconds = max(piece.length_ticks / TICKS_PER_SECOND, 1.0)
+    layout = _Layout.of(piece.notes, seconds)
+    counts = Counter(note.instrument for note in piece.notes)
+    legend, height = _legend(layout, counts)
+    size = f'width="{_number(layout.width)}" height="{_number(height)}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {_number(layout.width)} {_number(height)}" '
+        'class="piano-roll" role="img">',
+        f"<title>Piano roll: {_count(len(piece.notes), 'note')} in {seconds:.1f} s</title>",
+        f"<desc>{escape(_description(counts))}</desc>",
+        f"<style>{_style(counts)}</style>",
+        _rectangle("paper", 0, 0, layout.width, height),
+        *_rows(layout),
+        *_bars(piece, layout),
+        *_notes(piece.notes, layout),
+        *_keys(layout),
+        *_times(layout),
+        *legend,
+        "</svg>",
+    ]
+    return "\n".join(parts)
+
+
+def _description(counts: Counter[int]) -> str:
+    parts = [f"{instrument_name(each)} ({_count(number, 'note')})" for each, number in sorted(counts.items())]
+    return ", ".join(parts) or "No notes"
+
+
+def _style(counts: Counter[int]) -> str:
+    light, dark = [], []
+    for name, (key, by_day, by_night) in _CLASSES.items():
+        light.append(f".piano-roll .{name}{{{key}:{by_day}}}")
+        dark.append(f".piano-roll .{name}{{{key}:{by_night}}}")
+    for instrument in sorted(counts):
+        light.append(f".piano-roll .i{instrument}{{fill:{instrument_colour(instrument, dark=False)}}}")
+        dark.append(f".piano-roll .i{instrument}{{fill:{instrument_colour(instrument, dark=True)}}}")
+    font = '.piano-roll text{font:11px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}'
+    fit = ".piano-roll{max-width:100%;height:auto}"
+    return f"{fit}{font}{''.join(light)}@media (prefers-color-scheme:dark){{{''.join(dark)}}}"
+
+
+def _rows(layout: _Layout) -> Iterator[str]:
+    for pitch in range(layout.low, layout.high + 1):
+        if pitch % 12 in BLACK_KEYS:
+            yield _rectangle("black-row", KEYS_WIDTH, layout.y(pitch), layout.width - KEYS_WIDTH, layout.row)
+    for drum in layout.kit[1::2]:
+        yield _rectangle("black-row", KEYS_WIDTH, layout.drum_y(drum), layout.width - KEYS_WIDTH, DRUM_ROW)
+
+
+def _bars(piece: Piece, layout: _Layout) -> Iterator[str]:
+    """Yield the ruler, its numbers, and the lines of bars and beats."""
+    yield _rectangle("ruler", 0, 0, layout.width, RULER_HEIGHT)
+    lines, beats, labels = [], [], []
+    free_line, free_label = 0.0, 0.0
+    for number, starts in _beats(piece, layout):
+        left = layout.x(starts[0])
+        if left >= free_line:
+            lines.append(_rectangle("bar", left, RULER_HEIGHT, 1, layout.bottom - RULER_HEIGHT))
+            free_line = left + MIN_BAR_PIXELS
+        if len(starts) > 1 and layout.scale * (starts[1] - starts[0]) >= MIN_BEAT_PIXELS:
+            beats += [
+                _rectangle("beat", layout.x(beat), RULER_HEIGHT, 1, layout.bottom - RULER_HEIGHT) for beat in starts[1:]
+            ]
+        if left >= free_label:
+            labels += [_rectangle("bar", left, RULER_HEIGHT - 9, 1, 9), _text(left + 5, RULER_HEIGHT - 9, str(number))]
+            free_label = left + MIN_LABEL_PIXELS
+    yield from (*beats, *lines, *labels)
+    yield _rectangle("bar", 0, RULER_HEIGHT - 1, layout.width, 1)
+    if layout.kit:
+        yield _rectangle("bar", 0, layout.floor - 0.5, layout.width, 1)
+
+
+def _beats(piece: Piece, layout: _Layout) -> list[tuple[int, list[float]]]:
+    """Return (number, when its beats are in seconds) of each bar; none if the file has no bars, or far too many."""
+    file = piece.score.file
+    if file.seconds_per_tick or file.type == 2:
+        return []
+    bars, found = Bars(piece.timing), []
+    for bar in map(bars.bar, islice(count(1), MAX_BARS)):
+        beat = piece.timing.ticks_per_beat * bar.signature.beat_quarters
+        ticks = (bar.start + index * beat for index in range(ceil((bar.end - bar.start) / beat)))
+        starts = [float(piece.timing.milliseconds(tick)) / 1_000 for tick in ticks]
+        if starts[0] >= layout.seconds:
+            return found
+        found.append((bar.number, [start for start in starts if start < layout.seconds]))
+    return []
+
+
+def _notes(notes: Sequence[Note], layout: _Layout) -> Iterator[str]:
+    for instrument in sorted({note.instrument for note in notes}):
+        yield f'<g class="notes i{instrument}"><title>{escape(instrument_name(instrument))}</title>'
+        yield from (_note(note, layout) for note in notes if note.instrument == instrument)
+        yield "</g>"
+
+
+def _note(note: Note, layout: _Layout) -> str:
+    is_drum = note.instrument == DRUMS
+    seconds = note.duration / TICKS_PER_SECOND
+    row = DRUM_ROW if is_drum else layout.row
+    left = layout.x(note.onset / TICKS_PER_SECOND)
+    top = layout.drum_y(note.pitch) if is_drum else layout.y(note.pitch)
+    width = max((min(seconds, MAX_DRUM_SECONDS) if is_drum else seconds) * layout.scale - 0.5, 2)
+    height = row - (1 if row > 4 else 0.5)
+    corner = min(2.5, height / 3, width / 2)
+    opacity = 0.55 + 0.45 * note.velocity / 127
+    place = f'x="{_number(left)}" y="{_number(top + 0.5)}" width="{_number(width)}" height="{_number(height)}"'
+    return f'<rect {place} rx="{_number(corner)}" fill-opacity="{opacity:.2f}"/>'
+
+
+def _keys(layout: _Layout) -> Iterator[str]:
+    """Yield the piano at the side, and the names of the drums below it."""
+    yield _rectangle("key", 0, RULER_HEIGHT, KEYS_WIDTH, layout.floor - RULER_HEIGHT)
+    for pitch in range(layout.low, layout.high + 1):
+        top = layout.y(pitch)
+        if pitch % 12 in BLACK_KEYS:
+            yield _rectangle("black-key", 0, top, KEYS_WIDTH * 0.55, layout.row)
+        elif pitch % 12 in (0, 5) and pitch > layout.low:  # where two white keys meet
+            yield _rectangle("bar", 0, top + layout.row - 0.5, KEYS_WIDTH, 1)
+        if pitch % 12 == 0:
+            yield _text(KEYS_WIDTH - 20, top + layout.row / 2 + 4, f"C{pitch // 12 - 1}", "key-text")
+    for drum in layout.kit:
+        name = _DRUM_NAMES.get(drum, str(drum))
+        yield _text(5, layout.drum_y(drum) + DRUM_ROW - 3, name)
+    yield _rectangle("bar", KEYS_WIDTH - 1, RULER_HEIGHT, 1, layout.bottom - RULER_HEIGHT)
+
+
+def _times(layout: _Layout) -> Iterator[str]:
+    yield _rectangle("bar", 0, layout.bottom, layout.width, 1)
+    step = next(each for each in (1, 2, 5, 10, 15, 30, 60) if each * layout.scale >= 2 * MIN_LABEL_PIXELS)
+    for second in range(0, ceil(layout.seconds), step):
+        yield _rectangle("bar", layout.x(second), layout.bottom, 1, 5)
+        if layout.x(second) + MIN_LABEL_PIXELS <= layout.width:
+            yield _text(layout.x(second) + 5, layout.bottom + 14, f"{second // 60}:{second % 60:02}")
+
+
+def _legend(layout: _Layout, counts: Counter[int]) -> tuple[list[str], float]:
+    """Return the names of the instruments in as many rows as they need, and how high the image is with them."""
+    parts = []
+    left, top = float(MARGIN), layout.bottom + TIMES_HEIGHT
+    for instrument, number in sorted(counts.items()):
+        label = f"{instrument_name(instrument)} \u00b7 {number}"
+        width = 34 + CHARACTER_PIXELS * len(label)
+        if left > MARGIN and left + width > layout.width:
+            left, top = float(MARGIN), top + LEGEND_ROW
+        parts.append(_rectangle(f"i{instrument}", left, top + 5, 12, 12, corner=3))
+        parts.append(_text(left + 18, top + 15, label))
+        left += width
+    return parts, top + (LEGEND_ROW + 4 if counts else 0)
+
+
+def _rectangle(name: str, x: float, y: float, width: float, height: float, corner: float = 0) -> str:
+    place = f'x="{_number(x)}" y="{_number(y)}" width="{_number(width)}" height="{_number(height)}"'
+    return f'<rect class="{name}" {place}{f" rx={chr(34)}{corner}{chr(34)}" if corner else ""}/>'
+
+
+def _text(x: float, y: float, text: str, name: str = "text") -> str:
+    return f'<text class="{name}" x="{_number(x)}" y="{_number(y)}">{escape(text)}</text>'
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
