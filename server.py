@@ -23,6 +23,7 @@ from serving.process import LOG_FORMAT
 from serving.server import Server
 from tasks.documentation import DOCUMENTATION
 from tasks.fields import ModelSize
+from tasks.rendering import rendering
 
 
 class Settings(BaseSettings):
@@ -137,7 +138,8 @@ def main() -> None:
         sys.exit(f"invalid settings: {problems}. See python server.py --help")
     api = AnticipatoryAPI(settings.checkpoints, settings.default_model, settings.device, settings.dtype)
     key = os.environ.get("LIT_SERVER_API_KEY")
-    Server(api, settings.limits, DOCUMENTATION, key, settings.sound_font).run()
+    font = settings.sound_font
+    Server(api, settings.limits, DOCUMENTATION, rendering(font), key, font).run()
 
 
 if __name__ == "__main__":

@@ -47,4 +47,5 @@ def _encoded(linear: float) -> float:
     """Return a channel of linear light as sRGB encodes it, 0 to 1."""
     if linear <= 0.0031308:
         return max(12.92 * linear, 0.0)
-    return min(1.055 * linear ** (1 / 2.4) - 0.055, 1.0)
+    gamma: float = linear ** (1 / 2.4)
+    return min(1.055 * gamma - 0.055, 1.0)

@@ -1,10 +1,10 @@
 """Draw a piece as a piano roll: an SVG image that needs nothing else, in light and in dark.
 
 Like the page's roll: keys at the side, bars above, a strip of drums below, an instrument's colour the same everywhere.
-Below are seconds and the names of the instruments. Classes are below `.piano-roll`, so that the image may stand in HTML.
+Below are seconds and the names of the instruments. Classes hold within `.piano-roll` alone: the image may be in HTML.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from math import ceil
@@ -47,15 +47,12 @@ CHARACTER_PIXELS: Final = 6.6
 
 BLACK_KEYS: Final = frozenset({1, 3, 6, 8, 10})
 
-_DRUM_NAMES: Final = dict(
-    enumerate(
-        "Kick,Kick,Stick,Snare,Clap,Snare,Tom,Hi-hat,Tom,Pedal,Tom,Open,Tom,Tom,Crash,Tom,Ride,China,Bell,Tamb.,Splash,"
-        "Cowbell,Crash,Vibraslap,Ride,Bongo,Bongo,Conga,Conga,Conga,Timbale,Timbale,Agogo,Agogo,Cabasa,Maracas".split(
-            ","
-        ),
-        start=35,
-    )
+_DRUM_NAMES: Final = (
+    *("Kick", "Kick", "Stick", "Snare", "Clap", "Snare", "Tom", "Hi-hat", "Tom", "Pedal", "Tom", "Open", "Tom", "Tom"),
+    *("Crash", "Tom", "Ride", "China", "Bell", "Tamb.", "Splash", "Cowbell", "Crash", "Vibra", "Ride", "Bongo"),
+    *("Bongo", "Conga", "Conga", "Conga", "Timbale", "Timbale", "Agogo", "Agogo", "Cabasa", "Maracas"),
 )
+_FIRST_DRUM_NAMED: Final = 35
 """Of General MIDI, short enough for the side of the roll."""
 
 _CLASSES: Final = {
@@ -194,10 +191,10 @@ def _bars(piece: Piece, layout: _Layout) -> Iterator[str]:
 
 def _beats(piece: Piece, layout: _Layout) -> list[tuple[int, list[float]]]:
     """Return (number, when its beats are in seconds) of each bar; none if the file has no bars, or far too many."""
-    file = piece.score.file
-    if file.seconds_per_tick or file.type == 2:
+    if piece.score and (piece.score.file.seconds_per_tick or piece.score.file.type == 2):
         return []
-    bars, found = Bars(piece.timing), []
+    bars = Bars(piece.timing)
+    found: list[tuple[int, list[float]]] = []
     for bar in map(bars.bar, islice(count(1), MAX_BARS)):
         beat = piece.timing.ticks_per_beat * bar.signature.beat_quarters
         ticks = (bar.start + index * beat for index in range(ceil((bar.end - bar.start) / beat)))
@@ -209,7 +206,11 @@ def _beats(piece: Piece, layout: _Layout) -> list[tuple[int, list[float]]]:
 
 
 def _notes(notes: Sequence[Note], layout: _Layout) -> Iterator[str]:
-    for instrument in sorted({note.instrument for note in notes}):
+    """Yield a group for each instrument; those with long notes come first, so that they hide no short ones."""
+    lengths: defaultdict[int, list[int]] = defaultdict(list)
+    for note in notes:
+        lengths[note.instrument].append(note.duration)
+    for instrument in sorted(lengths, key=lambda each: -sum(lengths[each]) / len(lengths[each])):
         yield f'<g class="notes i{instrument}"><title>{escape(instrument_name(instrument))}</title>'
         yield from (_note(note, layout) for note in notes if note.instrument == instrument)
         yield "</g>"
@@ -241,9 +242,13 @@ def _keys(layout: _Layout) -> Iterator[str]:
         if pitch % 12 == 0:
             yield _text(KEYS_WIDTH - 20, top + layout.row / 2 + 4, f"C{pitch // 12 - 1}", "key-text")
     for drum in layout.kit:
-        name = _DRUM_NAMES.get(drum, str(drum))
-        yield _text(5, layout.drum_y(drum) + DRUM_ROW - 3, name)
+        yield _text(5, layout.drum_y(drum) + DRUM_ROW - 3, _drum_name(drum))
     yield _rectangle("bar", KEYS_WIDTH - 1, RULER_HEIGHT, 1, layout.bottom - RULER_HEIGHT)
+
+
+def _drum_name(pitch: int) -> str:
+    place = pitch - _FIRST_DRUM_NAMED
+    return _DRUM_NAMES[place] if 0 <= place < len(_DRUM_NAMES) else str(pitch)
 
 
 def _times(layout: _Layout) -> Iterator[str]:

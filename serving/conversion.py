@@ -1,0 +1,139 @@
+"""Define routes that convert a body into a file of another format, and answer their requests."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from functools import partial
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO, Final
+
+import mimeparse
+from fastapi import HTTPException, Request
+from fastapi.responses import Response, StreamingResponse
+
+from serving.abortable import limited, refusal
+from serving.converter import Converter
+from serving.json_body import receive_body
+from serving.record import Recorder
+
+CHUNK_BYTES: Final = 2**18
+
+
+@dataclass(frozen=True)
+class Format:
+    """Hold what a conversion may make.
+
+    Attributes:
+        media_type: of the answer.
+        missing: why this service cannot make it, and what to do; "" where it can.
+    """
+
+    media_type: str
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """Hold what a route does.
+
+    Attributes:
+        path: of the route.
+        name: in traces and metrics.
+        body: what is sent, in words.
+        body_types: media types that it may have; others are taken too, but for those that wrap files.
+        formats: by name, the ones to be preferred first.
+        convert: called in a process of its own with the body, the name of a format and the file to write.
+        summary: of the route, for /docs.
+        description: likewise, in Markdown.
+        errors: what each status other than 200 means.
+    """
+
+    path: str
+    name: str
+    body: str
+    body_types: tuple[str, ...]
+    formats: Mapping[str, Format]
+    convert: Callable[[bytes, str, Path], None]
+    summary: str
+    description: str
+    errors: Mapping[int, str]
+
+    def choose(self, wanted: str | None, accept: str) -> str:
+        """Return the name of a format: the one that is wanted, or what a header `Accept` likes best.
+
+        Raises:
+            HTTPException: 406 for no format that there is, 501 for one that this service cannot make.
+        """
+        able = [name for name, each in self.formats.items() if not each.missing]
+        name = wanted or self._best(able, accept) or self._best(self.formats, accept)
+        if name is None:
+            types = ", ".join(each.media_type for each in self.formats.values())
+            raise HTTPException(406, f"nothing that Accept allows ({accept}) can be made: {types} can")
+        if self.formats[name].missing:
+            raise HTTPException(501, self.formats[name].missing)
+        return name
+
+    def _best(self, names: Iterable[str], accept: str) -> str | None:
+        of_type = {self.formats[name].media_type: name for name in names}
+        try:
+            found = mimeparse.best_match([*of_type][::-1], accept)  # of equals it takes the last
+        except ValueError:
+            return None
+        return of_type.get(found)
+
+
+@dataclass
+class ConversionRequest:
+    """Hold what the log and the metrics say of a request."""
+
+    task: str
+    client_job_id: str | None = None
+
+
+class ConversionHandler:
+    """Answer requests for one conversion."""
+
+    def __init__(
+        self, conversion: Conversion, converter: Converter, recorder: Recorder, timeout_seconds: float
+    ) -> None:
+        self._conversion, self._converter, self._recorder = conversion, converter, recorder
+        self._timeout = timeout_seconds
+
+    async def answer(self, request: Request, wanted: str | None) -> Response:
+        """Answer with the file that a body becomes."""
+        name = self._conversion.choose(wanted, request.headers.get("accept", "*/*"))
+        body = await receive_body(request)
+        self._check(body, request.headers.get("content-type"))
+        file = NamedTemporaryFile()  # noqa: SIM115 (closed when it has been sent, or with the error)
+        try:
+            await self._convert(request, body, name, Path(file.name))
+        except BaseException:
+            file.close()
+            raise
+        headers = {"Content-Length": str(Path(file.name).stat().st_size)}
+        return StreamingResponse(_chunks(file), headers=headers, media_type=self._conversion.formats[name].media_type)
+
+    def _check(self, body: bytes, content_type: str | None) -> None:
+        what = self._conversion.body
+        message = Message()
+        message["content-type"] = content_type or ""
+        kind = message.get_content_type()
+        if content_type and (kind.startswith("multipart/") or kind == "application/json"):
+            raise HTTPException(415, f"the body has the content type {kind}: send the bytes of {what} alone")
+        if not body:
+            raise HTTPException(400, f"the body is empty: send {what}")
+
+    async def _convert(self, request: Request, body: bytes, name: str, path: Path) -> None:
+        """Write the file."""
+        said = ConversionRequest(self._conversion.name)
+        with self._recorder.record(request, said, said.task) as record, self._converter.admit() as place:
+            with limited(request, self._timeout, lambda status, detail: place.abort(refusal(status, detail))):
+                seconds = await place.unless_aborted(self._converter.convert(body, name, path))
+            self._recorder.metrics.record_durations(record.seconds - seconds, seconds, record.labels)
+
+
+def _chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield what a file holds, and close it."""
+    with file:
+        yield from iter(partial(file.read, CHUNK_BYTES), b"")
