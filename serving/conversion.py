@@ -77,7 +77,7 @@ class Conversion:
     def _best(self, names: Iterable[str], accept: str) -> str | None:
         of_type = {self.formats[name].media_type: name for name in names}
         try:
-            found = mimeparse.best_match([*of_type][::-1], accept)  # of equals it takes the last
+            found = mimeparse.best_match([*of_type][::-1], accept.lower() or "*/*")  # of equals it takes the last
         except ValueError:
             return None
         return of_type.get(found)
@@ -102,7 +102,7 @@ class ConversionHandler:
 
     async def answer(self, request: Request, wanted: str | None) -> Response:
         """Answer with the file that a body becomes."""
-        name = self._conversion.choose(wanted, request.headers.get("accept", "*/*"))
+        name = self._conversion.choose(wanted, ", ".join(request.headers.getlist("accept")))
         body = await receive_body(request)
         self._check(body, request.headers.get("content-type"))
         file = NamedTemporaryFile()  # noqa: SIM115 (closed when it has been sent, or with the error)

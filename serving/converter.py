@@ -22,6 +22,9 @@ logger = logging.getLogger("anticipatory")
 MAX_WAITING: Final = 8
 RETRY_SECONDS: Final = 5
 
+EXIT_SECONDS: Final = 1.0
+"""A process that has closed its pipe may take so long to exit by itself: then its status says why."""
+
 NICENESS: Final = 10
 """Added to that of the service: where both want a processor, the converter gets a tenth of it."""
 
@@ -45,12 +48,11 @@ class _Child:
         answer: tuple[int, str] | None = self._connection.recv()
         return answer
 
-    def kill(self) -> int:
-        """End the process; return its exit status, minus the signal if one has ended it."""
-        if self._process.exitcode is None:
-            self._process.join(0.1)  # it may be about to end by itself, and then the status says more
-            self._process.kill()
-        self._process.join()
+    def end(self, timeout_seconds: float = 0) -> int:
+        """Wait for the process to end; kill it if it does not in time. Return its status, or minus a signal's number."""
+        self._process.join(timeout_seconds)
+        self._process.kill()
+        self._process.join()  # a matter of milliseconds
         self._connection.close()
         return self._process.exitcode or 0
 
@@ -98,7 +100,7 @@ class Converter:
                 loop = asyncio.get_running_loop()
                 problem = await loop.run_in_executor(self._thread, self._child.convert, body, name, path)
             except (EOFError, OSError) as error:
-                raise HTTPException(500, self._bury()) from error
+                raise HTTPException(500, await self._bury()) from error
             except asyncio.CancelledError:
                 self.close()  # nobody waits for what it does
                 raise
@@ -106,12 +108,12 @@ class Converter:
             raise HTTPException(*problem)
         return time.monotonic() - started
 
-    def _bury(self) -> str:
+    async def _bury(self) -> str:
         """Return what has become of the process; the next request gets another one."""
         if not self._child:
             return "there is no room for the process that converts"
-        code = self._child.kill()
-        self._child = None
+        child, self._child = self._child, None
+        code = await asyncio.get_running_loop().run_in_executor(self._thread, child.end, EXIT_SECONDS)
         reason = f"signal {-code}" if code < 0 else f"exit status {code}"
         logger.error("the process that converts has died (%s)", reason)
         return f"the process that converts has died ({reason}): the request may be too much for it"
@@ -128,7 +130,7 @@ class Converter:
     def close(self) -> None:
         """End the process."""
         if self._child:
-            self._child.kill()
+            self._child.end()
             self._child = None
 
 
