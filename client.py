@@ -65,11 +65,19 @@ MAX_FILES: Final = 16
 MAX_FILES_CHARACTERS: Final = 4_000_000
 """How much base64 `embed_many` sends in one request; the service allows 8 MiB by default."""
 
+OFF: Final = "off"
+"""Stands for null in the fields that null switches off: None means everywhere that a field is not sent."""
+
+CAN_BE_OFF: Final = frozenset({"chords", "variety"})
+
 Result: TypeAlias = dict[str, Any]
-"""An answer of the service as it came, with `midi_bytes` added to each variation."""
+"""An answer of the service as it came, with `midi_bytes` added to each variation that has a MIDI file."""
 
 Midi: TypeAlias = bytes | bytearray | memoryview | str | os.PathLike[str]
 """The bytes of a MIDI file, or the path of one."""
+
+Notes: TypeAlias = Sequence[Mapping[str, Any]]
+"""Notes as a variation of an answer has them, or with `onset`, `duration` and `pitch` at least."""
 
 Headers: TypeAlias = Mapping[str, str] | None
 """HTTP headers to add to the request: `traceparent`, for instance."""
@@ -87,6 +95,13 @@ Names: TypeAlias = Sequence[int | str]
 PitchRanges: TypeAlias = Sequence[int] | Mapping[str, Sequence[int]]
 """The lowest and the highest pitch: of all instruments but drums, or by instrument."""
 
+Chords: TypeAlias = str | Sequence[Mapping[str, Any]]
+"""A bar each, as in "Am | F | C G | E7", or chords with the bar or the second at which they begin."""
+
+Include: TypeAlias = Sequence[Literal["midi", "notes"]]
+
+Grid: TypeAlias = Literal["1/4", "1/8", "1/8T", "1/16", "1/16T", "1/32"]
+
 AnswerT = TypeVar("AnswerT")
 EventsT = TypeVar("EventsT")
 ResultsT = TypeVar("ResultsT")
@@ -99,7 +114,19 @@ class Options(TypedDict, total=False):
     client_job_id: Annotated[str | None, "your own name for this job"]
 
 
-class MusicOptions(Options, total=False):
+class TimeOptions(Options, total=False):
+    """Name the fields of requests that count in beats."""
+
+    bpm: Annotated[
+        float | None,
+        "tempo of the file and of its beats, which moves no note, 20 to 300 (default: the input's, or 120)",
+    ]
+    time_unit: Annotated[
+        Literal["seconds", "beats"] | None, "of the notes that are sent, and of those that come (default: seconds)"
+    ]
+
+
+class MusicOptions(TimeOptions, total=False):
     """Name the fields of all requests for music."""
 
     top_p: Annotated[BySlot | None, "tame or wild, 0.1 to 1 (default: 0.95)"]
@@ -118,9 +145,23 @@ class MusicOptions(Options, total=False):
     max_polyphony: Annotated[int | None, "how many new notes may sound at a time, 1 to 64"]
     density: Annotated[float | None, "how many new notes a second are aimed at, 0.1 to 50"]
     velocity: Annotated[int | Literal["auto"] | None, "how loud new notes are, 1 to 127 (default: auto)"]
-    bpm: Annotated[
-        float | None, "tempo of the file's grid, which moves no note, 20 to 300 (default: the input's, or 120)"
+    time_signature: Annotated[str | None, "such as 3/4 (default: the input's, or 4/4)"]
+    grid: Annotated[Grid | None, "where new notes begin: on beats, or on parts of them; T: triplets"]
+    grid_durations: Annotated[bool | None, "end new notes on the grid too"]
+    swing: Annotated[float | None, "where the second of two lines of the grid is, 0.5 to 0.75 (default: 0.5)"]
+    key: Annotated[str | None, "of new notes: A minor, D dorian and so on, or auto: the key of what is kept"]
+    key_mode: Annotated[Literal["bias", "strict"] | None, "other notes are unlikely, or forbidden (default: bias)"]
+    chords: Annotated[
+        Chords | None,
+        "of new notes, a bar each: Am | F | C G | E7, or auto: those of what is kept, or off "
+        "(default: none; accompany, infill: auto)",
     ]
+    chord_share: Annotated[float | None, "how much of new notes is aimed to fit the chords, 0 to 1 (default: 0.8)"]
+    variety: Annotated[
+        float | Literal["auto", "off"] | None,
+        "share of the six commonest notes that is aimed at, or off, 0.1 to 1 (default: auto)",
+    ]
+    include: Annotated[Include | None, "what comes: midi, notes or both (default: midi)"]
     num_variations: Annotated[int | None, "how many results, 1 to 5 (default: 1)"]
     seed: Annotated[int | None, "for the same music again (default: a new one)"]
     on_degenerate: Annotated[
@@ -140,7 +181,7 @@ class EditOptions(MusicOptions, FileOptions, total=False):
     """Name the fields of requests for music from a MIDI file."""
 
 
-class EmbedOptions(FileOptions, total=False):
+class EmbedOptions(FileOptions, TimeOptions, total=False):
     """Name the fields of requests for vectors."""
 
     pooling: Annotated[Literal["mean", "last", "max", "none"] | None, "how tokens become a vector (default: mean)"]
@@ -155,21 +196,26 @@ class Fields(EditOptions, EmbedOptions, total=False):
     """Name the fields of all tasks, without the file."""
 
     length_seconds: Annotated[float | None, "new music, 1 to 120 (default: 20; accompany: to the end)"]
+    length_bars: Annotated[int | None, "likewise in bars, to a bar line, 1 to 1000"]
     prime_seconds: Annotated[
         float | None, "how much is kept before new music, 1 to 60; accompany: 0 to 60 (default: 5; accompany: 0)"
     ]
+    prime_bars: Annotated[int | None, "likewise in bars, 1 to 1000; accompany: 0 to 1000"]
     prime_from: Annotated[PrimeFrom | None, "go on from the input's first seconds, or its end (default: start)"]
     melody_instruments: Annotated[Names | None, "what is accompanied: all that these play (default: everything)"]
     melody_tracks: Annotated[Names | None, "likewise by track: names, or numbers from 1"]
     start_seconds: Annotated[float | None, "where the span begins that is written again"]
     end_seconds: Annotated[float | None, "where it ends"]
+    start_bar: Annotated[int | None, "its first bar, counted from 1"]
+    end_bar: Annotated[int | None, "the first bar behind it"]
     embed_layer: Annotated[int | None, "the hidden state to take (default: -3)"]
 
 
 class Event(NamedTuple):
     """Hold one event of a stream.
 
-    - `note`, once for each: `variation`, `onset` and `duration` in seconds, `pitch`, `instrument`, `velocity`
+    - `note`, once for each: `variation`, `onset` and `duration` in the request's `time_unit`, `pitch`, `instrument`,
+      `velocity`, `is_new`
     - `progress`: `seconds` of new music that are done, on average over the variations, out of `total_seconds`
     - `discard`: forget the notes of `variation`: it was silent or stuck (`reason`) and is generated again
     - `result`, the last: the same data that the method without a stream returns
@@ -295,7 +341,8 @@ def _read_event(name: str, text: str) -> Event:
             raise _service_error(data["status"], data["detail"])
         if name == "result" and data["task"] != "embed":
             for variation in data["variations"]:
-                variation["midi_bytes"] = base64.b64decode(variation["midi_base64"], validate=True)
+                if "midi_base64" in variation:
+                    variation["midi_bytes"] = base64.b64decode(variation["midi_base64"], validate=True)
     except (ValueError, KeyError, TypeError) as error:
         raise UnexpectedAnswer(f"this is no answer of the service: {text[:80]!r}") from error
     return Event(name, data)
@@ -346,10 +393,17 @@ def _base64(midi: Midi) -> str:
     return base64.b64encode(data).decode()
 
 
-def _body(task: Task, midi: Midi | None = None, **fields: Any) -> Result:
-    """Return a request. Fields that are None are left out."""
-    file = {} if midi is None else {"midi_input": _base64(midi)}
-    return {"task": task, **file, **{name: value for name, value in fields.items() if value is not None}}
+def _body(task: Task, music: Midi | Notes | None = None, **fields: Any) -> Result:
+    """Return a request. Fields that are None are left out. Who sends notes gets notes, unless `include` says more."""
+    body: Result = {"task": task}
+    if isinstance(music, bytes | bytearray | memoryview | str | os.PathLike):
+        body["midi_input"] = _base64(music)
+    elif music is not None:
+        body["notes"] = list(map(dict, music))
+        if task != "embed" and fields.get("include") is None:
+            fields["include"] = ["notes"]
+    body |= {name: value for name, value in fields.items() if value is not None}
+    return body | {name: None for name in CAN_BE_OFF & fields.keys() if fields[name] == OFF}
 
 
 @dataclass
@@ -441,37 +495,65 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         )
 
     def generate(
-        self, length_seconds: float = 20.0, *, headers: Headers = None, **options: Unpack[MusicOptions]
+        self,
+        length_seconds: float | None = None,
+        *,
+        length_bars: int | None = None,
+        headers: Headers = None,
+        **options: Unpack[MusicOptions],
     ) -> AnswerT:
-        """Generate music from nothing."""
-        return self._predict(_body("generate", length_seconds=length_seconds, **options), headers)
+        """Generate music from nothing: 20 seconds, or as much as is asked for."""
+        length = {"length_seconds": length_seconds, "length_bars": length_bars}
+        return self._predict(_body("generate", None, **length, **options), headers)
 
     def continue_midi(
         self,
-        midi: Midi,
-        prime_seconds: float = 5.0,
-        length_seconds: float = 20.0,
+        midi: Midi | Notes,
+        prime_seconds: float | None = None,
+        length_seconds: float | None = None,
         *,
+        prime_bars: int | None = None,
+        length_bars: int | None = None,
         prime_from: PrimeFrom | None = None,
         headers: Headers = None,
         **options: Unpack[EditOptions],
     ) -> AnswerT:
-        """Keep the first `prime_seconds` of a MIDI file, and go on with `length_seconds` of new music.
+        """Keep the first `prime_seconds` (5) of a MIDI file, and go on with `length_seconds` (20) of new music.
 
         With `prime_from="end"` keep all of the file; the new music follows its last note, and goes on from its last
         `prime_seconds`.
         """
-        seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}
-        return self._predict(_body("continue", midi, **seconds, prime_from=prime_from, **options), headers)
+        prime = {"prime_seconds": prime_seconds, "prime_bars": prime_bars, "prime_from": prime_from}
+        length = {"length_seconds": length_seconds, "length_bars": length_bars}
+        return self._predict(_body("continue", midi, **prime, **length, **options), headers)
+
+    def continue_notes(
+        self,
+        notes: Notes,
+        prime_seconds: float | None = None,
+        length_seconds: float | None = None,
+        *,
+        prime_bars: int | None = None,
+        length_bars: int | None = None,
+        prime_from: PrimeFrom | None = None,
+        headers: Headers = None,
+        **options: Unpack[EditOptions],
+    ) -> AnswerT:
+        """Do what `continue_midi` does with notes, which all other methods take in the place of a file."""
+        prime = {"prime_seconds": prime_seconds, "prime_bars": prime_bars, "prime_from": prime_from}
+        length = {"length_seconds": length_seconds, "length_bars": length_bars}
+        return self._predict(_body("continue", notes, **prime, **length, **options), headers)
 
     def accompany(
         self,
-        midi: Midi,
+        midi: Midi | Notes,
         *,
         melody_instruments: Names | None = None,
         melody_tracks: Names | None = None,
         prime_seconds: float | None = None,
+        prime_bars: int | None = None,
         length_seconds: float | None = None,
+        length_bars: int | None = None,
         headers: Headers = None,
         **options: Unpack[EditOptions],
     ) -> AnswerT:
@@ -481,27 +563,31 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         is accompanied from its start to its end. Before `prime_seconds` the other parts are kept too.
         """
         melody = {"melody_instruments": melody_instruments, "melody_tracks": melody_tracks}
-        seconds = {"prime_seconds": prime_seconds, "length_seconds": length_seconds}
-        return self._predict(_body("accompany", midi, **melody, **seconds, **options), headers)
+        prime = {"prime_seconds": prime_seconds, "prime_bars": prime_bars}
+        length = {"length_seconds": length_seconds, "length_bars": length_bars}
+        return self._predict(_body("accompany", midi, **melody, **prime, **length, **options), headers)
 
     def infill(
         self,
-        midi: Midi,
-        start_seconds: float,
-        end_seconds: float,
+        midi: Midi | Notes,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
         *,
+        start_bar: int | None = None,
+        end_bar: int | None = None,
         headers: Headers = None,
         **options: Unpack[EditOptions],
     ) -> AnswerT:
-        """Replace the music from `start_seconds` to `end_seconds` of a MIDI file.
+        """Replace the music from `start_seconds` to `end_seconds` of a MIDI file, or from one bar to before another.
 
         With `instruments` replace only the notes of these instruments, and keep those of all others.
         """
         seconds = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-        return self._predict(_body("infill", midi, **seconds, **options), headers)
+        bars = {"start_bar": start_bar, "end_bar": end_bar}
+        return self._predict(_body("infill", midi, **seconds, **bars, **options), headers)
 
     def embed(
-        self, midi: Midi, embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]
+        self, midi: Midi | Notes, embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]
     ) -> AnswerT:
         """Describe a MIDI file by a vector, or by several: see `EmbedOptions`."""
         return self._predict(_body("embed", midi, embed_layer=embed_layer, **options), headers)
@@ -517,7 +603,12 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         return self._embed_many(_batches(midis, embed_layer=embed_layer, **options), headers)
 
     def stream(
-        self, task: Task = "generate", midi: Midi | None = None, *, headers: Headers = None, **fields: Unpack[Fields]
+        self,
+        task: Task = "generate",
+        midi: Midi | Notes | None = None,
+        *,
+        headers: Headers = None,
+        **fields: Unpack[Fields],
     ) -> EventsT:
         """Yield the events of a request as they happen: each note, and last the result.
 

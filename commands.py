@@ -21,8 +21,10 @@ from client import (
     AnticipatoryClient,
     AnticipatoryError,
     BySlot,
+    Chords,
     EmbedOptions,
     Fields,
+    Include,
     MusicOptions,
     Names,
     PitchRanges,
@@ -35,6 +37,7 @@ BAR_WIDTH: Final = 24
 
 SLOTS_EXAMPLE: Final = "0.9 or onset=0.9,note=1.1"
 PITCHES_EXAMPLE: Final = "48-72 or 'Acoustic Bass=28-55,strings=55-96'"
+CHORDS_EXAMPLE: Final = """'Am | F | C G | E7' or '[{"symbol": "Am7", "start_bar": 1}]'"""
 MUSIC_HELP: Final = f"""\
 --top-p, --temperature, --top-k and --min-p are for each choice that makes a note, or for its onset, duration and note
 alone: {SLOTS_EXAMPLE}. --pitch-range is for all instruments but drums, or for single ones: {PITCHES_EXAMPLE}.
@@ -72,21 +75,27 @@ def _parser() -> argparse.ArgumentParser:
     add = partial(commands.add_parser, parents=[service], argument_default=argparse.SUPPRESS)
 
     each = add("generate", help="make music from nothing", usage="client.py generate [options]")
-    _add_music(each, "length_seconds")
+    _add_one_of(each, "length_seconds", "length_bars")
+    _add_music(each)
     each = add("continue", help="go on from a MIDI file", usage="client.py continue in.mid [options]")
-    each.add_argument("midi", type=Path, metavar="in.mid")
-    _add_music(each, "prime_seconds", "prime_from", "length_seconds", "sustain")
+    _add_input(each)
+    _add_one_of(each, "prime_seconds", "prime_bars")
+    _add_one_of(each, "length_seconds", "length_bars")
+    _add_music(each, "prime_from", "sustain")
     each = add("accompany", help="add parts to a MIDI file", usage="client.py accompany in.mid [options]")
-    each.add_argument("midi", type=Path, metavar="in.mid")
-    _add_music(each, "melody_instruments", "melody_tracks", "prime_seconds", "length_seconds", "sustain")
+    _add_input(each)
+    _add_one_of(each, "prime_seconds", "prime_bars")
+    _add_one_of(each, "length_seconds", "length_bars")
+    _add_music(each, "melody_instruments", "melody_tracks", "sustain")
     usage = "client.py infill in.mid --start-seconds X --end-seconds X [options]"
     each = add("infill", help="replace a span of a MIDI file", usage=usage)
-    each.add_argument("midi", type=Path, metavar="in.mid")
-    _add_fields(each, "start_seconds", "end_seconds", required=True)
+    _add_input(each)
+    _add_one_of(each, "start_seconds", "start_bar", required=True)
+    _add_one_of(each, "end_seconds", "end_bar", required=True)
     _add_music(each, "sustain")
     each = add("embed", help="describe MIDI files by vectors", usage="client.py embed in.mid [in.mid ...] [options]")
     each.add_argument("midis", type=Path, nargs="+", metavar="in.mid")
-    _add_fields(each, "embed_layer", *EmbedOptions.__annotations__)
+    _add_fields(each, "embed_layer", *(EmbedOptions.__annotations__.keys() - {"bpm", "time_unit"}))
     out_help = "the file to write, a line of JSON for each input (default: to stdout)"
     each.add_argument("--out", type=Path, metavar="FILE", help=out_help)
     add("health", help="ask whether the service is ready")
@@ -101,14 +110,27 @@ def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
     parser.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
 
 
-def _add_fields(parser: argparse.ArgumentParser, *names: str, required: bool = False) -> None:
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    """Add the file that is read, of which there is one."""
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("midi", type=Path, nargs="?", default=None, metavar="in.mid")
+    notes_help = "notes as JSON instead: a list, or a variation of an answer that has them"
+    group.add_argument("--notes", type=Path, metavar="FILE.json", help=notes_help)
+
+
+def _add_one_of(parser: argparse.ArgumentParser, *names: str, required: bool = False) -> None:
+    """Add flags for these fields, of which there may be one."""
+    _add_fields(parser.add_mutually_exclusive_group(required=required), *names)
+
+
+def _add_fields(parser: argparse._ActionsContainer, *names: str) -> None:
     """Add flags for these fields of requests, with the texts that describe them in client.py."""
     kinds = get_type_hints(Fields, include_extras=True)
     for name in names:
         kind, text = get_args(kinds[name])
         flag = f"--{name.replace('_', '-')}"
         if kind in _READERS:
-            parser.add_argument(flag, help=text, required=required, **_READERS[kind])
+            parser.add_argument(flag, help=text, **_READERS[kind])
         else:
             choices = next(get_args(each) for each in get_args(kind) if each is not type(None))
             parser.add_argument(flag, help=text, choices=choices)
@@ -137,6 +159,18 @@ def _number_or_name(text: str) -> int | str:
     return int(text) if text.isdecimal() else text
 
 
+def _chords(text: str) -> Chords:
+    try:
+        chords: Chords = json.loads(text) if text.lstrip().startswith("[") else text
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} should be like {CHORDS_EXAMPLE}") from error
+    return chords
+
+
+def _variety(text: str) -> float | str:
+    return text if text.isalpha() else float(text)
+
+
 def _pitches(text: str) -> list[int]:
     lowest, highest = text.split("-")
     return [int(lowest), int(highest)]
@@ -149,6 +183,9 @@ _READERS: Final[dict[Any, dict[str, Any]]] = {
     bool | None: {"action": "store_true"},
     int | Literal["auto"] | None: {"type": _number_or_name, "metavar": "N"},
     BySlot | None: {"type": _by_name(_number, SLOTS_EXAMPLE), "metavar": "X"},
+    Chords | None: {"type": _chords, "metavar": "CHORDS"},
+    float | Literal["auto", "off"] | None: {"type": _variety, "metavar": "X"},
+    Include | None: {"nargs": "+", "choices": ("midi", "notes")},
     Names | None: {"type": _number_or_name, "nargs": "+", "metavar": "NAME"},
     PitchRanges | None: {"type": _by_name(_pitches, PITCHES_EXAMPLE), "metavar": "N-N"},
 }
@@ -170,8 +207,10 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
             raise AnticipatoryError(f"{client.base_url} is not ready")
 
 
-def _make(client: AnticipatoryClient, task: Task, out: Path, **fields: Any) -> None:
+def _make(client: AnticipatoryClient, task: Task, out: Path, notes: Path | None = None, **fields: Any) -> None:
     """Ask for music, and write it. Show its progress meanwhile."""
+    if notes:
+        fields = {"include": ["midi"], **fields, "midi": _read_notes(notes)}
     counts = Counter[int]()
     with _StatusLine(task) as status:
         for name, data in client.stream(task, **fields):
@@ -184,13 +223,35 @@ def _make(client: AnticipatoryClient, task: Task, out: Path, **fields: Any) -> N
                 counted = _count(counts.total(), "note")
                 status.show(done / total, f"{done:.1f} of {total:.1f} s of music, {counted}")
     variations = data["variations"]
-    paths = [out]
-    if len(variations) > 1:
-        paths = [out.with_stem(f"{out.stem}-{number}") for number, _ in enumerate(variations, 1)]
-    for path, variation in zip(paths, variations, strict=True):
+    written: list[Path] = []
+    for number, variation in enumerate(variations, 1):
+        written += _write(out.with_stem(f"{out.stem}-{number}") if len(variations) > 1 else out, variation)
+    paths, counted = ", ".join(map(str, written)), ", ".join(map(_notes, variations))
+    sys.stdout.write(f"{paths}: {counted}, {variations[0]['duration_seconds']:.1f} s, {status.summary(data)}\n")
+
+
+def _read_notes(path: Path) -> Any:
+    """Return the notes that a file of JSON holds: a list, or an object that has one."""
+    try:
+        held = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON: {error}") from error
+    notes = held.get("notes") if isinstance(held, dict) else held
+    if not isinstance(notes, list):
+        raise ValueError(f"{path} holds no list of notes")
+    return notes
+
+
+def _write(path: Path, variation: Result) -> list[Path]:
+    """Write what a variation holds, its notes as JSON beside the MIDI file; return the files."""
+    written = []
+    if "midi_bytes" in variation:
         path.write_bytes(variation["midi_bytes"])
-    written, notes = ", ".join(map(str, paths)), ", ".join(map(_notes, variations))
-    sys.stdout.write(f"{written}: {notes}, {variations[0]['duration_seconds']:.1f} s, {status.summary(data)}\n")
+        written.append(path)
+    if "notes" in variation:
+        written.append(path.with_suffix(".json"))
+        written[-1].write_text(json.dumps(variation["notes"]))
+    return written
 
 
 def _notes(variation: Result) -> str:

@@ -1,7 +1,8 @@
 """Define what the requests of all tasks share."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
@@ -12,7 +13,7 @@ from tasks.fields import ClientJobId, ModelSize, Task
 def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
     """Complete a request's JSON schema: its own fields come first, and those that may be left out may be null."""
     properties, required = schema["properties"], schema.get("required", ())
-    order = dict.fromkeys(["task", "midi_input", *model.__annotations__, *properties])
+    order = dict.fromkeys(["task", "midi_input", "notes", *model.__annotations__, *properties])
     schema["properties"] = {name: properties[name] for name in order if name in properties}
     for name, described in properties.items():
         if name == "task" or name in required:
@@ -23,6 +24,13 @@ def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
         described |= {"anyOf": choices if {"type": "null"} in choices else [*choices, {"type": "null"}], **texts}
 
 
+@dataclass(frozen=True)
+class _Conflict:
+    """Stand in for the value of a field that was sent together with another one that says the same."""
+
+    names: tuple[str, ...]
+
+
 class TaskRequest(BaseModel):
     """Hold what any task takes.
 
@@ -31,6 +39,12 @@ class TaskRequest(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra=_document)
+
+    null_is_off: ClassVar[frozenset[str]] = frozenset()
+    """Fields of which null does not count as not sent: it switches off what their default does."""
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = ()
+    """Fields that say the same in different ways: of each group one may be sent."""
 
     task: Task = Field(description="What to do.")
     model_size: ModelSize | None = Field(
@@ -53,15 +67,25 @@ class TaskRequest(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _treat_null_as_missing(cls, body: dict[str, Any]) -> dict[str, Any]:
-        """Leave null out where a field may be missing, and put it in where it may not: its own check then complains."""
-        known = cls.model_fields.keys() - {"task"}
+        """Leave null out where a field may be missing, and put it in where it may not: its own check then complains.
+
+        So it does of the last of several fields of which there may be one.
+        """
+        known = cls.model_fields.keys() - cls.null_is_off - {"task"}
         given = {name: value for name, value in body.items() if value is not None or name not in known}
+        for group in cls.one_of:
+            sent = tuple(name for name in group if name in given)
+            if len(sent) > 1:
+                given[sent[-1]] = _Conflict(sent)
         return dict.fromkeys(cls._find_required(given)) | given
 
     @field_validator("*", mode="before")
     @classmethod
     def _check_required(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None and info.field_name != "task":
+        if isinstance(value, _Conflict):
+            names = " or ".join(reversed(value.names))
+            raise PydanticCustomError("ambiguous", "send either {names}, not both", {"names": names})
+        if value is None and info.field_name not in cls.null_is_off | {"task"}:
             raise PydanticCustomError(
                 "missing",
                 "{field} is required for task '{task}'",

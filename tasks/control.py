@@ -3,9 +3,14 @@
 from typing import TypeVar
 
 from amt.arranging.defaults import BALANCE
+from amt.arranging.plan import EditPlan
 from amt.decoding.constraints import Constraints
+from amt.errors import ConstraintError
 from amt.gpt2.sampling_params import SamplingParams
+from amt.midi.grid import STRAIGHT, Grid, make_grid
 from amt.midi.instruments import find_instruments
+from amt.midi.notes import TICKS_PER_SECOND
+from amt.midi.timing import Timing
 from tasks.fields import PitchRange, Slot
 from tasks.requests import MusicRequest
 
@@ -48,7 +53,31 @@ def find_constraints(request: MusicRequest) -> Constraints:
         max_polyphony=request.max_polyphony,
         density=request.density,
         allow_repetition=request.on_degenerate == "keep",
+        grid_durations=request.grid_durations,
+        key_is_strict=request.key_mode == "strict",
+        chord_share=request.chord_share,
+        variety=None if request.variety == "auto" else request.variety,
     )
+
+
+def find_grid(request: MusicRequest, plan: EditPlan, timing: Timing) -> Grid | None:
+    """Return the lines on which new notes must begin, if there are to be any.
+
+    Raises:
+        ConstraintError: the grid is too fine or too coarse, or cannot swing, or there is none where one is needed.
+    """
+    if request.grid is None:
+        if request.grid_durations or request.swing != STRAIGHT:
+            name = "grid_durations" if request.grid_durations else "swing"
+            raise ConstraintError(f"{name} needs a grid, such as '1/8'")
+        return None
+    grid = make_grid(timing, request.grid, request.swing, plan.start_ticks, plan.end_ticks)
+    if grid.ticks[0] >= plan.end_ticks:
+        raise ConstraintError(
+            f"grid {request.grid!r} has no line within the new music, which lasts "
+            f"{(plan.end_ticks - plan.start_ticks) / TICKS_PER_SECOND:g} s: a finer one is needed"
+        )
+    return grid
 
 
 def _by_instrument(ranges: dict[str, PitchRange]) -> dict[int, PitchRange]:

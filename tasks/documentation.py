@@ -13,14 +13,15 @@ _PROJECT: Final = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml"
 DOCUMENTATION: Final = Documentation(
     title="Anticipatory Music Transformer",
     version=_PROJECT["version"],
-    description="""Make music from nothing, continue or accompany a MIDI file, write a span of it again, or describe it
-by a vector: `task` says which. Choose an example to try each; the schema lists the fields of each.
+    description="""Make music from nothing, continue or accompany a MIDI file or notes, write a span of it again, or
+describe it by a vector: `task` says which. Choose an example to try each; the schema lists the fields of each.
 
-A field that is null counts as not sent. Fields of other tasks are checked and ignored, all others refused.""",
+A field that is null counts as not sent, but for `chords` and `variety`, which it switches off. Fields of other tasks
+are checked and ignored, all others refused.""",
     stream_description="""The same request, answered with server-sent events while it is worked on:
 
-- `note`, for each new note as it is decided (all tasks but embed): `variation`, `onset` and `duration` in seconds from
-  the start of the piece, `pitch`, `instrument` (General MIDI program, 128 for drums), `velocity`
+- `note`, for each new note as it is decided (all tasks but embed): `variation`, `onset` and `duration` in `time_unit`
+  from the start of the piece, `pitch`, `instrument` (General MIDI program, 128 for drums), `velocity`, `is_new`
 - `discard` (all tasks but embed): what was told of this `variation` is void, it is drawn again; `reason` is silent or
   stuck
 - `progress` (all tasks but embed): `seconds` of new music decided, on average over the variations, of `total_seconds`;

@@ -1,15 +1,18 @@
 """Run the task that makes vectors: a request becomes a job for the model, and its result the answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 import numpy as np
 
 from amt.errors import ExcerptError, MidiError
 from amt.midi import codec
+from amt.midi.codec import Piece
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.pooling import Vectors, combine, normalized
 from amt.tokens.windows import Excerpt, take_excerpt
+from tasks.pieces import read_piece
 from tasks.requests import EmbedRequest
 from tasks.responses import (
     EmbedFilesResponse,
@@ -57,9 +60,9 @@ def _find_excerpts(request: EmbedRequest) -> tuple[tuple[Excerpt, ...], tuple[li
     """
     excerpts: list[Excerpt] = []
     notices: list[list[str]] = []
-    for index, data in enumerate(request.files):
+    for index, read in enumerate(_readers(request)):
         try:
-            piece = codec.read_piece(data, sustained=request.sustain == "apply")
+            piece = read()
             excerpts.append(take_excerpt(piece.notes, whole=request.windows != "first"))
             notices.append(piece.notices)
         except MidiError as error:
@@ -73,6 +76,13 @@ def _find_excerpts(request: EmbedRequest) -> tuple[tuple[Excerpt, ...], tuple[li
             "so send fewer or shorter files, or set windows to 'first'"
         )
     return tuple(excerpts), tuple(notices)
+
+
+def _readers(request: EmbedRequest) -> list[Callable[[], Piece]]:
+    """Return what reads each piece, one after the other, so that at most one is in memory."""
+    if request.midi_inputs is None:
+        return [partial(read_piece, request)]
+    return [partial(codec.read_piece, data, sustained=request.sustain == "apply") for data in request.files]
 
 
 def _embed_file(request: EmbedRequest, excerpt: Excerpt, notices: list[str], vectors: list[Vectors]) -> FileEmbedding:

@@ -15,18 +15,34 @@ Task = Literal["generate", "continue", "accompany", "infill", "embed"]
 Slot = Literal["onset", "duration", "note"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
 Windows = Literal["first", "all", "each"]
+Part = Literal["midi", "notes"]
+TimeUnit = Literal["seconds", "beats"]
+KeyMode = Literal["bias", "strict"]
 
 MAX_INSTRUMENTS_NAMED: Final = 129
 MAX_PITCH: Final = 127
 MAX_VELOCITY: Final = 127
 MAX_SEED: Final = 2**63 - 1
 MAX_FILES: Final = 64
+MIN_LENGTH_SECONDS: Final = 1.0
+MAX_LENGTH_SECONDS: Final = 120.0
+MIN_PRIME_SECONDS: Final = 1.0
 MAX_PRIME_SECONDS: Final = 60.0
 MAX_FILE_SECONDS: Final = 86_400.0
+MAX_BARS: Final = 1_000
+"""Bars of new music, or of a prime: there is no more time for them at 300 bpm in 1/2."""
+
+MAX_BAR: Final = 1_000_000
+"""The largest number of a bar."""
+
+MIN_VARIETY: Final = 0.1
+MAX_KEY_LENGTH: Final = 40
+MAX_CHORDS_LENGTH: Final = 10_000
 MAX_VALUE_SHOWN: Final = 40
 """Characters of a wrong value that a message repeats."""
 
 CLIENT_JOB_ID_PATTERN: Final = r"[A-Za-z0-9._:-]{1,256}"
+TIME_SIGNATURE_PATTERN: Final = r"([1-9]|[12][0-9]|3[0-2])/(1|2|4|8|16|32)"
 
 
 @dataclass(frozen=True)
@@ -165,6 +181,27 @@ def _check_client_job_id(value: str) -> str:
     return value
 
 
+def _check_time_signature(value: Any) -> Any:
+    if isinstance(value, str) and re.fullmatch(TIME_SIGNATURE_PATTERN, value, flags=re.ASCII):
+        return value
+    raise PydanticCustomError(
+        "invalid_time_signature",
+        "time_signature must be like '3/4': a number in range 1..32, and 1, 2, 4, 8, 16 or 32, got {got}",
+        {"got": shown(value)},
+    )
+
+
+def _check_variety(value: Any) -> Any:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value in ("auto", None) or (is_number and MIN_VARIETY <= value <= 1):
+        return value
+    raise PydanticCustomError(
+        "invalid_variety",
+        "variety must be 'auto', a number in range {minimum}..1.0, or null to switch it off, got {got}",
+        {"minimum": MIN_VARIETY, "got": shown(value)},
+    )
+
+
 def checked_file(text: str, name: str, task: str) -> str:
     """Return a text that holds a file. Raise PydanticCustomError if it does not."""
     if not text.strip():
@@ -177,11 +214,30 @@ def checked_file(text: str, name: str, task: str) -> str:
     return text
 
 
-LengthSeconds: TypeAlias = Annotated[float, InRange(1.0, 120.0)]
+LengthSeconds: TypeAlias = Annotated[float, InRange(MIN_LENGTH_SECONDS, MAX_LENGTH_SECONDS)]
 """Seconds of new music."""
 
 FileSeconds: TypeAlias = Annotated[float, InRange(0.0, MAX_FILE_SECONDS)]
 """A time in a file."""
+
+Bars: TypeAlias = Annotated[int, InRange(1, MAX_BARS)]
+"""A number of bars."""
+
+BarNumber: TypeAlias = Annotated[int, InRange(1, MAX_BAR)]
+"""Which bar, from 1 on."""
+
+TimeSignature: TypeAlias = Annotated[
+    str,
+    BeforeValidator(_check_time_signature),
+    WithJsonSchema({"type": "string", "pattern": f"^{TIME_SIGNATURE_PATTERN}$"}),
+]
+
+Include: TypeAlias = Annotated[list[Part], Len(1, 2)]
+
+Variety: TypeAlias = Annotated[
+    Literal["auto"] | Annotated[float, Ge(MIN_VARIETY), Le(1.0)] | None,
+    BeforeValidator(_check_variety),
+]
 
 Velocity: TypeAlias = Annotated[
     Literal["auto"] | Annotated[int, Ge(1), Le(MAX_VELOCITY)],

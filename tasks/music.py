@@ -10,17 +10,22 @@ from amt.arranging.defaults import accompaniment_defaults, infill_defaults
 from amt.arranging.melody import split_melody
 from amt.arranging.plan import EditPlan, accompany, continue_from_end, continue_from_start, from_nothing, infill
 from amt.decoding.constraints import Constraints
-from amt.midi import codec
+from amt.midi.bars import Bars
+from amt.midi.codec import Piece
 from amt.midi.notes import TICKS_PER_SECOND
-from amt.midi.timing import Timing
+from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
 from amt.midi.tracks import Tracks, find_tracks
-from tasks.control import find_constraints, find_sampling_params
+from tasks.control import find_constraints, find_grid, find_sampling_params
+from tasks.describing import describe_chords, describe_timing
+from tasks.encoding import ResultEncoder
 from tasks.fields import MAX_SEED
+from tasks.harmony import find_harmony
+from tasks.lengths import length_ticks, prime_ticks, span_ticks
+from tasks.pieces import DEFAULT_BPM, find_timing, read_piece
 from tasks.requests import (
     AccompanyRequest,
     AnyMusicRequest,
     ContinueRequest,
-    EditRequest,
     GenerateRequest,
     InfillRequest,
     MusicRequest,
@@ -47,114 +52,147 @@ class Planned(NamedTuple):
     Attributes:
         plan: what is kept of its piece, what the model sees, and where new notes go.
         constraints: the request's, with what it leaves open filled in.
+        timing: how the answer counts time.
         original: the input that new notes are added to, if there is one.
+        repeated: times in seconds that the answer repeats, by their fields.
     """
 
     plan: EditPlan
     constraints: Constraints
+    timing: Timing
     original: Original | None = None
+    repeated: Mapping[str, float] = {}
 
 
 def decode_request(request: AnyMusicRequest, size: str, headers: Mapping[str, str], *, streams: bool) -> GenerateJob:
     """Return what the worker must decode. Raise an `AMTError` if the MIDI or the constraints cannot be used."""
-    plan, constraints, original = _plan(request)
+    plan, constraints, timing, original, repeated = _plan(request)
+    harmony = find_harmony(request, plan, Bars(timing))
+    constraints = replace(
+        constraints,
+        grid=find_grid(request, plan, timing),
+        key=harmony.key.pitch_classes if harmony.key else None,
+        chords=harmony.chords,
+    )
     decoding = plan.request(sampling=find_sampling_params(request), constraints=constraints)
     seed = secrets.randbits(DRAWN_SEED_BITS) if request.seed is None else request.seed
     sequences = tuple(
         replace(decoding, seed=(seed + variation) % (MAX_SEED + 1)) for variation in range(request.num_variations)
     )
-    timing = original.timing if original else Timing()
-    if request.bpm is not None:
-        timing = timing.with_tempo(request.bpm)
     redraws = request.on_degenerate == "retry" and not all(each.is_greedy for each in decoding.sampling)
-    return GenerateJob(size, headers, streams, redraws, plan, sequences, timing, original)
+    notices = [*(original.piece.notices if original else []), *harmony.notices]
+    if request.grid and request.bpm is None and not original:
+        notices.append(f"the grid is that of {DEFAULT_BPM:g} bpm, for no bpm was sent")
+    return GenerateJob(
+        size,
+        headers,
+        streams,
+        redraws,
+        plan,
+        sequences,
+        timing,
+        original,
+        constraints.grid,
+        harmony.key.name if harmony.key else None,
+        harmony.chords,
+        tuple(notices),
+        repeated,
+    )
 
 
 def encode_response(
     request: AnyMusicRequest, job: GenerateJob, generated: Sequence[GeneratedVariation], metadata: Metadata
 ) -> PredictResponse:
     """Return the answer to the task."""
-    new_shaper = VelocityShapers(request, job.plan)
+    new_shaper, encoder = VelocityShapers(request, job.plan), ResultEncoder(request, job)
     answer: dict[str, Any] = {
-        "variations": [_encode_variation(request, job, each, new_shaper) for each in generated],
-        "notices": job.original.piece.notices if job.original else [],
+        "variations": [_encode_variation(request, job, each, new_shaper, encoder) for each in generated],
+        "timing": describe_timing(job.timing, job.plan.length_ticks),
+        "key": job.key,
+        "chords": describe_chords(job.chords, Bars(job.timing), job.plan) or None,
+        "notices": list(job.notices),
         "metadata": metadata.model_copy(update={"redrawn": sum(each.n_draws - 1 for each in generated)}),
+        **job.repeated,
     }
     match request:
         case GenerateRequest():
             return GenerateResponse(**answer)
         case ContinueRequest():
-            return ContinueResponse(prime_seconds=request.prime_seconds, **answer)
+            return ContinueResponse(**answer)
         case AccompanyRequest():
-            return AccompanyResponse(prime_seconds=request.prime_seconds, **answer)
+            return AccompanyResponse(**answer)
         case InfillRequest():
-            return InfillResponse(start_seconds=request.start_seconds, end_seconds=request.end_seconds, **answer)
+            return InfillResponse(**answer)
 
 
 def _plan(request: AnyMusicRequest) -> Planned:
     constraints = find_constraints(request)
+    if isinstance(request, GenerateRequest):
+        timing = find_timing(request, None)
+        return Planned(from_nothing(length_ticks(request, Bars(timing), 0) or 0), constraints, timing)
+    piece = read_piece(request)
+    timing = find_timing(request, piece)
     match request:
-        case GenerateRequest():
-            return Planned(from_nothing(_ticks(request.length_seconds)), constraints)
         case ContinueRequest():
-            return _plan_continuation(request, constraints)
+            return _plan_continuation(request, constraints, piece, timing)
         case AccompanyRequest():
-            return _plan_accompaniment(request, constraints)
+            return _plan_accompaniment(request, constraints, piece, timing)
         case InfillRequest():
-            return _plan_infill(request, constraints)
+            return _plan_infill(request, constraints, piece, timing)
 
 
-def _plan_continuation(request: ContinueRequest, constraints: Constraints) -> Planned:
-    piece = _read(request)
-    prime, length = _ticks(request.prime_seconds), _ticks(request.length_seconds)
+def _plan_continuation(request: ContinueRequest, constraints: Constraints, piece: Piece, timing: Timing) -> Planned:
+    prime = prime_ticks(request, Bars(timing), piece.notes)
+    until_ticks = None
     if request.prime_from == "end":
-        plan = continue_from_end(piece.notes, prime, length, piece.length_ticks)
-        return Planned(plan, constraints, Original(piece))
-    plan = continue_from_start(piece.notes, prime, length)
-    return Planned(plan, constraints, Original(piece, until_ticks=plan.start_ticks))
+        plan = continue_from_end(piece.notes, prime, 0, piece.length_ticks)
+    else:
+        plan = continue_from_start(piece.notes, prime, 0)
+        until_ticks = plan.start_ticks
+        timing = timing.until(MILLISECONDS_PER_TICK * until_ticks)
+    end = plan.start_ticks + (length_ticks(request, Bars(timing), plan.start_ticks) or 0)
+    repeated = {"prime_seconds": prime / TICKS_PER_SECOND if request.prime_bars else request.prime_seconds}
+    plan = replace(plan, end_ticks=end, length_ticks=end)
+    return Planned(plan, constraints, timing, Original(piece, until_ticks), repeated)
 
 
-def _plan_accompaniment(request: AccompanyRequest, constraints: Constraints) -> Planned:
-    piece = _read(request)
+def _plan_accompaniment(request: AccompanyRequest, constraints: Constraints, piece: Piece, timing: Timing) -> Planned:
     names = request.melody_instruments or (), request.melody_tracks or ()
     tracks = find_tracks(piece.score) if piece.score else Tracks([], [0] * len(piece.notes))
     melody, others = split_melody(piece.notes, tracks, *names)
-    length = None if request.length_seconds is None else _ticks(request.length_seconds)
-    plan = accompany(melody, others, _ticks(request.prime_seconds), length)
+    prime = prime_ticks(request, Bars(timing), piece.notes)
+    plan = accompany(melody, others, prime, length_ticks(request, Bars(timing), prime))
     balance_is_open = request.instrument_balance is None
     constraints = accompaniment_defaults(constraints, plan, melody, others, balance_is_open=balance_is_open)
-    return Planned(plan, constraints, Original(piece))
+    repeated = {"prime_seconds": prime / TICKS_PER_SECOND if request.prime_bars else request.prime_seconds}
+    return Planned(plan, constraints, timing, Original(piece), repeated)
 
 
-def _plan_infill(request: InfillRequest, constraints: Constraints) -> Planned:
-    piece = _read(request)
+def _plan_infill(request: InfillRequest, constraints: Constraints, piece: Piece, timing: Timing) -> Planned:
     rewritten = frozenset().union(*constraints.groups) if constraints.groups else None
-    plan = infill(piece.notes, _ticks(request.start_seconds), _ticks(request.end_seconds), rewritten)
+    start, end = span_ticks(request, Bars(timing), piece.notes)
+    plan = infill(piece.notes, start, end, rewritten)
     balance_is_open = request.instrument_balance is None
     constraints = infill_defaults(constraints, plan, piece.notes, balance_is_open=balance_is_open)
-    return Planned(plan, constraints, Original(piece))
-
-
-def _read(request: EditRequest) -> codec.Piece:
-    return codec.read_piece(request.midi_bytes, sustained=request.sustain == "apply")
-
-
-def _ticks(seconds: float) -> int:
-    return round(seconds * TICKS_PER_SECOND)
+    repeated = {
+        "start_seconds": start / TICKS_PER_SECOND if request.start_seconds is None else request.start_seconds,
+        "end_seconds": end / TICKS_PER_SECOND if request.end_seconds is None else request.end_seconds,
+    }
+    return Planned(plan, constraints, timing, Original(piece), repeated)
 
 
 def _encode_variation(
-    request: MusicRequest, job: GenerateJob, generated: GeneratedVariation, new_shaper: VelocityShapers
+    request: MusicRequest,
+    job: GenerateJob,
+    generated: GeneratedVariation,
+    new_shaper: VelocityShapers,
+    encoder: ResultEncoder,
 ) -> Variation:
     plan, shaper = job.plan, new_shaper(generated.seed)
     new = [*map(shaper.shape, plan.new_notes(generated.events, lengthens=request.max_polyphony is None))]
-    if job.original:
-        piece, until_ticks = job.original
-        data = codec.write_piece(piece, plan.kept, new, plan.length_ticks, job.timing, until_ticks)
-    else:
-        data = codec.write_notes(new, plan.length_ticks, job.timing)
     return Variation(
-        midi_base64=base64.b64encode(data).decode(),
+        midi_base64=base64.b64encode(encoder.midi(new)).decode() if "midi" in request.include else None,
+        notes=encoder.notes(new) if "notes" in request.include else None,
         num_events=len(plan.kept) + len(new),
         seed=generated.seed,
         draws=generated.n_draws,

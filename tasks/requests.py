@@ -1,8 +1,9 @@
 """Define what the service is asked for: a request for each task. Their texts are those of /docs."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, Literal, TypeAlias
 
+from annotated_types import Len
 from pydantic import (
     Field,
     StrictBool,
@@ -13,25 +14,37 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from amt.arranging.defaults import BALANCE
+from amt.midi.grid import STRAIGHT, Division
 from amt.pooling import Pooling
 from tasks.base import TaskRequest
 from tasks.fields import (
+    MAX_BARS,
     MAX_FILES,
+    MAX_KEY_LENGTH,
     MAX_PRIME_SECONDS,
     MAX_SEED,
+    MIN_PRIME_SECONDS,
+    BarNumber,
+    Bars,
     BySlot,
     FileSeconds,
+    Include,
     InRange,
     Instruments,
+    KeyMode,
     LengthSeconds,
     PitchRanges,
     Slot,
+    TimeSignature,
+    TimeUnit,
     TrackNames,
+    Variety,
     Velocity,
     Windows,
     checked_file,
 )
 from tasks.files import decode_file
+from tasks.notes import SENT_VELOCITY, SentChords, SentNotes
 
 MAX_SPAN_SECONDS: Final = 120.0
 MIN_SPAN_SECONDS: Final = 0.1
@@ -47,8 +60,26 @@ FILE_FORMAT: Final = (
 )
 
 
+NOTES_TEXT: Final = (
+    'The music as notes, instead of `midi_input`: `[{"onset": 0.0, "duration": 0.5, "pitch": 60, "instrument": 0, '
+    '"velocity": 80}]`, at most 20,000, in any order. `instrument` is a General MIDI number or name, 0 if it is '
+    f"missing; `velocity` is {SENT_VELOCITY} if it is. Times are in `time_unit`. The notes of an answer can be sent "
+    "as they are."
+)
+TIME_UNIT_TEXT: Final = (
+    "Of the times in `notes`, of the request and of the answer. beats: quarter notes, of those sent at `bpm`."
+)
+
+LENGTH_BARS_TEXT: Final = (
+    "How long the new music is in bars, instead of `length_seconds`, by the time signatures and the tempo of the "
+    "answer; 1 to 120 s. Where it begins within a bar, the rest of that bar comes on top, so that it ends on a line."
+)
+
+
 class MusicRequest(TaskRequest):
     """Hold what every task that makes music takes: how new notes are chosen, and what they must or should be."""
+
+    null_is_off: ClassVar[frozenset[str]] = frozenset({"chords", "variety"})
 
     num_variations: Annotated[int, InRange(1, 5)] = Field(
         default=1, description="How many independent results. They are made together, as one batch."
@@ -116,8 +147,60 @@ class MusicRequest(TaskRequest):
         description="Quarter notes a minute of the MIDI file. It moves no note: all sound at the same second as "
         "without it, but stand on that tempo's grid. Null: the tempo map and the time signatures of `midi_input` up to "
         "where the new music begins, whose last tempo goes on; 120 without an input or when it has no tempo map (SMPTE "
-        "time, type 2).",
+        "time, type 2). With `notes` it is their tempo, in which beats are counted.",
     )
+    time_signature: TimeSignature | None = Field(
+        default=None,
+        description="Of the whole answer, such as `3/4` or `6/8`: bars are counted by it. Null: those of `midi_input`; "
+        "4/4 where there are none.",
+    )
+    grid: Division | None = Field(
+        default=None,
+        description="Every new note begins on a line of this grid: the beats of the answer's tempo map, divided; T: "
+        "in triplets. It is decided while the music is composed, nothing is moved afterwards. Without an input and "
+        "`bpm` the tempo is 120. Null: notes begin when the model likes.",
+    )
+    grid_durations: StrictBool = Field(
+        default=False, description="With `grid`: every new note ends on a line too, or where the new music ends."
+    )
+    swing: Annotated[float, InRange(STRAIGHT, 0.75)] = Field(
+        default=STRAIGHT,
+        description="With `grid` 1/8 or 1/16: where in each pair of lines the second one is, as a share of the pair. "
+        "0.5: in the middle; 0.67: as in triplets.",
+    )
+    key: Annotated[str, Len(1, MAX_KEY_LENGTH)] | None = Field(
+        default=None,
+        description="The key or scale of new notes, but for drums: a tonic and a scale, such as `C major`, `A minor`, "
+        "`D dorian`, `F# harmonic minor`, or `chromatic`. auto: the key of what is kept of the input; the answer says "
+        "which. Null: none.",
+    )
+    key_mode: KeyMode = Field(
+        default="bias",
+        description="Other pitch classes than the key's are unlikely, so that leading notes stay possible (bias), or "
+        "forbidden (strict).",
+    )
+    chords: SentChords | None = Field(
+        default=None,
+        description="The chords of new notes, but for drums: a text of one bar each, `Am | F | C G | E7`, split evenly "
+        "within a bar, `%` for the one before, from the bar in which the new music begins, repeated to its end. Or a "
+        'list, `[{"symbol": "Am7", "start_bar": 1}]` or with `start_seconds`, counted from the start of the piece. '
+        "Null: none.",
+    )
+    chord_share: Annotated[float, InRange(0.0, 1.0)] = Field(
+        default=0.8,
+        description="With `chords`: how much of the new notes' time is aimed to be within chords that hold them. Music "
+        "that people wrote has 0.63 to 0.70.",
+    )
+    variety: Variety = Field(
+        default="auto",
+        description="Which share of the notes of the last 20 s the six commonest are aimed not to exceed; small models "
+        "dwell on few. auto: what suits the model. Null switches it off.",
+    )
+    include: Include = Field(
+        default=["midi"],
+        description="What each variation holds: midi, a MIDI file in `midi_base64`; notes, `notes` in JSON.",
+    )
+    time_unit: TimeUnit = Field(default="seconds", description=TIME_UNIT_TEXT)
     on_degenerate: Literal["retry", "keep"] = Field(
         default="retry",
         description="What becomes of a variation that is silent or gets stuck, which means that it repeats one or two "
@@ -130,15 +213,28 @@ class MusicRequest(TaskRequest):
 class GenerateRequest(MusicRequest):
     """Make music from nothing. This is the task of a request that names none."""
 
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("length_seconds", "length_bars"),)
+
     task: Literal["generate"] = Field(default="generate", description="Make music from nothing.")
     length_seconds: LengthSeconds = Field(default=20.0, description="Seconds of new music. The resolution is 0.01 s.")
+    length_bars: Bars | None = Field(
+        default=None,
+        description="How long it is in bars, instead of `length_seconds`, by `bpm` and `time_signature`; 1 to 120 s.",
+    )
 
 
-class EditRequest(MusicRequest):
-    """Hold what every task takes that makes music from a file."""
+class InputRequest(TaskRequest):
+    """Hold what every task takes that reads music: a MIDI file, or notes."""
 
-    midi_input: str = Field(description=f"The MIDI file. {FILE_FORMAT}")
+    midi_input: str | None = Field(
+        default=None, description=f"The MIDI file, required unless there are `notes`. {FILE_FORMAT}"
+    )
+    notes: SentNotes | None = Field(default=None, description=NOTES_TEXT)
     sustain: Sustain = Field(default="keep", description=SUSTAIN_TEXT)
+
+    @classmethod
+    def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
+        return super()._find_required(given) | (set() if "notes" in given else {"midi_input"})
 
     @field_validator("midi_input")
     @classmethod
@@ -148,20 +244,35 @@ class EditRequest(MusicRequest):
     @property
     def midi_bytes(self) -> bytes:
         """The file in `midi_input`."""
-        return decode_file(self.midi_input)
+        return decode_file(self.midi_input or "")
+
+
+class EditRequest(InputRequest, MusicRequest):
+    """Hold what every task takes that makes music from other music."""
 
 
 class ContinueRequest(EditRequest):
     """Go on where the first seconds of a file end, or where all of it does."""
 
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("notes", "midi_input"),
+        ("prime_seconds", "prime_bars"),
+        ("length_seconds", "length_bars"),
+    )
+
     task: Literal["continue"] = Field(
         description="Go on where the first seconds of `midi_input` end, or where all of it does."
     )
-    prime_seconds: Annotated[float, InRange(1.0, MAX_PRIME_SECONDS)] = Field(
+    prime_seconds: Annotated[float, InRange(MIN_PRIME_SECONDS, MAX_PRIME_SECONDS)] = Field(
         default=5.0,
         description="How many seconds from the start of `midi_input` are kept, note for note. New music starts there, "
         "or where the input's last note ends if that is earlier. With `prime_from` end: how many of its last seconds "
         "the new music goes on from.",
+    )
+    prime_bars: Bars | None = Field(
+        default=None,
+        description="How much of the input goes before the new music in bars, instead of `prime_seconds`: its first, "
+        "or with `prime_from` end its last, the one in which its last note ends included; 1 to 60 s.",
     )
     prime_from: Literal["start", "end"] = Field(
         default="start",
@@ -172,6 +283,7 @@ class ContinueRequest(EditRequest):
     length_seconds: LengthSeconds = Field(
         default=20.0, description="Seconds of new music, after the prime. The resolution is 0.01 s."
     )
+    length_bars: Bars | None = Field(default=None, description=LENGTH_BARS_TEXT)
 
 
 class FitRequest(EditRequest):
@@ -183,10 +295,25 @@ class FitRequest(EditRequest):
         "silence its notes gain this many nats (each makes them 2.7 times as likely), until it plays. 0: not at all. "
         f"Null: {BALANCE:g}, or more if there is little time.",
     )
+    chords: SentChords | None = Field(
+        default="auto",
+        description="The chords of new notes, but for drums: a text of one bar each, `Am | F | C G | E7`, split evenly "
+        "within a bar, `%` for the one before, from the bar in which the new music begins, repeated to its end. Or a "
+        'list, `[{"symbol": "Am7", "start_bar": 1}]` or with `start_seconds`, counted from the start of the piece. '
+        "auto: those that what is kept of the input implies, if it has harmony; the answer says them. Null switches "
+        "them off.",
+    )
 
 
 class AccompanyRequest(FitRequest):
     """Write other parts around one that is given."""
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("notes", "midi_input"),
+        ("notes", "melody_tracks"),
+        ("prime_seconds", "prime_bars"),
+        ("length_seconds", "length_bars"),
+    )
 
     task: Literal["accompany"] = Field(description="Write other parts around one that `midi_input` holds.")
     melody_instruments: Instruments | None = Field(
@@ -202,11 +329,15 @@ class AccompanyRequest(FitRequest):
     prime_seconds: Annotated[float, InRange(0.0, MAX_PRIME_SECONDS)] = Field(
         default=0.0, description="New music starts here, and what the others play before is kept too."
     )
+    prime_bars: Annotated[int, InRange(0, MAX_BARS)] | None = Field(
+        default=None, description="New music starts after so many bars, instead of `prime_seconds`; 0 to 60 s."
+    )
     length_seconds: LengthSeconds | None = Field(
         default=None,
         description="Seconds of new music, from `prime_seconds` on. Null: to the end of the part that is accompanied, "
         "at most 120. The resolution is 0.01 s.",
     )
+    length_bars: Bars | None = Field(default=None, description=LENGTH_BARS_TEXT)
     instruments: Instruments | None = Field(
         default=None,
         description="The only instruments that new notes may have: General MIDI numbers (0 to 127, 128 for drums), "
@@ -223,16 +354,32 @@ class AccompanyRequest(FitRequest):
 class InfillRequest(FitRequest):
     """Write a span of a file again, to fit what is before and after it."""
 
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
+        ("notes", "midi_input"),
+        ("start_seconds", "start_bar"),
+        ("end_seconds", "end_bar"),
+    )
+
     task: Literal["infill"] = Field(
         description="Write a span of `midi_input` again, to fit what is before and after it."
     )
-    start_seconds: FileSeconds = Field(
-        description="Where the span begins that is written again, in seconds from the start of `midi_input`. Notes "
-        "that begin before it stay, also where they sound into it."
+    start_seconds: FileSeconds | None = Field(
+        default=None,
+        description="Where the span begins that is written again, in seconds from the start of the piece; required "
+        "unless `start_bar` and `end_bar` say it. Notes that begin before it stay, also where they sound into it.",
     )
-    end_seconds: FileSeconds = Field(
+    end_seconds: FileSeconds | None = Field(
+        default=None,
         description=f"Where the span ends: {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s after `start_seconds`, and "
-        "not after the end of the last note. Notes that begin there or later stay; new ones end there at the latest."
+        "not after the end of the last note. Notes that begin there or later stay; new ones end there at the latest.",
+    )
+    start_bar: BarNumber | None = Field(
+        default=None, description="The first bar of the span, counted from 1, instead of `start_seconds`."
+    )
+    end_bar: BarNumber | None = Field(
+        default=None,
+        description="The first bar behind the span, instead of `end_seconds`: bars 3 and 4 are 3 to 5. Where the music "
+        f"ends within the last bar, the span does too. It may be {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s long.",
     )
     instruments: Instruments | None = Field(
         default=None,
@@ -246,11 +393,16 @@ class InfillRequest(FitRequest):
         "where nothing is replaced, as many as around the span.",
     )
 
+    @classmethod
+    def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
+        bars = {"start_bar", "end_bar"}
+        return super()._find_required(given) | (bars if bars & given.keys() else {"start_seconds", "end_seconds"})
+
     @field_validator("end_seconds")
     @classmethod
     def _check_span(cls, end: float, info: ValidationInfo) -> float:
-        start = info.data.get("start_seconds", end)  # absent when it is wrong itself
-        if "start_seconds" in info.data and not MIN_SPAN_SECONDS <= round(end - start, 2) <= MAX_SPAN_SECONDS:
+        start = info.data.get("start_seconds")  # absent when it is wrong itself
+        if start is not None and not MIN_SPAN_SECONDS <= round(end - start, 2) <= MAX_SPAN_SECONDS:
             raise PydanticCustomError(
                 "invalid_span",
                 "end_seconds must be {minimum} to {maximum} s after start_seconds, got {start} to {end}",
@@ -258,9 +410,23 @@ class InfillRequest(FitRequest):
             )
         return end
 
+    @field_validator("end_bar")
+    @classmethod
+    def _check_bars(cls, end: int, info: ValidationInfo) -> int:
+        start = info.data.get("start_bar")
+        if start is not None and end <= start:
+            raise PydanticCustomError(
+                "invalid_span",
+                "end_bar must be greater than start_bar, for it is the first bar behind the span, got {start} to {end}",
+                {"start": start, "end": end},
+            )
+        return end
 
-class EmbedRequest(TaskRequest):
-    """Describe a file by a vector, or several files by one each."""
+
+class EmbedRequest(InputRequest):
+    """Describe a piece by a vector, or several files by one each."""
+
+    one_of: ClassVar[tuple[tuple[str, ...], ...]] = (("notes", "midi_inputs", "midi_input"),)
 
     task: Literal["embed"] = Field(description="Describe `midi_input` by a vector, or each of `midi_inputs`.")
     embed_layer: StrictInt = Field(
@@ -293,14 +459,16 @@ class EmbedRequest(TaskRequest):
         "`files`, one entry for each in this order.",
     )
     midi_input: str | None = Field(
-        default=None, description=f"The MIDI file, required unless there are `midi_inputs`. {FILE_FORMAT}"
+        default=None, description=f"The MIDI file, required unless there are `midi_inputs` or `notes`. {FILE_FORMAT}"
     )
-
-    sustain: Sustain = Field(default="keep", description=SUSTAIN_TEXT)
+    time_unit: TimeUnit = Field(default="seconds", description=TIME_UNIT_TEXT)
+    bpm: Annotated[float, InRange(20.0, 300.0)] | None = Field(
+        default=None, description="The tempo of `notes` in beats. Null: 120."
+    )
 
     @classmethod
     def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
-        return super()._find_required(given) | (set() if "midi_inputs" in given else {"midi_input"})
+        return super()._find_required(given) - ({"midi_input"} if "midi_inputs" in given else set())
 
     @field_validator("windows")
     @classmethod
@@ -322,17 +490,10 @@ class EmbedRequest(TaskRequest):
             )
         return [checked_file(text, f"midi_inputs[{index}]", "embed") for index, text in enumerate(texts)]
 
-    @field_validator("midi_input")
-    @classmethod
-    def _check_midi_input(cls, text: str, info: ValidationInfo) -> str:
-        if info.data.get("midi_inputs") is not None:
-            raise PydanticCustomError("ambiguous_midi", "send either midi_input or midi_inputs, not both")
-        return checked_file(text, "midi_input", "embed")
-
     @property
     def files(self) -> list[bytes]:
-        """The MIDI files, of which there is at least one."""
-        return [decode_file(text) for text in self.midi_inputs or [self.midi_input or ""]]
+        """The MIDI files, of which there is at least one unless there are notes."""
+        return [self.midi_bytes] if self.midi_inputs is None else list(map(decode_file, self.midi_inputs))
 
 
 AnyMusicRequest: TypeAlias = GenerateRequest | ContinueRequest | AccompanyRequest | InfillRequest

@@ -5,9 +5,11 @@ from typing import Final, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.fields import ModelSize
+from tasks.notes import AnsweredChord, AnsweredNote
 
 NOTICES: Final = (
-    "What was mended while the input was read, and what cannot be given back, in sentences for people; at most 20."
+    "What was mended while the input was read, what cannot be given back, and what was chosen for the request, in "
+    "sentences for people; at most 22."
 )
 
 
@@ -15,14 +17,53 @@ class _Response(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class Tempo(_Response):
+    """A tempo, and when it begins."""
+
+    seconds: float = Field(description="From the start of the piece.")
+    bpm: float = Field(description="Quarter notes a minute.")
+
+
+class Metre(_Response):
+    """A time signature, and the bar from which it holds."""
+
+    bar: int = Field(description="Counted from 1.")
+    time_signature: str = Field(description="Such as 3/4.")
+
+
+class AnsweredTiming(_Response):
+    """How the answer counts time."""
+
+    bpm: float | None = Field(description="Quarter notes a minute; null if the tempo changes.")
+    tempos: list[Tempo] = Field(description="In order of time, the first at 0 s; at most 10,000.")
+    time_signature: str | None = Field(description="Such as 4/4; null if it changes.")
+    time_signatures: list[Metre] = Field(description="In order of time, the first at bar 1; at most 10,000.")
+    bars: list[float] = Field(
+        description="The second at which each bar of the result begins, the first being bar 1; at most 10,000."
+    )
+
+
 class Variation(_Response):
     """One of the results of all tasks but embed."""
 
-    midi_base64: str = Field(
+    midi_base64: str | None = Field(
+        default=None,
+        exclude_if=_is_none,
         description="The MIDI file in base64, of type 1: the input's tracks and all else that it says, with new notes "
-        "in the track of their instrument; from nothing a track for each instrument. See `bpm`."
+        "in the track of their instrument; from nothing a track for each instrument. See `bpm`. It is there unless "
+        "`include` leaves it out.",
     )
-    num_events: int = Field(description="How many notes the MIDI file holds.")
+    notes: list[AnsweredNote] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="With `include` notes: all notes of the result, in order of onset. What is kept of `notes` has the "
+        "very numbers that were sent.",
+    )
+    num_events: int = Field(description="How many notes the result has.")
     seed: int = Field(description="What to send as `seed` to get this one alone again.")
     draws: int = Field(
         default=1, description="How often it was drawn: once, or more often because it was silent or stuck."
@@ -58,50 +99,64 @@ class Metadata(_Response):
     redrawn: int = Field(default=0, description="How many silent or stuck results were thrown away and drawn again.")
 
 
-class GenerateResponse(_Response):
-    """The answer to task generate."""
-
-    task: Literal["generate"] = "generate"
-    variations: list[Variation] = Field(description="As many as `num_variations` asked for.")
+class _MusicResponse(_Response):
+    timing: AnsweredTiming
+    key: str | None = Field(
+        default=None, exclude_if=_is_none, description="The key that new notes keep to, if they do."
+    )
+    chords: list[AnsweredChord] | None = Field(
+        default=None,
+        exclude_if=_is_none,
+        description="The chords that new notes keep to, if they do, from the start of the new music to its end.",
+    )
     notices: list[str] = Field(default=[], description=NOTICES)
     metadata: Metadata
 
 
-class ContinueResponse(_Response):
-    """The answer to task continue."""
+class _GenerateTask(_Response):
+    task: Literal["generate"] = "generate"
+    variations: list[Variation] = Field(description="As many as `num_variations` asked for.")
 
+
+class GenerateResponse(_MusicResponse, _GenerateTask):  # pydantic puts the last one's fields first
+    """The answer to task generate."""
+
+
+class _ContinueTask(_Response):
     task: Literal["continue"] = "continue"
     variations: list[Variation] = Field(
         description="As many as `num_variations` asked for. Each begins with the prime, note for note."
     )
     prime_seconds: float = Field(description="As asked for, in seconds.")
-    notices: list[str] = Field(default=[], description=NOTICES)
-    metadata: Metadata
 
 
-class AccompanyResponse(_Response):
-    """The answer to task accompany."""
+class ContinueResponse(_MusicResponse, _ContinueTask):
+    """The answer to task continue."""
 
+
+class _AccompanyTask(_Response):
     task: Literal["accompany"] = "accompany"
     variations: list[Variation] = Field(
         description="As many as `num_variations` asked for. Each holds the part that was accompanied, note for note."
     )
     prime_seconds: float = Field(description="Where the new music begins, in seconds.")
-    notices: list[str] = Field(default=[], description=NOTICES)
-    metadata: Metadata
 
 
-class InfillResponse(_Response):
-    """The answer to task infill."""
+class AccompanyResponse(_MusicResponse, _AccompanyTask):
+    """The answer to task accompany."""
 
+
+class _InfillTask(_Response):
     task: Literal["infill"] = "infill"
     variations: list[Variation] = Field(
         description="As many as `num_variations` asked for. Each is the input, note for note outside the span."
     )
     start_seconds: float = Field(description="As asked for, in seconds.")
     end_seconds: float = Field(description="As asked for, in seconds.")
-    notices: list[str] = Field(default=[], description=NOTICES)
-    metadata: Metadata
+
+
+class InfillResponse(_MusicResponse, _InfillTask):
+    """The answer to task infill."""
 
 
 class WindowEmbedding(_Response):
@@ -111,10 +166,6 @@ class WindowEmbedding(_Response):
     start_seconds: float = Field(description="When its first event begins, from the start of the file.")
     end_seconds: float = Field(description="When the next window begins, or where the file's last note ends.")
     num_tokens: int = Field(description="How many event tokens it has, 3 for each note or rest.")
-
-
-def _is_none(value: object) -> bool:
-    return value is None
 
 
 class FileEmbedding(_Response):

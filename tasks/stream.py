@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from typing import Any
 
-from amt.midi.notes import TICKS_PER_SECOND, Note
+from amt.midi.notes import TICKS_PER_SECOND
 from amt.tokens import events as ev
-from tasks.requests import MusicRequest
+from tasks.encoding import ResultEncoder
+from tasks.requests import AnyMusicRequest
 from tasks.velocity import VelocityShapers
 from worker.jobs import GenerateJob, Progress
 
@@ -13,11 +14,12 @@ from worker.jobs import GenerateJob, Progress
 class StreamEncoder:
     """Turn the progress of one job into events; remember what has been told of each variation."""
 
-    def __init__(self, request: MusicRequest, job: GenerateJob) -> None:
+    def __init__(self, request: AnyMusicRequest, job: GenerateJob) -> None:
         self._job = job
         self._lengthens = request.max_polyphony is None
         self._new_shaper = VelocityShapers(request, job.plan)
         self._shapers = [self._new_shaper(sequence.seed) for sequence in job.sequences]
+        self._encoder = ResultEncoder(request, job)
 
     def __call__(self, update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (name, data): what is void as `discard` events, new notes as `note` events, and one `progress`."""
@@ -26,7 +28,8 @@ class StreamEncoder:
             yield "discard", {"variation": variation, "reason": flaw}
         for variation, event in update.new:
             for note in self._job.plan.new_notes(ev.from_tokens(event), lengthens=self._lengthens):
-                yield "note", {"variation": variation, **_in_seconds(self._shapers[variation].shape(note))}
+                told = self._encoder.note(self._shapers[variation].shape(note))
+                yield "note", {"variation": variation, **told.model_dump()}
         sequence = self._job.sequences[0]
         yield (
             "progress",
@@ -36,7 +39,3 @@ class StreamEncoder:
                 "events": update.n_events,
             },
         )
-
-
-def _in_seconds(note: Note) -> dict[str, Any]:
-    return note._asdict() | {"onset": note.onset / TICKS_PER_SECOND, "duration": note.duration / TICKS_PER_SECOND}

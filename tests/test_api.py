@@ -57,7 +57,7 @@ def test_health_is_ok(http: httpx.Client) -> None:
 
 def test_generate_answers_as_specified(http: httpx.Client) -> None:
     result = predict(http, task="generate", length_seconds=2.0, top_p=0.95, num_variations=1, client_job_id="job.1")
-    assert set(result) == {"task", "variations", "notices", "metadata"}
+    assert set(result) == {"task", "variations", "timing", "notices", "metadata"}
     assert result["task"] == "generate"
     (variation,) = result["variations"]
     assert set(variation) == {"midi_base64", "num_events", "duration_seconds", "seed", "draws", "flaw"}
@@ -100,7 +100,7 @@ def test_the_largest_seed_is_followed_by_the_smallest(http: httpx.Client) -> Non
 
 def test_continue_answers_as_specified(http: httpx.Client) -> None:
     result = predict(http, task="continue", midi_input=encoded(CHORALE), prime_seconds=5.0, length_seconds=3.0)
-    assert set(result) == {"task", "variations", "prime_seconds", "notices", "metadata"}
+    assert set(result) == {"task", "variations", "prime_seconds", "timing", "notices", "metadata"}
     assert result["prime_seconds"] == 5.0
     assert result["variations"][0]["duration_seconds"] == 8.0
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from amt.arranging.plan import EditPlan
 from amt.decoding.degenerate import Flaw
 from amt.decoding.request import DecodeRequest
+from amt.harmony.chords import ChordSpan
 from amt.midi.codec import Piece
-from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
+from amt.midi.grid import Grid
+from amt.midi.timing import Timing
 from amt.pooling import Pooling
 from amt.tokens.events import Events, Triple
 from amt.tokens.windows import Excerpt, Window
@@ -25,11 +27,9 @@ class Original(NamedTuple):
     piece: Piece
     until_ticks: int | None = None
 
-    @property
-    def timing(self) -> Timing:
-        """The tempo map and the time signatures, as far as the input is kept."""
-        timing = self.piece.timing
-        return timing if self.until_ticks is None else timing.until(MILLISECONDS_PER_TICK * self.until_ticks)
+
+_OF_THE_ANSWER: Final = frozenset({"plan", "timing", "original", "grid", "key", "chords", "notices", "repeated"})
+"""Fields of a job that only its answer needs."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class GenerateJob:
         sequences: what to decode.
         timing: how the files count time; the worker does not get it.
         original: the input that new notes are added to; the worker does not get it.
+        grid: the lines on which new notes begin; the worker does not get it, its sequences have their own.
+        key: that new notes keep to, by its name; the worker does not get it.
+        chords: that new notes keep to, from the start of the piece; the worker does not get them.
+        notices: what is to be said of the request, in sentences; the worker does not get them.
+        repeated: times in seconds that the answer repeats, by their fields; the worker does not get them.
     """
 
     group: str
@@ -55,10 +60,15 @@ class GenerateJob:
     sequences: tuple[DecodeRequest, ...]
     timing: Timing = field(default_factory=Timing)
     original: Original | None = None
+    grid: Grid | None = None
+    key: str | None = None
+    chords: tuple[ChordSpan, ...] = ()
+    notices: tuple[str, ...] = ()
+    repeated: Mapping[str, float] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: a piece of many thousand notes stays behind."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("plan", "timing", "original")}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_ANSWER}
 
 
 class GeneratedVariation(NamedTuple):

@@ -44,7 +44,7 @@ def split_melody(
         found = find_instruments(name) & playing
         if not found:
             known = ", ".join(f"{instrument} {instrument_name(instrument)!r}" for instrument in sorted(playing))
-            raise ArrangementError(f"no note of the MIDI file is played by {name!r}: its instruments are {known}")
+            raise ArrangementError(f"no note of the input is played by {name!r}: its instruments are {known}")
         melodic |= found
     melody_tracks = {track for name in track_names for track in tracks.find(name)}
     parts = Parts([], [])

@@ -130,7 +130,7 @@ def continue_from_start(notes: Sequence[Note], prime_ticks: int, length_ticks: i
     if not kept:
         first = min(note.onset for note in notes)
         raise NoNotesError(
-            f"no note begins in the first {_seconds(prime_ticks)} of the MIDI file: "
+            f"no note begins in the first {_seconds(prime_ticks)} of the input: "
             f"the first begins at {_seconds(first)}, so prime_seconds must be greater"
         )
     _check_count(kept, "prime")
@@ -156,7 +156,7 @@ def continue_from_end(
         ArrangementError: there are more than `MAX_NOTES`.
     """
     _check_not_empty(notes, "continue")
-    _check_count(notes, "MIDI file")
+    _check_count(notes, "input")
     last = _end(notes)
     start = last if piece_ticks is None else piece_ticks
     prompt = _sorted(note for note in notes if note.onset + note.duration > last - prime_ticks)[-MAX_WINDOW_EVENTS:]
@@ -218,7 +218,7 @@ def infill(
     length = _end(notes)
     if end_ticks > length:
         raise ArrangementError(
-            f"end_seconds must be in range 0..{length / TICKS_PER_SECOND:g}, for the last note of the MIDI file ends "
+            f"end_seconds must be in range 0..{length / TICKS_PER_SECOND:g}, for the last note of the input ends "
             f"there, got {end_ticks / TICKS_PER_SECOND:g}"
         )
     ordered = _sorted(notes)
@@ -227,7 +227,7 @@ def infill(
         return rewritten is None or note.instrument in rewritten
 
     kept = [note for note in ordered if not (start_ticks <= note.onset < end_ticks and is_rewritten(note))]
-    _check_count(kept, "MIDI file")
+    _check_count(kept, "input")
     origin = _context_start(kept, start_ticks)
     shown = [note for note in kept if origin <= note.onset < end_ticks + ANTICIPATION_TICKS]
     if not shown:
@@ -262,7 +262,7 @@ def _seconds(ticks: int) -> str:
 
 def _check_not_empty(notes: Sequence[Note], verb: str) -> None:
     if not notes:
-        raise NoNotesError(f"the MIDI file holds no notes: there is nothing to {verb}")
+        raise NoNotesError(f"the input holds no notes: there is nothing to {verb}")
 
 
 def _check_count(notes: Sequence[Note], what: str) -> None:

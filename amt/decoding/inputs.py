@@ -79,7 +79,7 @@ class StepInputs:
         numbers: see `Columns`; float32, which holds every token, shape = (n_rows, 41).
         legal: which notes are, shape = (n_rows, 16,513), or None for all.
         biases: nats to add for each instrument and rests, shape = (n_rows, 130), or None for zeros.
-        recent: keys and nats to add to each, shape = (n_rows, 64) both, or None for zeros.
+        recent: keys and nats to add to each, shape = (n_rows, 256) both, or None for zeros.
         levels: see `OnsetGrid`, shape = (n_rows, 12,288), or None if no row has a grid.
         chords: see `ChordTones`, shape = (n_rows, 1,024, 2), or None if no row is led to chords or a key.
         has_target: whether any row may have a target onset.
@@ -234,15 +234,16 @@ class InputBuffers:
 
     def _load_recent(self, sequences: AnySequence[Sequence]) -> bool:
         """Take the biases of recent keys likewise."""
-        rows = [sequence.recent_biases for sequence in sequences]
-        had_recent, self._has_recent = self._has_recent, any(rows)
+        rows = [
+            (sequence.variety.keys, sequence.variety.biases) if sequence.variety else None for sequence in sequences
+        ]
+        held_back = [(row, *recent) for row, recent in enumerate(rows) if recent and recent[1] is not None]
+        had_recent, self._has_recent = self._has_recent, bool(held_back)
         if had_recent:
             self._host.recent_biases.zero_()
         keys, biases = self._host.recent_keys.numpy(), self._host.recent_biases.numpy()
-        for row, recent in enumerate(rows):
-            if recent:
-                keys[row, : len(recent)] = list(recent)
-                biases[row, : len(recent)] = list(recent.values())
+        for row, own_keys, own_biases in held_back:
+            keys[row], biases[row] = own_keys, own_biases
         if had_recent or self._has_recent:
             self._upload("recent_keys", 0, len(keys))
             self._upload("recent_biases", 0, len(biases))

@@ -49,6 +49,7 @@ class Sequence:
         uniforms: the random numbers for the next event, one a token.
         grid: what new notes are kept on, if they are.
         chord_tones: how they are led to chords, if they are.
+        variety: how they are kept from dwelling, if they are.
         sampling_values: temperature, top_p, top_k and min_p, each for three slots; every temperature is positive.
     """
 
@@ -89,7 +90,7 @@ class Sequence:
             else None
         )
         self.chord_tones = ChordTones(asked.chords, asked.chord_share, request.start_ticks) if asked.chords else None
-        self._variety = Variety(asked.variety) if isinstance(asked.variety, float) else None
+        self.variety = Variety(asked.variety) if isinstance(asked.variety, int | float) else None
 
     @property
     def decoded(self) -> list[Triple]:
@@ -163,11 +164,6 @@ class Sequence:
         return self.window.offset - self.request.start_ticks
 
     @property
-    def recent_biases(self) -> dict[int, float]:
-        """Nats to add to keys that have come often lately."""
-        return self._variety.biases if self._variety else {}
-
-    @property
     def grid_place(self) -> GridPlace:
         """Where on its grid the next onset is drawn."""
         return self.grid.place(self.current_ticks, self.window.offset) if self.grid else NO_GRID
@@ -227,8 +223,8 @@ class Sequence:
         self._steering.observe(onset, duration, key)
         if self.chord_tones:
             self.chord_tones.observe(onset, duration, key)
-        if self._variety:
-            self._variety.observe(onset, key)
+        if self.variety:
+            self.variety.observe(onset, key)
 
     def _slide(self) -> None:
         self._controls.drop_before(self.current_ticks - self.window.max_span_ticks)

@@ -1,7 +1,10 @@
 """Keep the music of one sequence from dwelling on a few notes."""
 
-from collections import Counter, deque
+from collections import deque
 from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from amt.midi.notes import TICKS_PER_SECOND
 
@@ -10,12 +13,15 @@ MIN_NOTES: Final = 12
 """Fewer are no ground to speak of dwelling."""
 
 N_COMMONEST: Final = 6
-MAX_KEYS: Final = 64
-"""How many recent keys are held back at most; tables of all rows lie side by side."""
+MAX_KEYS: Final = 256
+"""Of how many different keys one takes note; more than any music has in that time, and the same for all rows."""
 
 GAIN: Final = 0.1
 MAX_STRENGTH: Final = 5.0
 """Both in nats."""
+
+PHRASE_NOTES: Final = 3
+"""A note that has followed so many others before goes on with a phrase when it follows them again."""
 
 
 class Variety:
@@ -23,34 +29,66 @@ class Variety:
 
     Small models dwell: what has been played becomes likelier, and that is played again. Each new note that is one of
     the six commonest makes the bias against recent keys stronger, every other one weaker, until both balance at the
-    share that is aimed at.
+    share that is aimed at. Keys that would go on with a phrase are not held back, or no phrase would come again.
+
+    Attributes:
+        keys: whatever has a bias, 128 x instrument + pitch; shape = (256,).
     """
 
     def __init__(self, share: float) -> None:
         """`share`: of the notes of the last 20 s that the six commonest are aimed not to exceed."""
+        self.keys: NDArray[np.int64] = np.zeros(MAX_KEYS, dtype=np.int64)
         self._share = share
         self._strength = 0.0
         self._recent: deque[tuple[int, int]] = deque()
-        self._counts: Counter[int] = Counter()
+        self._counts: NDArray[np.float32] = np.zeros(MAX_KEYS, dtype=np.float32)
+        self._places: dict[int, int] = {}
+        self._free = list(range(MAX_KEYS))
+        self._last: deque[int] = deque(maxlen=PHRASE_NOTES)
+        self._followers: dict[tuple[int, ...], set[int]] = {}
 
     def observe(self, onset: int, key: int) -> None:
         """Take a new note; the onset in ticks, key = 128 x instrument + pitch."""
         if len(self._recent) >= MIN_NOTES:
-            is_common = any(key == common for common, _ in self._counts.most_common(N_COMMONEST))
-            self._strength = min(max(self._strength + GAIN * (is_common - self._share), 0.0), MAX_STRENGTH)
+            self._strength = min(max(self._strength + GAIN * (self._is_common(key) - self._share), 0.0), MAX_STRENGTH)
+        if len(self._last) == PHRASE_NOTES:
+            self._followers.setdefault(tuple(self._last), set()).add(key)
+        self._last.append(key)
+        self._count(key)
         self._recent.append((onset, key))
-        self._counts[key] += 1
         while self._recent[0][0] < onset - MEMORY_TICKS:
-            _, old = self._recent.popleft()
-            self._counts[old] -= 1
-            if not self._counts[old]:
-                del self._counts[old]
+            self._forget(self._recent.popleft()[1])
+
+    def _is_common(self, key: int) -> bool:
+        place = self._places.get(key)
+        if place is None:
+            return False
+        own = self._counts[place]
+        n_before = np.count_nonzero(self._counts > own) + np.count_nonzero(self._counts[:place] == own)
+        return bool(n_before < N_COMMONEST)
+
+    def _count(self, key: int) -> None:
+        if key not in self._places and self._free:
+            place = self._places[key] = self._free.pop(0)
+            self.keys[place] = key
+        if key in self._places:
+            self._counts[self._places[key]] += 1
+
+    def _forget(self, key: int) -> None:
+        place = self._places.get(key)
+        if place is not None and self._counts[place]:
+            self._counts[place] -= 1
+            if not self._counts[place]:
+                del self._places[key]
+                self._free.append(place)
 
     @property
-    def biases(self) -> dict[int, float]:
-        """Nats to add to recent keys, none of them positive; empty if nothing is held back."""
+    def biases(self) -> NDArray[np.float32] | None:
+        """Nats to add to `keys`, none of them positive, shape = (256,); None if nothing is held back."""
         if not self._strength or len(self._recent) < MIN_NOTES:
-            return {}
-        commonest = self._counts.most_common(MAX_KEYS)
-        scale = -self._strength / commonest[0][1]
-        return {key: scale * count for key, count in commonest}
+            return None
+        biases = self._counts * np.float32(-self._strength / self._counts.max())
+        for key in self._followers.get(tuple(self._last), ()):
+            if key in self._places:
+                biases[self._places[key]] = 0
+        return biases

@@ -17,7 +17,7 @@ from amt.midi.notes import DRUMS, Note
 
 N_PITCH_CLASSES: Final = 12
 
-LETTERS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+_LETTERS: Final = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 
 MODES: Final = {
     "major": (0, 2, 4, 5, 7, 9, 11),
@@ -104,7 +104,7 @@ def make_key(tonic: str, mode: str) -> Key:
 
 def pitch_class(note: str) -> int:
     """Return the pitch class of a letter with any number of "#" and "b" after it."""
-    return (LETTERS[note[0]] + note.count("#") - note.count("b", 1)) % N_PITCH_CLASSES
+    return (_LETTERS[note[0]] + note.count("#") - note.count("b", 1)) % N_PITCH_CLASSES
 
 
 def find_key(notes: Sequence[Note]) -> Key | None:
@@ -146,7 +146,7 @@ def _unknown(name: str, text: str) -> str:
     """Return the message about a name that is no key, with all that are."""
     tonics = sorted({*_MAJOR_NAMES, *_MINOR_NAMES, "Gb", "Ab", "D#", "A#"})
     names = {f"{tonic} {mode}".lower(): f"{tonic} {mode}" for tonic in tonics for mode in MODES}
-    near = get_close_matches(text.lower()[:MAX_NAME_LENGTH], names, n=3, cutoff=0.6)
+    near = get_close_matches(re.sub("^h", "b", text.lower())[:MAX_NAME_LENGTH], names, n=3, cutoff=0.6)
     hint = f"did you mean {' or '.join(repr(names[each]) for each in near)}? " if near else ""
     return (
         f"there is no key {name[:MAX_NAME_LENGTH]!r}: {hint}A tonic (C, F#, Bb) and a scale ({', '.join(MODES)}) "

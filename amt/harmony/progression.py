@@ -54,10 +54,10 @@ def place_chords(
         spans = _repeat(_parse_bars(progression), bar_ticks, start_ticks, end_ticks)
     else:
         spans = _sort(progression, bar_ticks, end_ticks)
-    return merge_chords([ChordSpan(0, frozenset(), NO_CHORD), *spans])
+    return _merge([ChordSpan(0, frozenset(), NO_CHORD), *spans])
 
 
-def merge_chords(spans: Iterable[ChordSpan]) -> tuple[ChordSpan, ...]:
+def _merge(spans: Iterable[ChordSpan]) -> tuple[ChordSpan, ...]:
     """Return chords in order of time without those that have no time, and with one span for like neighbours."""
     merged: list[ChordSpan] = []
     for span in spans:
@@ -85,7 +85,7 @@ def _parse_bars(text: str) -> list[list[ChordSpan]]:
         for place, symbol in enumerate(symbols, start=n_chords - len(symbols) + 1):
             if symbol == REPEAT and not bar:
                 raise HarmonyError(f"chord {place} of the chords is {REPEAT}, but there is nothing before it to repeat")
-            bar.append(bar[-1] if symbol == REPEAT else ChordSpan(0, parse_symbol(symbol, f"chord {place}"), symbol))
+            bar.append(bar[-1] if symbol == REPEAT else _read_chord(symbol, place))
         bars.append(bar)
     return bars
 
@@ -112,7 +112,7 @@ def _sort(chords: Sequence[PlacedChord], bar_ticks: Sequence[float], end_ticks: 
     numbers = range(1, len(bar_ticks) + 1)
     placed: dict[int, ChordSpan] = {}
     for place, chord in enumerate(chords, start=1):
-        symbol = chord["symbol"].strip()
+        span = _read_chord(chord["symbol"].strip(), place)
         if "start_seconds" in chord:
             start, wanted = TICKS_PER_SECOND * chord["start_seconds"], f"{chord['start_seconds']:g} s"
         else:
@@ -120,14 +120,19 @@ def _sort(chords: Sequence[PlacedChord], bar_ticks: Sequence[float], end_ticks: 
             start, wanted = float(np.interp(bar, numbers, bar_ticks, left=-1, right=np.inf)), f"bar {bar:g}"
         if not 0 <= start < end_ticks:
             raise HarmonyError(
-                f"chord {place}, {symbol!r}, begins at {wanted}: it must begin within the music, from 0 s (bar 1) to "
-                f"before {end_ticks / TICKS_PER_SECOND:g} s"
+                f"chord {place}, {span.symbol!r}, begins at {wanted}: it must begin within the music, from 0 s (bar 1) "
+                f"to before {end_ticks / TICKS_PER_SECOND:g} s"
             )
-        span = ChordSpan(round(start), parse_symbol(symbol, f"chord {place}"), symbol)
-        if span.start_ticks in placed:
-            raise HarmonyError(f"chord {place}, {symbol!r}, begins at {wanted} as another one does: one must go")
-        placed[span.start_ticks] = span
+        if round(start) in placed:
+            raise HarmonyError(f"chord {place}, {span.symbol!r}, begins at {wanted} as another one does: one must go")
+        placed[round(start)] = span._replace(start_ticks=round(start))
     return [placed[start] for start in sorted(placed)]
+
+
+def _read_chord(symbol: str, place: int) -> ChordSpan:
+    """Return the chord of a symbol, which is the one at a place from 1 on, without its time."""
+    pitch_classes = parse_symbol(symbol, f"chord {place}")
+    return ChordSpan(0, pitch_classes, symbol if pitch_classes else NO_CHORD)
 
 
 def _check_count(n_chords: int) -> None:

@@ -5,9 +5,9 @@ written as a short first signature is bar 1. Without a signature a bar is 4/4. A
 """
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import count, takewhile
+from itertools import count, islice, takewhile
 from math import ceil
 from typing import Final, NamedTuple
 
@@ -57,6 +57,11 @@ class Bars:
                 number += ceil((signature.tick - last.signature.tick) / last.bar_length)
             self._metres.append(_Metre(signature, number, timing.ticks_per_beat * signature.bar_quarters))
 
+    @property
+    def signatures(self) -> list[tuple[int, TimeSignature]]:
+        """The time signatures, each with the number of the bar from which it holds; the first from bar 1 on."""
+        return [(metre.first, metre.signature) for metre in self._metres]
+
     def bar(self, number: int) -> Bar:
         """Return the bar of a number, which is 1 or more."""
         place = bisect_right(self._metres, number, key=lambda metre: metre.first)
@@ -88,9 +93,37 @@ class Bars:
         number = self.number_at(ticks)
         return number if self.start_ticks(number) == ticks else number + 1
 
-    def starts_until(self, ticks: int) -> Iterator[int]:
-        """Yield when each bar begins that does so before a time, in ticks of 10 ms."""
-        return takewhile(lambda start: start < ticks, map(self.start_ticks, count(1)))
+    def position(self, ticks: int) -> float:
+        """Return where a time is, counted in bars from 1: 2.5 is the middle of bar 2."""
+        number = self.number_at(ticks)
+        start, end = self.start_ticks(number), self.start_ticks(number + 1)
+        return number + (ticks - start) / (end - start)
+
+    def lines(self, first: int, end_ticks: int, most: int) -> list[float]:
+        """Return when bars begin, in ticks of 10 ms, not rounded: from one on, up to the first at a time or later.
+
+        There are at most so many.
+        """
+        return self._until(end_ticks, most, (self.bar(number).start for number in count(first)))
+
+    def beats(self, first: int, end_ticks: int, most: int) -> list[float]:
+        """Return likewise when the beats of bars begin."""
+        return self._until(end_ticks, most, (beat for number in count(first) for beat in self._beats_of(number)))
+
+    def _beats_of(self, number: int) -> Iterator[Fraction]:
+        """Yield the file ticks of the beats of a bar."""
+        bar = self.bar(number)
+        length = self.timing.ticks_per_beat * bar.signature.beat_quarters
+        return takewhile(lambda beat: beat < bar.end, (bar.start + place * length for place in count()))
+
+    def _until(self, end_ticks: int, most: int, file_ticks: Iterable[Fraction]) -> list[float]:
+        """Return when file ticks are, in ticks of 10 ms, up to the first at a time or later."""
+        times: list[float] = []
+        for file_tick in islice(file_ticks, most):
+            times.append(float(self.timing.milliseconds(file_tick) / MILLISECONDS_PER_TICK))
+            if times[-1] >= end_ticks:
+                break
+        return times
 
 
 def nearest_tick(milliseconds: Fraction) -> int:

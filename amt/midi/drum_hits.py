@@ -19,7 +19,7 @@ Span = tuple[float, float]
 
 _WholeSpan = tuple[int, int]
 
-_SLACK: Final = (MILLISECONDS_PER_TICK - 1) // 2
+SLACK: Final = (MILLISECONDS_PER_TICK - 1) // 2
 """An onset or a duration can change by this many milliseconds and still be rounded to the same tick."""
 
 
@@ -62,11 +62,11 @@ def _in_order_of_end(hits: list[_WholeSpan]) -> list[_WholeSpan]:
     start = end = 0
     for (exact_start, exact_end), latest, earliest in zip(hits, latest_so_far, earliest_to_come, strict=True):
         length = exact_end - exact_start
-        slack = _SLACK if latest > earliest else 0
+        slack = SLACK if latest > earliest else 0
         start = max(start, exact_start - slack)
-        end = max(end, exact_end - 2 * slack, start + max(length - _SLACK, 0))
-        start = max(start, end - length - _SLACK)
-        if start > exact_start + _SLACK:  # one hit sounds within the other, so rounding is not the cause
+        end = max(end, exact_end - 2 * slack, start + max(length - SLACK, 0))
+        start = max(start, end - length - SLACK)
+        if start > exact_start + SLACK:  # one hit sounds within the other, so rounding is not the cause
             start, end = exact_start, exact_end
         moved.append((start, end))
     return moved

@@ -1,6 +1,6 @@
 """Find the lines on which new notes may begin: those that divide the beats of a piece."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from itertools import count
 from typing import Final, Literal, NamedTuple
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from amt.errors import ConstraintError
 from amt.midi.bars import Bar, Bars, nearest_tick
+from amt.midi.drum_hits import SLACK, Span
 from amt.midi.notes import Note
 from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
 
@@ -47,18 +48,28 @@ class Grid(NamedTuple):
     milliseconds: NDArray[np.float64]
     levels: NDArray[np.int8]
 
-    def spans(self, notes: Sequence[Note]) -> list[tuple[float, float]]:
-        """Return when notes begin and end, in milliseconds: exactly on a line where their tick is a line's.
+    @property
+    def times(self) -> dict[int, float]:
+        """The exact time of each line in milliseconds, by its tick."""
+        return dict(zip(self.ticks.tolist(), self.milliseconds.tolist(), strict=True))
 
-        A note that does not end on a line keeps its length.
-        """
-        exact = dict(zip(self.ticks.tolist(), self.milliseconds.tolist(), strict=True))
-        spans = []
-        for note in notes:
-            start = exact.get(note.onset, float(MILLISECONDS_PER_TICK * note.onset))
-            end = exact.get(note.onset + note.duration, start + MILLISECONDS_PER_TICK * note.duration)
-            spans.append((start, max(start, end)))
-        return spans
+
+def spans_on(lines: Mapping[int, float], notes: Sequence[Note]) -> list[Span]:
+    """Return when notes begin and end, in milliseconds: exactly on a line where their tick is a line's.
+
+    Another end is at its tick, but for what keeps the duration that a reader rounds.
+
+    Args:
+        lines: as `Grid.times` has them.
+        notes: in any order.
+    """
+    spans = []
+    for note in notes:
+        length, end_tick = MILLISECONDS_PER_TICK * note.duration, note.onset + note.duration
+        start = lines.get(note.onset, float(MILLISECONDS_PER_TICK * note.onset))
+        rounded = start + min(max(MILLISECONDS_PER_TICK * end_tick - start, length - SLACK), length + SLACK)
+        spans.append((start, max(start, lines.get(end_tick, rounded))))
+    return spans
 
 
 class _Line(NamedTuple):

@@ -92,7 +92,7 @@ class Score:
         So a clip ends on its bar line. A silent tail of hours does not count, nor do some ticks that a writer leaves.
         """
         last, end = int(self.end_ticks.max(initial=0)), max(self.file.track_ends)
-        if not self.file.seconds_per_tick and self.file.type != 2 and 0 < last < end:
+        if self.file.has_beats and 0 < last < end:
             since, beats, beat_ticks = self._metre(last)
             if end - last <= beats * beat_ticks and (end - since) % beat_ticks == 0:
                 begin, stop = np.array([0]), np.array([len(self.messages)])

@@ -103,6 +103,11 @@ class File(NamedTuple):
     data: bytes
     notices: list[str]
 
+    @property
+    def has_beats(self) -> bool:
+        """Whether its times can be counted in beats: it has no SMPTE frames, and no patterns that are independent."""
+        return not self.seconds_per_tick and self.type != 2
+
     def tick_seconds(self, tempo: int) -> float:
         """Return the length of a file tick at a tempo in microseconds per quarter note."""
         return self.seconds_per_tick or tempo * 1e-6 / self.ticks_per_beat

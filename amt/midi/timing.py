@@ -114,7 +114,7 @@ class Timing:
                 tempos[message.tick] = message.data1
             elif signature := _decode_signature(message.tick, message.data1):
                 signatures[message.tick] = signature
-        if file.seconds_per_tick or file.type == 2:
+        if not file.has_beats:
             return cls()
         return cls(file.ticks_per_beat, tuple(map(TempoChange._make, tempos.items())), tuple(signatures.values()))
 

@@ -54,7 +54,7 @@ def take_excerpt(notes: Sequence[Note], *, whole: bool = False) -> Excerpt:
         NoNotesError: there are no notes.
     """
     if not notes:
-        raise NoNotesError("the MIDI file holds no notes: there is nothing to embed")
+        raise NoNotesError("the input holds no notes: there is nothing to embed")
     sounding = ev.sort(ev.from_notes(notes))
     start_ticks = min(note.onset for note in notes)
     end_ticks = max(note.onset + note.duration for note in notes)

@@ -149,7 +149,7 @@ def test_continue_sends_the_request_of_the_contract(scripted: Scripted, ask: Ask
 @pytest.mark.parametrize(
     ("method", "arguments", "fields", "sent"),
     [
-        ("continue_midi", (7,), {"prime_from": "end"}, {"prime_seconds": 7, "length_seconds": 20.0}),
+        ("continue_midi", (7,), {"prime_from": "end"}, {"prime_seconds": 7}),
         ("accompany", (), {"melody_instruments": ["Flute", 40], "melody_tracks": [1], "length_seconds": 9}, {}),
         ("accompany", (), {"prime_seconds": 2.5}, {}),
         ("infill", (5, 10), {"instruments": ["drums"]}, {"start_seconds": 5, "end_seconds": 10}),
@@ -180,6 +180,38 @@ def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: 
     sent = {"temperature": {"onset": 0.9, "note": 1.1}, "instruments": ["Acoustic Bass", 128]}
     sent |= {"pitch_range": {"Acoustic Bass": [28, 55]}}
     assert {name: body[name] for name in options if name in body} == sent
+
+
+NOTES = [{"onset": 0.0, "duration": 0.5, "pitch": 60}]
+
+
+@pytest.mark.parametrize("method", ["continue_midi", "continue_notes", "accompany", "infill"])
+def test_notes_may_go_wherever_a_file_goes_and_notes_come_back(scripted: Scripted, ask: Ask, method: str) -> None:
+    scripted.script = [music(3)]
+    ask(scripted.url, method, tuple(NOTES), **({"start_bar": 1, "end_bar": 2} if method == "infill" else {}))
+    [body] = scripted.bodies
+    assert (body["notes"], body["include"]) == (NOTES, ["notes"])
+    assert "midi_input" not in body
+
+
+def test_whoever_sends_notes_gets_what_else_is_asked_for(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(3), EMBEDDING]
+    ask(scripted.url, "continue_notes", NOTES, include=["midi"])
+    ask(scripted.url, "embed", NOTES)
+    assert [body.get("include") for body in scripted.bodies] == [["midi"], None]
+
+
+def test_a_variation_without_midi_has_no_bytes(scripted: Scripted, ask: Ask) -> None:
+    answer = {"task": "generate", "variations": [{"notes": NOTES}]}
+    scripted.script = [Answer(answer)]
+    assert ask(scripted.url, "generate", include=["notes"]) == answer
+
+
+def test_off_is_null_where_null_switches_off(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(3)]
+    ask(scripted.url, "accompany", b"hi", chords="off", variety="off", client_job_id="off", key=None)
+    [body] = scripted.bodies
+    assert (body["chords"], body["variety"], body["client_job_id"], "key" in body) == (None, None, "off", False)
 
 
 def test_embed_sends_the_request_of_the_contract(scripted: Scripted, ask: Ask) -> None:

@@ -275,6 +275,37 @@ def test_flags_work_with_the_real_service(service: Service, tmp_path: Path, caps
     assert stdout.startswith(f"{out}: 0 notes (silent, though drawn 3 times), 1.0 s, small on cpu, ")
 
 
+NOTES = [{"onset": 0.0, "duration": 0.5, "pitch": 60}]
+
+
+def test_notes_are_written_beside_the_file(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = music(1, 2)
+    for variation in answer.body["variations"]:
+        variation["notes"] = NOTES
+    scripted.script = [streamed(answer)]
+    out = tmp_path / "song.mid"
+    _, stdout, _ = in_process(capsys, "generate", "--base-url", scripted.url, "--out", str(out))
+    names = [str(tmp_path / f"song-{number}.{kind}") for number in (1, 2) for kind in ("mid", "json")]
+    assert stdout.startswith(f"{', '.join(names)}: 1 note, 2 notes, ")
+    assert json.loads((tmp_path / "song-2.json").read_text()) == NOTES
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"), [("[", "is no JSON: "), ("{}", "holds no list of notes"), ('{"notes": 1}', "holds no list")]
+)
+def test_a_file_without_notes_is_an_error_of_one_line(
+    scripted: Scripted, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, reason: str
+) -> None:
+    path = tmp_path / "notes.json"
+    path.write_text(content)
+    call = ["continue", "--notes", str(path), "--base-url", scripted.url, "--out", str(tmp_path / "out.mid")]
+    status, _, stderr = in_process(capsys, *call)
+    assert (status, stderr[: len(f"error: {path} {reason}")]) == (1, f"error: {path} {reason}")
+    assert not scripted.received
+
+
 @pytest.mark.parametrize(
     ("call", "sent"),
     [
@@ -293,6 +324,14 @@ def test_flags_work_with_the_real_service(service: Service, tmp_path: Path, caps
         ("accompany in.mid --melody-instruments Flute --seed 7", {"melody_instruments": ["Flute"], "seed": 7}),
         ("accompany in.mid --melody-tracks 1 Lead --length-seconds 9", {"melody_tracks": [1, "Lead"]}),
         ("infill in.mid --start-seconds 5 --end-seconds 10", {"start_seconds": 5, "end_seconds": 10}),
+        ("infill in.mid --start-bar 5 --end-bar 10", {"start_bar": 5, "end_bar": 10}),
+        ("continue in.mid --prime-bars 2 --length-bars 4", {"prime_bars": 2, "length_bars": 4}),
+        ("generate --grid 1/8T --grid-durations", {"grid": "1/8T", "grid_durations": True}),
+        ("generate --key 'A minor' --chords 'Am | F'", {"key": "A minor", "chords": "Am | F"}),
+        ('generate --chords \'[{"symbol": "Am"}]\'', {"chords": [{"symbol": "Am"}]}),
+        ("accompany in.mid --chords off --variety off", {"chords": None, "variety": None}),
+        ("generate --variety 0.5 --include midi notes", {"variety": 0.5, "include": ["midi", "notes"]}),
+        ("continue --notes notes.json --time-unit beats", {"notes": NOTES, "include": ["midi"], "time_unit": "beats"}),
         ("embed in.mid --windows each --pooling max --embed-layer -1", {"windows": "each", "embed_layer": -1}),
     ],
 )
@@ -306,6 +345,7 @@ def test_flags_become_fields(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in.mid").write_bytes(MIDI)
+    (tmp_path / "notes.json").write_text(json.dumps({"notes": NOTES}))
     scripted.script = [EMBEDDING if call.startswith("embed") else streamed(music(1))]
     assert in_process(capsys, *shlex.split(call), "--base-url", scripted.url)[0] == 0
     [body] = scripted.bodies
@@ -329,6 +369,7 @@ def test_every_field_has_a_flag_and_a_help_text(capsys: pytest.CaptureFixture[st
         ("--temperature hot", "'hot' should be like 0.9 or onset=0.9,note=1.1"),
         ("--temperature note=hot", "'note=hot' should be like 0.9 or onset=0.9,note=1.1"),
         ("--pitch-range 48", "'48' should be like 48-72 or 'Acoustic Bass=28-55,strings=55-96'"),
+        ("--chords [1", "'[1' should be like 'Am | F | C G | E7' or "),
         ("--on-degenerate cry", "invalid choice: 'cry' (choose from "),
     ],
 )
@@ -375,7 +416,12 @@ def test_nan_is_an_error_of_one_line(scripted: Scripted, capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize(
-    "call", [[], ["sing"], ["embed"], ["health", "--base-url", "here"], ["generate", "x.mid"], ["infill", "x.mid"]]
+    "call",
+    [
+        *([], ["sing"], ["embed"], ["health", "--base-url", "here"], ["generate", "x.mid"], ["infill", "x.mid"]),
+        *(["continue"], ["continue", "x.mid", "--notes", "x.json"]),
+        ["generate", "--length-bars", "1", "--length-seconds", "1"],
+    ],
 )
 def test_a_wrong_call_is_a_usage_error(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:

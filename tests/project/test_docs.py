@@ -167,8 +167,8 @@ def test_the_table_of_fields_is_the_schema(service: Service) -> None:
         defaults = {json.dumps(schema["default"]) for schema in schemas[name] if schema.get("default") is not None}
         assert all(f"`{value}`" in default for value in defaults), name
         assert defaults or default.startswith("none"), name
-        words = re.findall(r"\d[\d.]*|\w+", allowed.replace("2^63-1", str(2**63 - 1)))
-        known = {f"{float(word):g}" if word[0].isdigit() else word for word in words}
+        words = re.findall(r"\d+/\d+T?|\d[\d.]*|\w+", allowed.replace("2^63-1", str(2**63 - 1)))
+        known = {f"{float(word):g}" if re.fullmatch(r"[\d.]+", word) else word for word in words}
         limits = {limit for schema in schemas[name] for limit in bounds(schema)}
         if name not in ("pitch_range", "seed"):  # a pair; and a bound that a float rounds
             assert limits <= known, name

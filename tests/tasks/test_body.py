@@ -39,6 +39,17 @@ ALL_FIELDS = {
     "on_degenerate": "keep",
     "velocity": 80,
     "bpm": 90.0,
+    "time_signature": "3/4",
+    "grid": "1/8",
+    "grid_durations": True,
+    "swing": 0.6,
+    "key": "D dorian",
+    "key_mode": "strict",
+    "chords": "Am | F",
+    "chord_share": 0.5,
+    "variety": 0.5,
+    "include": ["notes"],
+    "time_unit": "beats",
     "model_size": "tiny",
     "embed_layer": -1,
     "pooling": "max",
@@ -46,7 +57,18 @@ ALL_FIELDS = {
     "normalize": True,
     "client_job_id": "job",
 }
-"""A value of every field but `task` and `midi_inputs`, none of them the default."""
+"""A value of every field but `task` and those of `OTHERWISE`, none of them the default."""
+
+A_NOTE = {"onset": 0.5, "duration": 1.0, "pitch": 60}
+OTHERWISE = {
+    "midi_inputs": [EXAMPLE_MIDI],
+    "notes": [A_NOTE],
+    "length_bars": 2,
+    "prime_bars": 2,
+    "start_bar": 2,
+    "end_bar": 3,
+}
+"""Fields that say otherwise what others say too."""
 
 
 def test_each_task_has_a_model_and_a_body_without_a_task_asks_to_generate() -> None:
@@ -58,7 +80,7 @@ def test_each_task_has_a_model_and_a_body_without_a_task_asks_to_generate() -> N
 @pytest.mark.parametrize("task", TASKS)
 def test_a_body_may_carry_the_fields_of_every_task(task: Task) -> None:
     request = read(task=task, **ALL_FIELDS)
-    own = MODELS[task].model_fields.keys() - {"task", "midi_inputs"}
+    own = MODELS[task].model_fields.keys() - {"task", *OTHERWISE}
     assert {name: getattr(request, name) for name in own} == {name: ALL_FIELDS[name] for name in own}
 
 
@@ -93,8 +115,62 @@ def test_only_the_task_that_uses_fields_asks_whether_they_fit_together_or_hold_a
 
 @pytest.mark.parametrize("task", TASKS)
 def test_null_is_as_if_the_field_had_not_been_sent(task: Task) -> None:
-    nothing = dict.fromkeys([*ALL_FIELDS, "midi_inputs"])
+    nothing = dict.fromkeys([*ALL_FIELDS, *OTHERWISE])
+    del nothing["chords"], nothing["variety"]
     assert read(**{**nothing, **EXAMPLES[task]}) == read(**EXAMPLES[task])
+
+
+@pytest.mark.parametrize("field", ["chords", "variety"])
+@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "infill"])
+def test_null_switches_off_what_is_on_by_default(task: Task, field: str) -> None:
+    assert getattr(read(**{**EXAMPLES[task], field: None}), field) is None
+
+
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("generate", ("length_seconds", "length_bars")),
+        ("continue", ("midi_input", "notes")),
+        ("continue", ("prime_seconds", "prime_bars")),
+        ("continue", ("length_seconds", "length_bars")),
+        ("accompany", ("midi_input", "notes")),
+        ("accompany", ("prime_seconds", "prime_bars")),
+        ("accompany", ("length_seconds", "length_bars")),
+        ("infill", ("midi_input", "notes")),
+        ("infill", ("start_seconds", "start_bar")),
+        ("infill", ("end_seconds", "end_bar")),
+        ("embed", ("midi_input", "notes")),
+        ("embed", ("midi_inputs", "notes")),
+    ],
+)
+def test_what_says_the_same_in_two_ways_is_sent_in_one(task: Task, names: tuple[str, str]) -> None:
+    one, other = names
+    body = EXAMPLES[task] | {name: (ALL_FIELDS | OTHERWISE)[name] for name in names}
+    if "midi_inputs" in body:
+        del body["midi_input"]
+    places = {where for where, *_, message in problems(body) if "send either" in message}
+    messages = [message for _, *_, message in problems(body) if one in message and other in message]
+    assert places <= set(names)
+    assert any(message.endswith("not both") for message in messages)
+
+
+def test_a_body_of_bars_and_notes_alone_is_taken() -> None:
+    notes = {"notes": OTHERWISE["notes"]}
+    assert read(length_bars=4).length_bars == 4
+    assert read(task="continue", prime_bars=1, length_bars=2, **notes).prime_bars == 1
+    assert read(task="infill", start_bar=1, end_bar=2, **notes).end_bar == 2
+    assert read(task="accompany", prime_bars=0, **notes).prime_bars == 0
+    assert read(task="embed", **notes).notes[0].velocity == 80
+
+
+def test_bars_of_a_span_go_together() -> None:
+    body = {"task": "infill", "midi_input": EXAMPLE_MIDI}
+    assert problems({**body, "start_bar": 1}) == [("end_bar", "end_bar is required for task 'infill'")]
+    assert problems({**body, "start_bar": 1, "end_seconds": 2}) == [
+        ("end_bar", "end_bar is required for task 'infill'")
+    ]
+    [(where, message)] = problems({**body, "start_bar": 3, "end_bar": 3})
+    assert (where, message[-10:]) == ("end_bar", "got 3 to 3")
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -145,6 +221,7 @@ def test_the_json_schema_shows_each_task_its_own_fields(schema: dict[str, Any]) 
         ({}, True),
         (ALL_FIELDS, True),
         (dict.fromkeys(ALL_FIELDS.keys() - {"midi_input", "start_seconds", "end_seconds"}), True),
+        ({"chords": [{"symbol": "Am", "start_bar": 2.5}]}, True),
         ({"humour": 1}, False),
         ({"task": None}, False),
         ({"client_job_id": "two words"}, False),
@@ -164,6 +241,12 @@ def test_the_json_schema_allows_what_the_service_takes(
         ({"midi_input": EXAMPLE_MIDI}, True),
         ({"length_seconds": None}, True),
         ({"length_seconds": 0}, False),
+        ({"chords": [{"symbol": "Am", "start_seconds": 2}, 5]}, False),
+        ({"time_signature": "32/32"}, True),
+        ({"time_signature": "33/4"}, False),
+        ({"include": ["notes", "midi"]}, True),
+        ({"include": []}, False),
+        ({"variety": 0.05}, False),
     ],
 )
 def test_the_json_schema_reads_a_body_without_a_task_as_the_service_does(

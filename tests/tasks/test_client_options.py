@@ -19,10 +19,10 @@ from tasks.documentation import DOCUMENTATION
 from tasks.requests import EmbedRequest, MusicRequest
 from tests.conftest import PROJECT
 
-FILES: Final = {"task", "midi_input", "midi_inputs"}
+FILES: Final = {"task", "midi_input", "midi_inputs", "notes"}
 """Fields that are no options: a method sets them."""
 
-WIDE: Final = {"seed", "start_seconds", "end_seconds"}
+WIDE: Final = {"seed", "start_seconds", "end_seconds", "start_bar", "end_bar"}
 """Fields whose range is too wide to be told."""
 
 METHODS: Final = {

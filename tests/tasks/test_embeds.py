@@ -102,7 +102,7 @@ def test_tokens_without_pooling_average_to_the_mean(http: httpx.Client) -> None:
     ("bad", "reason"),
     [
         (base64.b64encode(b"hello").decode(), "midi_inputs[1]: not a MIDI file"),
-        (notes_as_file([]), "midi_inputs[1]: the MIDI file holds no notes"),
+        (notes_as_file([]), "midi_inputs[1]: the input holds no notes"),
         ("%%%", "midi_inputs[1] is not valid base64"),
     ],
 )

@@ -34,7 +34,7 @@ def infill(http: httpx.Client, data: bytes, **body: Any) -> dict[str, Any]:
 
 def test_infill_answers_as_documented(http: httpx.Client) -> None:
     result = infill(http, CHORALE, **SPAN, num_variations=2)
-    assert set(result) == {"task", "variations", "start_seconds", "end_seconds", "notices", "metadata"}
+    assert set(result) == {"task", "variations", "start_seconds", "end_seconds", "timing", "notices", "metadata"}
     assert (result["task"], result["start_seconds"], result["end_seconds"]) == ("infill", 4.0, 6.0)
     length = max(note.onset + note.duration for note in codec.read_notes(CHORALE))
     assert [each["duration_seconds"] for each in result["variations"]] == [length / 100] * 2

@@ -6,6 +6,7 @@ from pydantic import BaseModel, TypeAdapter
 from tasks.examples import EXAMPLE_MIDI
 from tasks.responses import (
     AccompanyResponse,
+    AnsweredTiming,
     ContinueResponse,
     EmbedFilesResponse,
     EmbedResponse,
@@ -13,7 +14,9 @@ from tasks.responses import (
     GenerateResponse,
     InfillResponse,
     Metadata,
+    Metre,
     PredictResponse,
+    Tempo,
     Variation,
     WindowEmbedding,
 )
@@ -36,24 +39,36 @@ A_FILE = FileEmbedding(
     original_tokens=3,
     truncated=False,
 )
+TIMING = AnsweredTiming(
+    bpm=120.0,
+    tempos=[Tempo(seconds=0.0, bpm=120.0)],
+    time_signature="4/4",
+    time_signatures=[Metre(bar=1, time_signature="4/4")],
+    bars=[0.0],
+)
 VARIATION = Variation(midi_base64=EXAMPLE_MIDI, num_events=1, duration_seconds=0.5, seed=0)
 
 
 @pytest.mark.parametrize(
     ("response", "fields"),
     [
-        (GenerateResponse(variations=[VARIATION], metadata=METADATA), ["task", "variations", "notices", "metadata"]),
         (
-            ContinueResponse(variations=[VARIATION], prime_seconds=5.0, metadata=METADATA),
-            ["task", "variations", "prime_seconds", "notices", "metadata"],
+            GenerateResponse(variations=[VARIATION], timing=TIMING, metadata=METADATA),
+            ["task", "variations", "timing", "notices", "metadata"],
         ),
         (
-            AccompanyResponse(variations=[VARIATION], prime_seconds=0.0, metadata=METADATA),
-            ["task", "variations", "prime_seconds", "notices", "metadata"],
+            ContinueResponse(variations=[VARIATION], timing=TIMING, prime_seconds=5.0, metadata=METADATA),
+            ["task", "variations", "prime_seconds", "timing", "notices", "metadata"],
         ),
         (
-            InfillResponse(variations=[VARIATION], start_seconds=1.0, end_seconds=2.0, metadata=METADATA),
-            ["task", "variations", "start_seconds", "end_seconds", "notices", "metadata"],
+            AccompanyResponse(variations=[VARIATION], timing=TIMING, prime_seconds=0.0, metadata=METADATA),
+            ["task", "variations", "prime_seconds", "timing", "notices", "metadata"],
+        ),
+        (
+            InfillResponse(
+                variations=[VARIATION], timing=TIMING, start_seconds=1.0, end_seconds=2.0, metadata=METADATA
+            ),
+            ["task", "variations", "start_seconds", "end_seconds", "timing", "notices", "metadata"],
         ),
         (
             EmbedResponse(

@@ -39,7 +39,7 @@ def named(found: list[tuple[str, Any]], name: str) -> list[Any]:
 def test_the_result_comes_last_and_is_what_predict_answers(two_variations: list[tuple[str, Any]]) -> None:
     assert [name for name, _ in two_variations].index("result") == len(two_variations) - 1
     result = two_variations[-1][1]
-    assert set(result) == {"task", "variations", "prime_seconds", "notices", "metadata"}
+    assert set(result) == {"task", "variations", "prime_seconds", "timing", "notices", "metadata"}
     assert len(result["variations"]) == 2
 
 
@@ -49,7 +49,17 @@ def test_the_notes_are_those_of_the_result(variation: int, two_variations: list[
     new = sorted((note.onset / 100, note.pitch, note.instrument) for note in file if note.onset >= 200)
     notes = [note for note in named(two_variations, "note") if note["variation"] == variation]
     assert sorted((note["onset"], note["pitch"], note["instrument"]) for note in notes) == new
-    assert all(set(note) == {"variation", "onset", "duration", "pitch", "instrument", "velocity"} for note in notes)
+    fields = {"variation", "onset", "duration", "pitch", "instrument", "velocity", "is_new"}
+    assert all(set(note) == fields and note["is_new"] for note in notes)
+
+
+def test_notes_are_told_in_the_form_of_the_result_and_in_its_unit(service: Service) -> None:
+    body = {"length_bars": 2, "bpm": 100, "grid": "1/8", "time_unit": "beats", "include": ["notes"], "seed": 1}
+    found = list(events(service, **body))
+    [variation] = found[-1][1]["variations"]
+    told = [{name: value for name, value in note.items() if name != "variation"} for note in named(found, "note")]
+    assert sorted(told, key=str) == sorted(variation["notes"], key=str)
+    assert told
 
 
 def test_progress_only_grows_and_reaches_the_end(two_variations: list[tuple[str, Any]]) -> None:

@@ -89,11 +89,23 @@ def test_each_bar_begins_where_the_one_before_ends(found, number):
     assert found.bar(1).start == 0
 
 
-@given(metres(), st.integers(0, 5_000))
-def test_the_starts_of_all_bars_are_those_of_each(found, ticks):
-    listed = list(found.starts_until(ticks))
-    assert listed == starts(found, len(listed))
-    assert found.start_ticks(len(listed) + 1) >= ticks
+def test_lines_go_to_the_first_at_the_end_or_behind_it():
+    assert bars((0, 7, 8)).lines(1, 350, 99) == [0, 175, 350]
+    assert bars((0, 7, 8)).lines(2, 351, 99) == [175, 350, 525]
+    assert bars((0, 7, 8)).lines(1, 10_000, 2) == [0, 175]
+    assert Bars(Timing.from_bpm(93)).lines(2, 200, 9) == pytest.approx([400 * 60 / 93])
+
+
+def test_beats_are_those_that_are_felt_and_begin_again_with_each_bar():
+    assert bars((0, 6, 8)).beats(1, 200, 99) == [0, 75, 150, 225]
+    assert bars((0, 2, 2)).beats(2, 300, 99) == [200, 300]
+    assert bars((0, 4, 4), (5 * QUARTER // 2, 3, 4)).beats(1, 200, 99) == [0, 50, 100, 125, 175, 225]
+    assert bars().beats(1, 10_000, 3) == [0, 50, 100]
+
+
+def test_a_position_is_a_bar_and_a_part_of_it():
+    found = bars((0, 1, 4), (QUARTER, 4, 4))
+    assert [found.position(ticks) for ticks in (0, 25, 50, 150, 250)] == [1, 1.5, 2, 2.5, 3]
 
 
 @pytest.mark.parametrize("ticks", [0, 199, 200, 100_000])

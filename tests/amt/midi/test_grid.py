@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amt.errors import ConstraintError
-from amt.midi.grid import STEPS, make_grid
+from amt.midi.grid import STEPS, make_grid, spans_on
 from amt.midi.notes import Note
 from amt.midi.timing import TempoChange, TimeSignature, Timing
 
@@ -97,6 +97,14 @@ def test_ticks_are_the_exact_times_rounded_and_lie_around_the_new_music(division
 
 
 def test_notes_are_written_where_their_lines_are():
-    grid = make_grid(timing(), "1/16", 0.5, 0, 100)
-    notes = [Note(12, 26, 60, 0), Note(38, 10, 60, 0)]
-    assert grid.spans(notes) == [(125.0, 375.0), (375.0, 475.0)]
+    lines = make_grid(timing(), "1/16", 0.5, 0, 100).times
+    assert spans_on(lines, [Note(12, 26, 60, 0)]) == [(125, 375)]
+
+
+def test_an_end_off_the_lines_is_at_its_tick_unless_the_duration_would_be_read_otherwise():
+    lines = make_grid(Timing.from_bpm(93), "1/4", 0.5, 0, 1_000).times
+    [(start, end)] = spans_on(lines, [Note(65, 15, 60, 0)])
+    assert (start, end) == (pytest.approx(645.161), 799.161)
+    assert spans_on(lines, [Note(3, 4, 60, 0)]) == [(30, 70)]
+    assert spans_on(make_grid(timing(), "1/16", 0.5, 0, 100).times, [Note(38, 10, 60, 0)]) == [(375, 479)]
+    assert spans_on(lines, [Note(65, 0, 60, 0)]) == [(pytest.approx(645.161), pytest.approx(645.161))]

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amt.midi.codec import Piece, read_piece, write_notes, write_piece
-from amt.midi.grid import STEPS, make_grid
+from amt.midi.grid import STEPS, make_grid, spans_on
 from amt.midi.notes import DRUMS, Note
 from amt.midi.timing import MAX_TICKS_PER_BEAT, TempoChange, TimeSignature, Timing
 from tests.amt.midi import building
@@ -63,7 +63,7 @@ def test_from_nothing_at_any_tempo(data, division, bpm):
     timing = Timing().with_tempo(bpm, 24)
     grid = make_grid(timing, division, 0.5, 0, 1_000)
     notes = data.draw(notes_on_lines(grid))
-    check(write_notes(notes, 1_000, timing.for_grid(), grid.spans(notes)), notes, grid, division)
+    check(write_notes(notes, 1_000, timing.for_grid(), spans_on(grid.times, notes)), notes, grid, division)
 
 
 @given(
@@ -82,7 +82,7 @@ def test_in_a_file_with_its_own_tempo_map(data, division, ticks_per_beat, tempos
     timing = piece.timing.for_grid()
     grid = make_grid(timing, division, 0.5, 300, 1_500)
     notes = data.draw(notes_on_lines(grid))
-    written = write_piece(piece, piece.notes, notes, 1_500, timing, None, grid.spans(notes))
+    written = write_piece(piece, piece.notes, notes, 1_500, timing, None, spans_on(grid.times, notes))
     check(written, notes, grid, division)
     assert beats_of(written, {30}) == {30: (0, Fraction(17 * ticks_per_beat + 1, ticks_per_beat))}
 
@@ -91,7 +91,7 @@ def test_swung_notes_are_at_the_nearest_file_tick():
     timing = Timing().with_tempo(97, 24)
     grid = make_grid(timing, "1/8", 0.61, 0, 1_000)
     notes = [Note(int(tick), 5, 60, 0) for tick in grid.ticks]
-    found = read_piece(write_notes(notes, 1_000, timing.for_grid(), grid.spans(notes))).score
+    found = read_piece(write_notes(notes, 1_000, timing.for_grid(), spans_on(grid.times, notes))).score
     assert [1_000 * time for time in found.seconds[found.pairs.on]] == pytest.approx(list(grid.milliseconds), abs=0.26)
 
 
@@ -99,7 +99,7 @@ def test_a_file_that_counts_too_finely_for_both_gets_the_nearest_file_ticks():
     timing = Timing(MAX_TICKS_PER_BEAT, (TempoChange(0, 500_000),), (TimeSignature(0, 4, 4),)).for_grid()
     grid = make_grid(timing, "1/16T", 0.5, 0, 100)
     notes = [Note(int(tick), 5, 60, 0) for tick in grid.ticks]
-    found = read_piece(write_notes(notes, 100, timing, grid.spans(notes)))
+    found = read_piece(write_notes(notes, 100, timing, spans_on(grid.times, notes)))
     assert found.timing.ticks_per_beat == MAX_TICKS_PER_BEAT
     assert all(abs(each.onset - note.onset) <= 1 for each, note in zip(found.notes, notes, strict=True))
 

@@ -1,0 +1,107 @@
+"""Find how long what a request asks for is in ticks, whether it says so in seconds or in bars."""
+
+from collections.abc import Sequence
+from typing import Final
+
+from amt.errors import ArrangementError
+from amt.midi.bars import Bars
+from amt.midi.notes import TICKS_PER_SECOND, Note
+from amt.midi.timing import MILLISECONDS_PER_TICK
+from tasks.fields import MAX_LENGTH_SECONDS, MAX_PRIME_SECONDS, MIN_LENGTH_SECONDS, MIN_PRIME_SECONDS
+from tasks.requests import (
+    MAX_SPAN_SECONDS,
+    MIN_SPAN_SECONDS,
+    AccompanyRequest,
+    AnyMusicRequest,
+    ContinueRequest,
+    GenerateRequest,
+    InfillRequest,
+)
+
+_LENGTH_RANGE: Final = (MIN_LENGTH_SECONDS, MAX_LENGTH_SECONDS)
+
+
+def length_ticks(
+    request: GenerateRequest | ContinueRequest | AccompanyRequest, bars: Bars, start_ticks: int
+) -> int | None:
+    """Return how long the new music is that begins at a time; None: as long as the part that is accompanied.
+
+    Raises:
+        ArrangementError: the bars are too short or too long.
+    """
+    if request.length_bars is None:
+        return None if request.length_seconds is None else ticks_of(request.length_seconds)
+    end = bars.start_ticks(bars.number_from(start_ticks) + request.length_bars)
+    _check(f"length_bars {request.length_bars}", end - start_ticks, _LENGTH_RANGE)
+    return end - start_ticks
+
+
+def prime_ticks(request: ContinueRequest | AccompanyRequest, bars: Bars, notes: Sequence[Note]) -> int:
+    """Return how much of a piece goes before the new music, from its start or back from the end of its last note.
+
+    Raises:
+        ArrangementError: the bars are too short or too long.
+    """
+    if request.prime_bars is None:
+        return ticks_of(request.prime_seconds)
+    minimum = 0.0
+    prime = bars.start_ticks(1 + request.prime_bars)
+    if isinstance(request, ContinueRequest):
+        minimum = MIN_PRIME_SECONDS
+        if request.prime_from == "end" and notes:
+            end = last_end(notes)
+            prime = end - bars.start_ticks(max(bars.number_at(max(end - 1, 0)) + 1 - request.prime_bars, 1))
+    _check(f"prime_bars {request.prime_bars}", prime, (minimum, MAX_PRIME_SECONDS))
+    return prime
+
+
+def span_ticks(request: InfillRequest, bars: Bars, notes: Sequence[Note]) -> tuple[int, int]:
+    """Return where the span of an infill begins and ends; of bars, with the last note if that is within the last one.
+
+    Raises:
+        ArrangementError: the music ends before the last bar, or the bars are too short or too long.
+    """
+    if request.start_seconds is not None and request.end_seconds is not None:
+        return ticks_of(request.start_seconds), ticks_of(request.end_seconds)
+    start_bar, end_bar = request.start_bar or 1, request.end_bar or 1
+    if not notes:
+        return bars.start_ticks(start_bar), bars.start_ticks(end_bar)
+    last = last_end(notes)
+    n_bars = bars.number_at(max(last - 1, 0))
+    if end_bar > n_bars + 1:
+        raise ArrangementError(
+            f"end_bar must be in range 2..{n_bars + 1}, for the last note of the input ends in bar {n_bars}, "
+            f"got {end_bar}"
+        )
+    start, end = bars.start_ticks(start_bar), min(bars.start_ticks(end_bar), last)
+    _check(f"start_bar {start_bar} to end_bar {end_bar}", end - start, (MIN_SPAN_SECONDS, MAX_SPAN_SECONDS))
+    return start, end
+
+
+def file_ticks(request: AnyMusicRequest, bars: Bars, length_ticks: int) -> float:
+    """Return where the file of a result ends, in ticks: what is asked for in bars ends exactly on its bar line."""
+    number = bars.number_at(length_ticks)
+    is_in_bars = not isinstance(request, InfillRequest) and request.length_bars is not None
+    if not is_in_bars or bars.start_ticks(number) != length_ticks:
+        return length_ticks
+    return float(bars.start_milliseconds(number) / MILLISECONDS_PER_TICK)
+
+
+def ticks_of(seconds: float) -> int:
+    """Return seconds in ticks."""
+    return round(seconds * TICKS_PER_SECOND)
+
+
+def last_end(notes: Sequence[Note]) -> int:
+    """Return when the last note ends, in ticks; 0 if there is none."""
+    return max((note.onset + note.duration for note in notes), default=0)
+
+
+def _check(asked: str, ticks: int, allowed: tuple[float, float]) -> None:
+    """Raise ArrangementError if a time is out of range."""
+    minimum, maximum = allowed
+    if not minimum <= ticks / TICKS_PER_SECOND <= maximum:
+        raise ArrangementError(
+            f"{asked} lasts {ticks / TICKS_PER_SECOND:g} s by the tempo and the time signatures of the music: it must "
+            f"be {minimum:g} to {maximum:g} s"
+        )
