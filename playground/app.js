@@ -15,7 +15,7 @@ import { accompanyJob, continueJob, generateJob, infillJob } from "./requests.js
 import { Roll } from "./roll.js";
 import { Schema } from "./schema.js";
 import { Service, ServiceError, Unreachable } from "./service.js";
-import { barAt, barsUntil, clockText, snapped, spanText } from "./timing.js";
+import { barAt, barsUntil, clockText, isOnGrid, snapped, spanText } from "./timing.js";
 import { renderWav } from "./wav.js";
 import { Wishes } from "./wishes.js";
 
@@ -133,6 +133,8 @@ class App {
     }
     this.#follow();
     this.#fit(job.body.task === "generate");
+    // On a phone the roll may be below what is seen.
+    find("stage").scrollIntoView({ block: "nearest", behavior: this.roll.still.matches ? "auto" : "smooth" });
     let problem;
     try {
       await run(this.service, work, () => this.#follow(), (reason) => {
@@ -240,7 +242,7 @@ class App {
   #setSpan(span) {
     this.span = span;
     const loops = find("loop").getAttribute("aria-pressed") === "true";
-    this.player.loop = loops ? span ?? [0, this.#end()] : undefined;
+    this.player.loop = loops && this.#end() ? span ?? [0, this.#end()] : undefined;
     this.stale = true;
   }
 
@@ -307,9 +309,11 @@ class App {
       this.player.seek(0);
       this.#setSpan(undefined);
       this.chosen.clear();
+      this.wishes.setRhythm(isOnGrid(timing, notes));
       const name = file.name.replace(/\.\w+$/, "");
       this.history.push(`Open ${file.name}`, { takes: [{ notes, seed: null }], chosen: 0, timing, mixer: {}, name });
       this.#fit(true);
+      this.roll.canvas.focus({ preventScroll: true });
       this.say(`${file.name}: ${notes.length} notes, ${clockText(endOf(notes))}.`);
     } catch (error) {
       this.say(`${file.name} cannot be opened: ${/** @type {Error} */ (error).message}.`, true);
@@ -529,6 +533,11 @@ class App {
       event.preventDefault();
       const file = event.dataTransfer?.files[0];
       if (file) this.open(file);
+    });
+    // Whoever clicks goes on with the keys of the roll: Space plays, and does not press the button again.
+    addEventListener("click", ({ detail, target }) => {
+      const pressed = /** @type {HTMLElement} */ (target).closest("button, [name=tool], .instruments input");
+      if (detail && pressed && !pressed.closest("dialog")) this.roll.canvas.focus({ preventScroll: true });
     });
     this.#listenToPointers();
     this.#listenToKeys();

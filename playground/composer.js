@@ -64,14 +64,25 @@ export class Work {
 
   /** @param {import("./service.js").StreamEvent} event */
   take({ name, data }) {
-    if (name === "note") {
-      const { onset, duration, pitch, instrument, velocity } = data;
-      this.written[data.variation].push({ onset, duration, pitch, instrument, velocity });
-    } else if (name === "discard") this.written[data.variation] = [];
+    if (name === "note") this.written[data.variation].push(readNote(data));
+    else if (name === "discard") this.written[data.variation] = [];
     else if (name === "progress") this.seconds = data.seconds;
-    else if (name === "result") this.result = data;
+    else if (name === "result") this.#conclude(data);
     else if (name === "error") throw new Error(data.detail);
   }
+
+  /** Take the answer: its notes are those that were told, with their last word. @param {any} result */
+  #conclude(result) {
+    this.result = result;
+    this.written = result.variations.map((/** @type {any} */ { notes }) =>
+      notes.filter((/** @type {any} */ note) => note.is_new).map(readNote)
+    );
+  }
+}
+
+/** @param {any} data of the service @returns {Note} */
+function readNote({ onset, duration, pitch, instrument, velocity }) {
+  return { onset, duration, pitch, instrument, velocity };
 }
 
 /**

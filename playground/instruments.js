@@ -102,7 +102,7 @@ export function instrumentName(instrument) {
 export function instrumentColour(instrument, dark, glow = 0) {
   const lightness = (dark ? 0.72 : 0.6) + glow * (dark ? 0.2 : 0.16);
   if (instrument === DRUMS) return `oklch(${lightness - (dark ? 0.06 : 0.04)} 0.015 255)`;
-  const member = instrument % 8, hue = FAMILIES[instrument >> 3][1] + (member - 3.5) * 3;
+  const member = instrument % 8, hue = FAMILIES[instrument >> 3][1] + (member - 3.5) * 8;
   return `oklch(${lightness + (member % 3 - 1) * 0.04} ${0.15 - glow * 0.04} ${hue})`;
 }
 

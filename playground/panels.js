@@ -157,6 +157,7 @@ export class StepList {
     }, (row, index) => {
       const step = row.firstElementChild;
       if (step) step.textContent = steps[index].label;
+      row.title = steps[index].label;
       if (index === current) step?.setAttribute("aria-current", "step");
       else step?.removeAttribute("aria-current");
       row.classList.toggle("undone", index > current);

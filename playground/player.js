@@ -256,7 +256,7 @@ export class Player extends EventTarget {
       if (this.loop && loopEnd !== undefined && this.cursor >= loopEnd) {
         this.cursor = this.loop[0];
         this.anchors.push({ time: this.cursorTime, position: this.cursor });
-      } else if (target >= limit) return;
+      } else return;
     }
   }
 

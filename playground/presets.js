@@ -12,10 +12,21 @@ export const STYLES = {
   anything: null,
 };
 
+/** Rhythm is bolder than it should be if it is chosen as freely as harmony. */
+const BALANCED = { top_p: { onset: 0.9, duration: 0.97, note: 0.97 } };
+
 /** How lively, by mood. @type {Readonly<Record<string, Record<string, unknown>>>} */
 export const MOODS = {
-  calm: { density: 3 },
-  balanced: {},
-  lively: { density: 8 },
+  calm: { ...BALANCED, density: 3 },
+  balanced: BALANCED,
+  lively: { ...BALANCED, density: 8 },
   wild: { density: 12, top_p: 0.99 },
+};
+
+/** Where new notes may begin, by rhythm. @type {Readonly<Record<string, Record<string, unknown>>>} */
+export const RHYTHMS = {
+  straight: { grid: "1/16" },
+  swing: { grid: "1/8", swing: 0.64 },
+  triplets: { grid: "1/8T" },
+  free: {},
 };

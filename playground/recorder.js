@@ -61,7 +61,7 @@ export class Recorder extends EventTarget {
     await this.player.play();
     this.midi ??= await navigator.requestMIDIAccess?.().catch(() => undefined);
     for (const input of this.midi?.inputs.values() ?? []) {
-      input.onmidimessage = ({ data }) => data && this.#message(data);
+      input.onmidimessage = ({ data }) => data && this.message(data);
     }
   }
 
@@ -109,7 +109,7 @@ export class Recorder extends EventTarget {
   }
 
   /** @param {Uint8Array} data of a MIDI message */
-  #message([status, pitch, velocity]) {
+  message([status, pitch, velocity]) {
     if (!this.on) return;
     if ((status & 0xf0) === 0x90 && velocity) this.press(pitch, velocity);
     else if ((status & 0xf0) === 0x80 || (status & 0xf0) === 0x90) this.release(pitch);

@@ -17,25 +17,26 @@ const MAX_PRIME_SECONDS = 60;
 const MAX_PART_SECONDS = 120;
 
 /**
- * Return the notes in the form that the service takes.
+ * Return the music in the form that the service takes: notes, or a MIDI file where tempo or metre change.
  * @param {readonly Note[]} notes
- * @param {Piece} piece
- * @param {number} [end] of the file, in seconds
+ * @param {import("./timing.js").Timing} timing
  */
-function input(notes, piece, end) {
-  return { midi_input: toBase64(writeMidi(notes, piece.timing, end)) };
+function input(notes, timing) {
+  if (timing.tempos.length > 1 || timing.metres.length > 1) return { midi_input: toBase64(writeMidi(notes, timing)) };
+  const [{ bpm }] = timing.tempos, [{ numerator, denominator }] = timing.metres;
+  return { notes, bpm, time_signature: `${numerator}/${denominator}` };
 }
 
 /** @param {Wishes} wishes @returns {Job} */
 export function generateJob(wishes) {
-  const fields = wishes.fields("generate"), seconds = Math.round(wishes.seconds * 100) / 100;
+  const fields = wishes.fields("generate");
   return {
     label: `${wishes.style}, ${wishes.lengthText}, seed ${fields.seed}`,
-    body: { task: "generate", length_seconds: seconds, ...fields },
+    body: { task: "generate", ...wishes.length, ...fields },
     base: { ...emptyPiece(), timing: wishes.timing },
     kept: [],
     from: 0,
-    to: seconds,
+    to: wishes.seconds,
     count: wishes.count,
   };
 }
@@ -56,7 +57,7 @@ export function infillJob(piece, [from, to], chosen, wishes) {
     label: `Infill ${spanText(piece.timing, [from, to])}${who}`,
     body: {
       task: "infill",
-      ...input(notes, piece),
+      ...input(notes, piece.timing),
       start_seconds: from,
       end_seconds: end,
       ...wishes.fields("infill"),
@@ -77,22 +78,19 @@ export function infillJob(piece, [from, to], chosen, wishes) {
  * @returns {Job}
  */
 export function continueJob(piece, position, wishes) {
-  const notes = notesOf(piece), bar = barAt(piece.timing, endOf(notes) - 1e-3);
+  const { timing } = piece, notes = notesOf(piece), bar = barAt(timing, endOf(notes) - 1e-3);
   const { kept, from, prime } = continuation(notes, position, bar.end, MAX_PRIME_SECONDS);
-  const seconds = Math.round(wishes.seconds * 100) / 100;
+  // A file can say where its last bar ends, which notes cannot: new music begins there.
+  const music = prime.prime_from === "end"
+    ? { midi_input: toBase64(writeMidi(kept, timing, from)) }
+    : input(notes, timing);
   return {
-    label: `Continue from bar ${barAt(piece.timing, from).number}`,
-    body: {
-      task: "continue",
-      ...(prime.prime_from === "start" ? input(notes, piece) : input(kept, piece, from)),
-      ...prime,
-      length_seconds: seconds,
-      ...wishes.fields("continue"),
-    },
+    label: `Continue from bar ${barAt(timing, from).number}`,
+    body: { task: "continue", ...music, ...prime, ...wishes.length, ...wishes.fields("continue") },
     base: piece,
     kept,
     from,
-    to: from + seconds,
+    to: from + wishes.seconds,
     count: wishes.count,
   };
 }
@@ -110,7 +108,7 @@ export function accompanyJob(piece, chosen, wishes) {
     label: `Accompany ${who}`,
     body: {
       task: "accompany",
-      ...input(notes, piece),
+      ...input(notes, piece.timing),
       ...(chosen.size ? { melody_instruments: [...chosen] } : {}),
       ...wishes.fields("accompany"),
     },

@@ -73,7 +73,21 @@ export class Roll {
   /** Take the colours from the style sheet. */
   readColours() {
     const style = getComputedStyle(this.canvas);
-    for (const name of ["paper", "black-row", "bar", "beat", "ink", "faint", "accent", "key", "black-key", "ruler"]) {
+    for (
+      const name of [
+        "paper",
+        "black-row",
+        "bar",
+        "beat",
+        "ink",
+        "faint",
+        "accent",
+        "key",
+        "key-ink",
+        "black-key",
+        "ruler",
+      ]
+    ) {
       this.colours[name] = style.getPropertyValue(`--roll-${name}`);
     }
     this.font = style.fontFamily;
@@ -265,11 +279,11 @@ export class Roll {
     for (let pitch = view.low; pitch <= view.high; pitch++) {
       const top = view.y({ pitch, instrument: 0 }), black = BLACK.has(pitch % 12), colour = lit.get(`false ${pitch}`);
       brush.fillStyle = colour ?? colours["black-key"];
-      if (colour || black) brush.fillRect(0, top, black ? wide * 0.62 : wide, view.row);
+      if (colour || black) brush.fillRect(0, top, black ? wide * 0.55 : wide, view.row);
       if (pitch % 12 === 0 || pitch % 12 === 5) brush.fillRect(0, top + view.row - 0.5, wide, 0.5);
-      if (pitch % 12 === 0 && view.row > 4) {
-        brush.fillStyle = colours["key-ink"] ?? "#333";
-        brush.fillText(pitchName(pitch), wide - 22, top + view.row / 2 + 0.5);
+      if (pitch % 12 === 0 && view.row > 1.5) {
+        brush.fillStyle = colours["key-ink"];
+        brush.fillText(pitchName(pitch), wide - 20, top + view.row / 2 + 0.5);
       }
     }
     brush.fillStyle = colours.ruler;
@@ -277,7 +291,7 @@ export class Roll {
     for (const pitch of view.kit) {
       const top = view.y({ pitch, instrument: DRUMS });
       brush.fillStyle = lit.has(`true ${pitch}`) ? colours.ink : colours.faint;
-      if (view.drumRow > 8) brush.fillText(DRUM_NAMES.get(pitch) ?? pitchName(pitch), 5, top + view.drumRow / 2 + 0.5);
+      if (view.drumRow > 7) brush.fillText(DRUM_NAMES.get(pitch) ?? pitchName(pitch), 5, top + view.drumRow / 2 + 0.5);
     }
     brush.fillStyle = colours.ruler;
     brush.fillRect(0, 0, wide, RULER_HEIGHT - 1);

@@ -120,6 +120,21 @@ export function snapped(timing, second, grid) {
 }
 
 /**
+ * Tell whether notes begin on sixteenths or triplets, as those do that were not played by hand.
+ * @param {Timing} timing
+ * @param {readonly {onset: number}[]} notes
+ */
+export function isOnGrid(timing, notes) {
+  const near = notes.filter(({ onset }) => {
+    const { beats, end } = barAt(timing, onset), beat = beats.findLast((each) => each <= onset + 1e-6) ?? onset;
+    const next = beats[beats.indexOf(beat) + 1] ?? end, share = (onset - beat) / (next - beat) * 12;
+    const off = Math.min(...[0, 3, 4, 6, 8, 9, 12].map((line) => Math.abs(share - line))) * (next - beat) / 12;
+    return off < 0.012;
+  });
+  return near.length > notes.length * 0.8;
+}
+
+/**
  * Say where a span is, in bars where it is made of whole ones, else in seconds.
  * @param {Timing} timing
  * @param {readonly [number, number]} span in seconds

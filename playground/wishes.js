@@ -1,6 +1,6 @@
 /** The form: what the music is to be like. It is kept in the tab, and the address bar holds it as a link. */
 
-import { MOODS, STYLES } from "./presets.js";
+import { MOODS, RHYTHMS, STYLES } from "./presets.js";
 import { readValue } from "./schema.js";
 import { steady } from "./timing.js";
 
@@ -9,20 +9,10 @@ import { steady } from "./timing.js";
 const STORED = "wishes";
 const MAX_SEED = 2 ** 31;
 /** Fields of the service that have a place of their own in the form, or none because the page decides them. */
-const PLACED = new Set([
-  "task",
-  "length_seconds",
-  "length_bars",
-  "num_variations",
-  "seed",
-  "bpm",
-  "client_job_id",
-  "include",
-  "time_unit",
-  "notes",
-  "midi_input",
-  "time_signature",
-]);
+const PLACED = new Set(
+  ("task length_seconds length_bars num_variations seed bpm time_signature key chords client_job_id include time_unit " +
+    "notes midi_input").split(" "),
+);
 /** What goes with each task but generate depends on the piece: these fields stay at home. */
 const LEFT_OUT = {
   generate: [],
@@ -90,6 +80,18 @@ export class Wishes extends EventTarget {
     return this.#value("unit") === "bars" ? amount * numerator * 4 / denominator * 60 / this.bpm : amount;
   }
 
+  /** What a request says of the length. */
+  get length() {
+    const amount = Number(this.#value("seconds"));
+    return this.#value("unit") === "bars" ? { length_bars: amount } : { length_seconds: amount };
+  }
+
+  /** Let new notes begin when they like, or on the lines of a grid. @param {boolean} grid */
+  setRhythm(grid) {
+    if (grid !== (this.#value("rhythm") !== "free")) this.#input("rhythm").value = grid ? "straight" : "free";
+    this.#store();
+  }
+
   get lengthText() {
     return `${this.#value("seconds")} ${this.#value("unit")}`;
   }
@@ -120,7 +122,16 @@ export class Wishes extends EventTarget {
     const left = new Set(/** @type {string[]} */ (LEFT_OUT[task])), known = this.schema?.tasks.get(task);
     const instruments = STYLES[this.#value("style")] ?? undefined;
     /** @type {Record<string, unknown>} */
-    const fields = { instruments, ...MOODS[this.#value("mood")], bpm: this.bpm, time_signature: this.#value("metre") };
+    const fields = {
+      include: ["notes"],
+      instruments,
+      ...MOODS[this.#value("mood")],
+      ...RHYTHMS[this.#value("rhythm")],
+      bpm: this.bpm,
+      time_signature: this.#value("metre"),
+      key: this.#value("key") || undefined,
+      chords: this.#value("chords").trim() || undefined,
+    };
     for (const field of this.schema?.tasks.get("generate")?.values() ?? []) {
       const input = this.form.elements.namedItem(`more-${field.name}`);
       const value = input && readValue(field, /** @type {HTMLInputElement} */ (input).value);
@@ -216,7 +227,7 @@ function entry(field) {
 function select(field) {
   const input = document.createElement("select");
   const choices = field.choices ?? ["true", "false"];
-  input.append(new Option(field.usual === undefined ? "any" : `${field.usual} (usual)`, ""));
+  input.append(new Option(field.usual === undefined ? "as usual" : `${field.usual} (usual)`, ""));
   input.append(...choices.map((choice) => new Option({ true: "yes", false: "no" }[choice] ?? choice, choice)));
   return input;
 }

@@ -1,0 +1,80 @@
+"""The page itself: for everybody, on every screen, and from nowhere else."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Playground
+from tests.conftest import Service
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+SCREENS = {
+    "dark": {"color_scheme": "dark"},
+    "light": {"color_scheme": "light"},
+    "phone": PHONE | {"color_scheme": "light"},
+    "phone-dark": PHONE | {"color_scheme": "dark"},
+}
+
+BUTTONS = [
+    "Generate",
+    "Stop",
+    "Play",
+    "Download MIDI",
+    "Download WAV",
+    "Infill",
+    "Continue",
+    "Accompany",
+    "Undo",
+    "Redo",
+]
+
+
+def violations(playground: Playground) -> list[str]:
+    found = Axe().run(playground.page).response["violations"]
+    return [f"{rule['id']}: {node['html']}" for rule in found for node in rule["nodes"]]
+
+
+@pytest.mark.parametrize("playground", SCREENS.values(), ids=SCREENS.keys(), indirect=True)
+def test_axe_finds_nothing(playground: Playground, song: Path) -> None:
+    assert not violations(playground)
+    playground.open(song)
+    playground.page.get_by_text("All wishes", exact=True).click()
+    playground.page.get_by_role("listitem", name="Drums").get_by_role("button", name="Mute").click()
+    playground.button("Undo").click()
+    assert not violations(playground)
+    playground.page.get_by_text("Edit notes", exact=True).click()
+    playground.page.get_by_role("button", name="Shortcuts").click()
+    assert not violations(playground)
+
+
+@pytest.mark.parametrize("playground", [PHONE], indirect=True)
+def test_nothing_is_wider_than_a_phone(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    playground.page.get_by_text("All wishes", exact=True).click()
+    width = playground.page.evaluate("() => document.documentElement.scrollWidth")
+    assert width == 390
+
+
+def test_names_are_as_they_are_promised(playground: Playground, song: Path) -> None:
+    for name in BUTTONS:
+        expect(playground.button(name)).to_have_count(1)
+    expect(playground.roll).to_have_attribute("aria-description", "0 notes")
+    playground.open(song)
+    expect(playground.roll).to_have_attribute("aria-description", "40 notes")
+    expect(playground.page.get_by_role("list", name="Variations").get_by_role("listitem")).to_have_count(1)
+    rows = playground.page.get_by_role("group", name="Instruments").get_by_role("listitem")
+    expect(rows).to_contain_text(["Flute", "Drums"])
+    colours = {row.evaluate("(row) => row.style.getPropertyValue('--colour')") for row in rows.all()}
+    assert len(colours) == 2
+
+
+def test_the_page_loads_nothing_from_elsewhere_and_is_cached(service: Service) -> None:
+    for path in ("/", "/playground/app.js", "/soundfont"):
+        response = httpx.get(f"{service.url}{path}")
+        assert response.status_code == 200
+        assert "default-src 'self'" in response.headers["content-security-policy"]
+        again = httpx.get(f"{service.url}{path}", headers={"If-None-Match": response.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
