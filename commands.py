@@ -28,12 +28,16 @@ from client import (
     MusicOptions,
     Names,
     PitchRanges,
+    RenderFormat,
     Result,
     Task,
     address,
 )
 
 BAR_WIDTH: Final = 24
+
+MIDI_SUFFIXES: Final = ("", ".mid", ".midi")
+RENDERED_SUFFIXES: Final = tuple(f".{format}" for format in get_args(RenderFormat))
 
 SLOTS_EXAMPLE: Final = "0.9 or onset=0.9,note=1.1"
 PITCHES_EXAMPLE: Final = "48-72 or 'Acoustic Bass=28-55,strings=55-96'"
@@ -106,7 +110,10 @@ def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add flags for these fields, for those of all music, and for the file to write."""
     _add_fields(parser, *names, *MusicOptions.__annotations__)
     parser.epilog = MUSIC_HELP
-    out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
+    out_help = (
+        "the file to write: MIDI (default: out.mid), or as its name ends what the service renders it to: "
+        f"{', '.join(RENDERED_SUFFIXES)}; of several, out-1.mid and so on"
+    )
     parser.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
 
 
@@ -209,8 +216,13 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
 
 def _make(client: AnticipatoryClient, task: Task, out: Path, notes: Path | None = None, **fields: Any) -> None:
     """Ask for music, and write it. Show its progress meanwhile."""
+    is_rendered = out.suffix.lower() not in MIDI_SUFFIXES
+    if is_rendered and out.suffix.lower() not in RENDERED_SUFFIXES:  # else it would be noticed after minutes of work
+        raise ValueError(f"{out} must end in one of {', '.join((*MIDI_SUFFIXES[1:], *RENDERED_SUFFIXES))}")
     if notes:
         fields = {"include": ["midi"], **fields, "midi": _read_notes(notes)}
+    if is_rendered and "include" in fields:
+        fields["include"] = sorted({"midi", *fields["include"]})
     counts = Counter[int]()
     with _StatusLine(task) as status:
         for name, data in client.stream(task, **fields):
@@ -225,7 +237,8 @@ def _make(client: AnticipatoryClient, task: Task, out: Path, notes: Path | None 
     variations = data["variations"]
     written: list[Path] = []
     for number, variation in enumerate(variations, 1):
-        written += _write(out.with_stem(f"{out.stem}-{number}") if len(variations) > 1 else out, variation)
+        path = out.with_stem(f"{out.stem}-{number}") if len(variations) > 1 else out
+        written += _write(client, path, variation, is_rendered=is_rendered)
     paths, counted = ", ".join(map(str, written)), ", ".join(map(_notes, variations))
     sys.stdout.write(f"{paths}: {counted}, {variations[0]['duration_seconds']:.1f} s, {status.summary(data)}\n")
 
@@ -242,16 +255,28 @@ def _read_notes(path: Path) -> Any:
     return notes
 
 
-def _write(path: Path, variation: Result) -> list[Path]:
+def _write(client: AnticipatoryClient, path: Path, variation: Result, *, is_rendered: bool) -> list[Path]:
     """Write what a variation holds, its notes as JSON beside the MIDI file; return the files."""
     written = []
     if "midi_bytes" in variation:
-        path.write_bytes(variation["midi_bytes"])
+        if is_rendered:
+            _render(client, path, variation["midi_bytes"])
+        else:
+            path.write_bytes(variation["midi_bytes"])
         written.append(path)
     if "notes" in variation:
         written.append(path.with_suffix(".json"))
         written[-1].write_text(json.dumps(variation["notes"]))
     return written
+
+
+def _render(client: AnticipatoryClient, path: Path, midi: bytes) -> None:
+    """Write music as the file's name ends; if that is impossible, as MIDI beside it, so that it is not lost."""
+    try:
+        client.render(midi, path)
+    except AnticipatoryError as error:
+        path.with_suffix(".mid").write_bytes(midi)
+        raise AnticipatoryError(f"{error}; the music is in {path.with_suffix('.mid')}") from error
 
 
 def _notes(variation: Result) -> str:

@@ -49,7 +49,7 @@ class _Child:
         return answer
 
     def end(self, timeout_seconds: float = 0) -> int:
-        """Wait for the process to end; kill it if it does not in time. Return its status, or minus a signal's number."""
+        """Wait for the process to end; kill it if it does not in time. Return its status, or minus the signal."""
         self._process.join(timeout_seconds)
         self._process.kill()
         self._process.join()  # a matter of milliseconds
