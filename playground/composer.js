@@ -31,6 +31,14 @@ export class Work {
     this.began = performance.now();
     /** @type {any} */
     this.result = undefined;
+    /** @type {Piece | undefined} */
+    this.made = undefined;
+  }
+
+  /** @param {number} index of the variation that is seen and heard */
+  choose(index) {
+    this.chosen = index;
+    this.made = undefined;
   }
 
   get hasNotes() {
@@ -54,6 +62,11 @@ export class Work {
 
   /** @returns {Piece} the piece as far as it is written */
   get piece() {
+    return this.made ??= this.#make();
+  }
+
+  /** @returns {Piece} */
+  #make() {
     const { job, written, result } = this, seeds = result?.variations.map((/** @type {any} */ each) => each.seed);
     const all = written.map((notes, index) => ({
       notes: sorted([...job.kept, ...notes]),
@@ -64,6 +77,7 @@ export class Work {
 
   /** @param {import("./service.js").StreamEvent} event */
   take({ name, data }) {
+    if (name !== "progress") this.made = undefined;
     if (name === "note") this.written[data.variation].push(readNote(data));
     else if (name === "discard") this.written[data.variation] = [];
     else if (name === "progress") this.seconds = data.seconds;

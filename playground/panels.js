@@ -115,7 +115,8 @@ export class VariationList {
 
   /** @param {Piece} piece @param {boolean} complete whether one may be kept already */
   show({ takes, chosen }, complete) {
-    keyed(this.list, takes.map((_, index) => index), (index) => {
+    const indices = complete && takes.every(({ notes }) => !notes.length) ? [] : takes.map((_, index) => index);
+    keyed(this.list, indices, (index) => {
       const row = document.createElement("li");
       const pick = button("", () => this.onChoose(index)), keep = button("Keep", () => this.onKeep(index));
       pick.dataset.name = "pick";

@@ -288,10 +288,13 @@ export class Roll {
     }
     brush.fillStyle = colours.ruler;
     brush.fillRect(0, view.floor, wide, view.height);
+    brush.font = `${Math.min(10, view.drumRow)}px ${this.font}`;
     for (const pitch of view.kit) {
       const top = view.y({ pitch, instrument: DRUMS });
       brush.fillStyle = lit.has(`true ${pitch}`) ? colours.ink : colours.faint;
-      if (view.drumRow > 7) brush.fillText(DRUM_NAMES.get(pitch) ?? pitchName(pitch), 5, top + view.drumRow / 2 + 0.5);
+      if (view.drumRow > 7.5) {
+        brush.fillText(DRUM_NAMES.get(pitch) ?? pitchName(pitch), 5, top + view.drumRow / 2 + 0.5);
+      }
     }
     brush.fillStyle = colours.ruler;
     brush.fillRect(0, 0, wide, RULER_HEIGHT - 1);

@@ -7,7 +7,7 @@ import { steady } from "./timing.js";
 /** @typedef {import("./schema.js").Field} Field */
 
 const STORED = "wishes";
-const MAX_SEED = 2 ** 31;
+const MAX_SEED = 1_000_000;
 /** Fields of the service that have a place of their own in the form, or none because the page decides them. */
 const PLACED = new Set(
   ("task length_seconds length_bars num_variations seed bpm time_signature key chords client_job_id include time_unit " +

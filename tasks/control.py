@@ -56,7 +56,7 @@ def find_constraints(request: MusicRequest) -> Constraints:
         grid_durations=request.grid_durations,
         key_is_strict=request.key_mode == "strict",
         chord_share=request.chord_share,
-        variety=None if request.variety == "auto" else request.variety,
+        variety=request.variety,
     )
 
 

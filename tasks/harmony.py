@@ -19,7 +19,7 @@ AUTO: Final = "auto"
 CONTEXT_TICKS: Final = 30 * TICKS_PER_SECOND
 """How far from the new music notes may be that say which chords sound beside it."""
 
-MAX_LINES: Final = 10_000
+MAX_LINES: Final = 2_000
 """Bars and beats by which chords can be placed; a damaged file may claim millions."""
 
 

@@ -90,13 +90,13 @@ def decode_request(request: AnyMusicRequest, size: str, headers: Mapping[str, st
         redraws,
         plan,
         sequences,
-        timing,
-        original,
-        constraints.grid,
-        harmony.key.name if harmony.key else None,
-        harmony.chords,
-        tuple(notices),
-        repeated,
+        timing=timing,
+        original=original,
+        grid=constraints.grid,
+        key=harmony.key.name if harmony.key else None,
+        chords=harmony.chords,
+        notices=tuple(notices),
+        repeated=repeated,
     )
 
 

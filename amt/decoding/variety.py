@@ -21,7 +21,9 @@ MAX_STRENGTH: Final = 5.0
 """Both in nats."""
 
 PHRASE_NOTES: Final = 3
-"""A note that has followed so many others before goes on with a phrase when it follows them again."""
+MIN_PHRASE_TICKS: Final = 5 * TICKS_PER_SECOND
+"""A note that has followed so many others before goes on with a phrase when it follows them again, so much later: what
+comes again sooner is what the music dwells on."""
 
 
 class Variety:
@@ -29,7 +31,7 @@ class Variety:
 
     Small models dwell: what has been played becomes likelier, and that is played again. Each new note that is one of
     the six commonest makes the bias against recent keys stronger, every other one weaker, until both balance at the
-    share that is aimed at. Keys that would go on with a phrase are not held back, or no phrase would come again.
+    share that is aimed at. Keys that would go on with a phrase of some time ago are not held back, or none came again.
 
     Attributes:
         keys: whatever has a bias, 128 x instrument + pitch; shape = (256,).
@@ -45,14 +47,14 @@ class Variety:
         self._places: dict[int, int] = {}
         self._free = list(range(MAX_KEYS))
         self._last: deque[int] = deque(maxlen=PHRASE_NOTES)
-        self._followers: dict[tuple[int, ...], set[int]] = {}
+        self._followers: dict[tuple[int, ...], dict[int, int]] = {}
 
     def observe(self, onset: int, key: int) -> None:
         """Take a new note; the onset in ticks, key = 128 x instrument + pitch."""
         if len(self._recent) >= MIN_NOTES:
             self._strength = min(max(self._strength + GAIN * (self._is_common(key) - self._share), 0.0), MAX_STRENGTH)
         if len(self._last) == PHRASE_NOTES:
-            self._followers.setdefault(tuple(self._last), set()).add(key)
+            self._followers.setdefault(tuple(self._last), {})[key] = onset
         self._last.append(key)
         self._count(key)
         self._recent.append((onset, key))
@@ -88,7 +90,8 @@ class Variety:
         if not self._strength or len(self._recent) < MIN_NOTES:
             return None
         biases = self._counts * np.float32(-self._strength / self._counts.max())
-        for key in self._followers.get(tuple(self._last), ()):
-            if key in self._places:
+        now = self._recent[-1][0]
+        for key, onset in self._followers.get(tuple(self._last), {}).items():
+            if key in self._places and now - onset >= MIN_PHRASE_TICKS:
                 biases[self._places[key]] = 0
         return biases

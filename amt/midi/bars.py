@@ -8,7 +8,6 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import count, islice, takewhile
-from math import ceil
 from typing import Final, NamedTuple
 
 from amt.midi.timing import MILLISECONDS_PER_TICK, TimeSignature, Timing
@@ -33,11 +32,10 @@ class Bar(NamedTuple):
 
 
 class _Metre(NamedTuple):
-    """Hold the bars from one time signature to the next: the number of the first, and their length in file ticks."""
+    """Hold the bars from one time signature to the next: by the number of the first."""
 
     signature: TimeSignature
     first: int
-    bar_length: Fraction
 
 
 class Bars:
@@ -46,16 +44,19 @@ class Bars:
     def __init__(self, timing: Timing) -> None:
         """Count the bars of a timing."""
         self.timing = timing
-        self._metres: list[_Metre] = []
         signatures = timing.signatures
         if not signatures or signatures[0].tick:
             signatures = (DEFAULT_SIGNATURE, *signatures)
-        number = 1
-        for signature in signatures:
-            if self._metres:
-                last = self._metres[-1]
-                number += ceil((signature.tick - last.signature.tick) / last.bar_length)
-            self._metres.append(_Metre(signature, number, timing.ticks_per_beat * signature.bar_quarters))
+        self._metres = [_Metre(signatures[0], 1)]
+        for signature in signatures[1:]:  # in whole numbers, for a damaged file may have a million of them
+            before, first = self._metres[-1]
+            elapsed = (signature.tick - before.tick) * before.denominator
+            n_bars = -(-elapsed // (4 * before.numerator * timing.ticks_per_beat))
+            self._metres.append(_Metre(signature, first + n_bars))
+
+    def _length(self, signature: TimeSignature) -> Fraction:
+        """Return the length of a bar in file ticks."""
+        return self.timing.ticks_per_beat * signature.bar_quarters
 
     @property
     def signatures(self) -> list[tuple[int, TimeSignature]]:
@@ -66,8 +67,9 @@ class Bars:
         """Return the bar of a number, which is 1 or more."""
         place = bisect_right(self._metres, number, key=lambda metre: metre.first)
         metre = self._metres[place - 1]
-        start = metre.signature.tick + (number - metre.first) * metre.bar_length
-        end = start + metre.bar_length
+        length = self._length(metre.signature)
+        start = metre.signature.tick + (number - metre.first) * length
+        end = start + length
         if place < len(self._metres):
             end = min(end, Fraction(self._metres[place].signature.tick))
         return Bar(number, start, end, metre.signature)
@@ -85,7 +87,7 @@ class Bars:
         latest = ticks * MILLISECONDS_PER_TICK + Fraction(MILLISECONDS_PER_TICK, 2)  # that may be rounded to it
         tick = self.timing.exact_file_tick(latest)
         metre = self._metres[bisect_right(self._metres, tick, key=lambda metre: Fraction(metre.signature.tick)) - 1]
-        number = metre.first + int((tick - metre.signature.tick) // metre.bar_length)
+        number = metre.first + int((tick - metre.signature.tick) // self._length(metre.signature))
         return number if self.start_ticks(number) <= ticks else number - 1
 
     def number_from(self, ticks: int) -> int:

@@ -110,7 +110,7 @@ class Playground:
         """Where on the screen a second is, and a share of the height."""
         box = self.page.locator("#canvas").bounding_box()
         assert box is not None
-        return box["x"] + self.state(f"roll.view.x({second})"), box["y"] + box["height"] * share
+        return box["x"] + self.state(f"display.roll.view.x({second})"), box["y"] + box["height"] * share
 
     def drag(self, *points: tuple[float, float]) -> None:
         mouse = self.page.mouse

@@ -20,8 +20,10 @@ def place(playground: Playground, onset: float, pitch: int, into: float = 0.2) -
     """Where on the screen a note of the flute is."""
     box = playground.page.locator("#canvas").bounding_box()
     assert box is not None
-    top = playground.state(f"roll.view.y({{ pitch: {pitch}, instrument: 73 }}) + playground.roll.view.row / 2")
-    return box["x"] + playground.state(f"roll.view.x({onset + into})"), box["y"] + top
+    top = playground.state(
+        f"display.roll.view.y({{ pitch: {pitch}, instrument: 73 }}) + playground.display.roll.view.row / 2"
+    )
+    return box["x"] + playground.state(f"display.roll.view.x({onset + into})"), box["y"] + top
 
 
 def flute(playground: Playground) -> list[tuple[float, float, int]]:

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Playground
-from tests.conftest import Service
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 SCREENS = {
@@ -69,12 +67,3 @@ def test_names_are_as_they_are_promised(playground: Playground, song: Path) -> N
     expect(rows).to_contain_text(["Flute", "Drums"])
     colours = {row.evaluate("(row) => row.style.getPropertyValue('--colour')") for row in rows.all()}
     assert len(colours) == 2
-
-
-def test_the_page_loads_nothing_from_elsewhere_and_is_cached(service: Service) -> None:
-    for path in ("/", "/playground/app.js", "/soundfont"):
-        response = httpx.get(f"{service.url}{path}")
-        assert response.status_code == 200
-        assert "default-src 'self'" in response.headers["content-security-policy"]
-        again = httpx.get(f"{service.url}{path}", headers={"If-None-Match": response.headers["etag"]})
-        assert (again.status_code, again.content) == (304, b"")

@@ -43,19 +43,19 @@ def test_the_roll_follows_the_music(opened: Playground) -> None:
     for _ in range(5):
         opened.button("Zoom in").click()
     opened.button("Play").click()
-    opened.wait_for("roll.view.start > 0.5")
-    left, seen = opened.state("roll.view.start"), opened.state("roll.view.seconds")
+    opened.wait_for("display.roll.view.start > 0.5")
+    left, seen = opened.state("display.roll.view.start"), opened.state("display.roll.view.seconds")
     assert left < opened.state("player.position") < left + seen
 
 
 def test_notes_are_bright_while_they_sound(opened: Playground) -> None:
     x, y = opened.page.evaluate(
         """() => {
-            const { roll, piece } = playground, note = piece.takes[0].notes.find(({ instrument }) => instrument < 128);
-            return [roll.view.x(note.onset + 0.1), roll.view.y(note) + roll.view.row / 2];
+            const { view } = playground.display.roll;
+            return [view.x(0.1), view.y({ pitch: 60, instrument: 73 }) + view.row / 2];
         }"""
     )
-    pixel = f"""roll.brush.getImageData({x} * devicePixelRatio, {y} * devicePixelRatio, 1, 1).data.join()"""
+    pixel = f"""display.roll.brush.getImageData({x} * devicePixelRatio, {y} * devicePixelRatio, 1, 1).data.join()"""
     quiet = opened.state(pixel)
     opened.button("Play").click()
     opened.wait_for(f"player.position > 0.15 && playground.{pixel} !== '{quiet}'")
@@ -88,9 +88,15 @@ def test_what_is_muted_is_not_heard_and_solo_is_heard_alone(opened: Playground) 
 
 def test_hidden_instruments_are_not_drawn(opened: Playground) -> None:
     opened.page.get_by_role("listitem", name="Flute").get_by_role("button", name="Hide").click()
-    at = "({ notes: playground.piece.takes[0].notes, mixer: playground.piece.mixer }, playground.roll.view.x(0.1), "
-    y = "playground.roll.view.y({ pitch: 60, instrument: 73 }) + 1)"
-    assert opened.state(f"roll.noteAt{at}{y}") is None
+    assert (
+        opened.page.evaluate(
+            """() => {
+                const { display } = playground, { view } = display.roll, y = view.y({ pitch: 60, instrument: 73 });
+                return display.roll.noteAt(display.scene(), view.x(0.1), y + 1);
+            }"""
+        )
+        is None
+    )
 
 
 def test_a_dense_piece_stays_below_full_scale(playground: Playground) -> None:
@@ -169,6 +175,6 @@ def test_bars_are_those_of_the_file_and_fit_shows_them_all(opened: Playground) -
     )
     assert bars[:3] == pytest.approx([0, BAR, 2 * BAR], abs=1e-4)
     opened.button("Zoom in").click()
-    assert opened.state("roll.view.seconds") < 8 * BAR
+    assert opened.state("display.roll.view.seconds") < 8 * BAR
     opened.button("Fit").click()
-    assert opened.state("roll.view.seconds") == pytest.approx(8 * BAR, abs=1e-3)
+    assert opened.state("display.roll.view.seconds") == pytest.approx(8 * BAR, abs=1e-3)

@@ -181,6 +181,7 @@ def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -
     playground.settle()
 
 
+@pytest.mark.slow
 def test_a_service_that_starts_again_is_waited_for(chromium: Browser, start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny")
     own.wait_until_ready()
@@ -197,6 +198,7 @@ def test_a_service_that_starts_again_is_waited_for(chromium: Browser, start: Cal
     assert own.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_service_with_a_key_is_asked_with_it(chromium: Browser, start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", LIT_SERVER_API_KEY="secret")
     own.wait_until_ready()

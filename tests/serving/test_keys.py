@@ -54,6 +54,11 @@ def test_health_asks_for_no_key(locked: Service) -> None:
     assert httpx.head(f"{locked.url}/health").status_code in (200, 503)
 
 
+@pytest.mark.parametrize("route", ["/", "/playground/app.js", "/playground/style.css", "/soundfont"])
+def test_the_page_and_what_it_is_made_of_ask_for_no_key(route: str, locked: Service) -> None:
+    assert httpx.get(f"{locked.url}{route}").status_code == 200
+
+
 def test_the_right_key_opens(locked: Service) -> None:
     assert httpx.get(f"{locked.url}/info", headers={"X-API-Key": "secret"}).status_code == 200
 

@@ -23,7 +23,8 @@ def test_defaults_are_those_of_the_contract() -> None:
 
 @pytest.mark.parametrize("wrong", [{"port": 80}, {"timeout": 0}, {"dtype": "int3"}, {"host": "example.org"},
                                    {"cors_origins": "example.org"}, {"cors_origins": "https://example.org/"},
-                                   {"cors_origins": "https://*.example.org"}])  # fmt: skip
+                                   {"cors_origins": "https://*.example.org"},
+                                   {"soundfont": "missing.sf2"}, {"soundfont": "server.py"}])  # fmt: skip
 def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         Settings(**wrong)  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ def new_notes(variation: dict[str, Any], fixed: list[Note]) -> list[Note]:
 
 def test_accompany_answers_as_documented(http: httpx.Client) -> None:
     result = accompany(http, codec.write_notes(SCALE), num_variations=2)
-    assert set(result) == {"task", "variations", "prime_seconds", "timing", "notices", "metadata"}
+    assert set(result) == {"task", "variations", "prime_seconds", "timing", "chords", "notices", "metadata"}
     assert (result["task"], result["prime_seconds"]) == ("accompany", 0.0)
     assert [each["duration_seconds"] for each in result["variations"]] == [6.6, 6.6]
     assert len({each["midi_base64"] for each in result["variations"]}) == 2

@@ -43,7 +43,7 @@ def test_pitch_ranges_may_be_named_by_number_name_or_family() -> None:
 
 def test_one_pitch_range_is_that_of_all() -> None:
     assert find_constraints(GenerateRequest(pitch_range=(48, 60))) == Constraints(
-        balance=3.0, pitch_range=(48, 60), allow_repetition=False
+        balance=3.0, pitch_range=(48, 60), allow_repetition=False, variety="auto"
     )
 
 

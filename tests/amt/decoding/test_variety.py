@@ -1,6 +1,8 @@
 """Keys that have come often lately are held back until others have come."""
 
-from amt.decoding.variety import MAX_KEYS, MIN_NOTES, PHRASE_NOTES, Variety
+import pytest
+
+from amt.decoding.variety import MAX_KEYS, MIN_NOTES, MIN_PHRASE_TICKS, PHRASE_NOTES, Variety
 
 
 def biases(variety: Variety) -> dict[int, float]:
@@ -35,13 +37,16 @@ def test_what_is_long_ago_is_forgotten() -> None:
     assert 1 not in biases(variety)
 
 
-def test_what_goes_on_with_a_phrase_is_not_held_back() -> None:
+@pytest.mark.parametrize("later", [MIN_PHRASE_TICKS, MIN_PHRASE_TICKS - 1])
+def test_what_goes_on_with_a_phrase_of_some_time_ago_is_not_held_back(later: int) -> None:
     variety = Variety(0.1)
-    phrase = [1, 2, 3, 4, 5, 6, 7]
-    for number, key in enumerate([*phrase, 9, 9, 8, 9, 9, 9, 9, 9, 9, 4, 8, 1, 2, 3, *phrase[:PHRASE_NOTES]]):
-        variety.observe(number, key)
-    assert phrase[PHRASE_NOTES] not in biases(variety)
-    assert {9, 8, 5} <= biases(variety).keys()
+    phrase, others = [1, 2, 3, 4], [9, 9, 8, 9, 9, 9, 9, 9, 9, 4, 8]
+    for key in [*phrase, *others]:
+        variety.observe(0, key)
+    for key in phrase[:PHRASE_NOTES]:
+        variety.observe(later, key)
+    assert (4 in biases(variety)) == (later < MIN_PHRASE_TICKS)
+    assert {9, 8} <= biases(variety).keys()
 
 
 def test_more_keys_than_are_taken_note_of_do_no_harm() -> None:
@@ -52,4 +57,4 @@ def test_more_keys_than_are_taken_note_of_do_no_harm() -> None:
     assert variety.biases is None
     for number in range(MIN_NOTES):
         variety.observe(10_000, 5 + number % 2)
-    assert biases(variety).keys() == {6}  # 5 would go on with a phrase
+    assert biases(variety).keys() == {5, 6}

@@ -1,0 +1,194 @@
+/** Shows the piece: the roll, the lists, what can be pressed, and where the music is. */
+
+import { find } from "./dom.js";
+import { DRUMS, GROUPS, instrumentName } from "./instruments.js";
+import { InstrumentList, StepList, VariationList } from "./panels.js";
+import { instrumentsOf, notesOf } from "./piece.js";
+import { Roll } from "./roll.js";
+import { barAt, clockText, spanText } from "./timing.js";
+
+const MIN_LENGTH_SECONDS = 8;
+/** Thirty pictures a second: twice as many would take twice the processor. */
+const FRAME_MS = 30;
+/** After a change it is drawn for so long, until what glows has faded. */
+const AFTERGLOW_MS = 600;
+
+export class Display {
+  /** @param {import("./app.js").App} app */
+  constructor(app) {
+    this.app = app;
+    this.roll = new Roll(find("canvas"));
+    /** What the page shows is to be made again. */
+    this.stale = true;
+    this.changedAt = 0;
+    this.drawnAt = 0;
+    /** @type {import("./roll.js").Scene["frame"]} */
+    this.frame = undefined;
+    this.instruments = new InstrumentList(
+      find("instruments"),
+      (instrument, change, label) => app.setChannel(instrument, change, label),
+      (instrument, on) => app.choose(instrument, on),
+    );
+    this.variations = new VariationList(find("variations"), (index) => app.pick(index), (index) => app.keep(index));
+    this.steps = new StepList(find("steps"), (index) => app.work || app.history.go(index));
+    this.#fillMenus();
+    const loop = () => {
+      this.#next();
+      requestAnimationFrame(loop);
+    };
+    requestAnimationFrame(loop);
+  }
+
+  /** Show what has changed, with the next frame. */
+  touch() {
+    this.stale = true;
+  }
+
+  #fillMenus() {
+    for (const { family, instruments } of GROUPS) {
+      const group = document.createElement("optgroup");
+      group.label = family;
+      group.append(...instruments.map((instrument) => new Option(instrumentName(instrument), String(instrument))));
+      find("instrument").append(group);
+    }
+    find("instrument").value = 0;
+  }
+
+  /** Show all of the piece. @param {boolean} whole also its pitches alone */
+  fit(whole) {
+    const { view } = this.roll, { work, piece, instrument } = this.app;
+    view.include(work && whole ? [] : notesOf(piece), instrument === DRUMS, whole);
+    view.setLength(this.#length());
+    view.fit();
+    if (work && !whole) view.follow(work.job.from + Math.min(view.seconds * 0.5, work.job.to - work.job.from));
+    this.touch();
+  }
+
+  /** @param {number} factor above 1 shows less time, larger */
+  zoom(factor) {
+    const { view } = this.roll, { position } = this.app.player;
+    const seen = position >= view.start && position <= view.start + view.seconds;
+    view.zoom(factor, seen ? position : view.start + view.seconds / 2);
+    this.touch();
+  }
+
+  /** Seconds that the roll has room for. */
+  #length() {
+    const { work, recorder, player } = this.app;
+    const heard = recorder.on ? player.position + MIN_LENGTH_SECONDS : 0;
+    return Math.max(MIN_LENGTH_SECONDS, this.app.end, work?.job.to ?? 0, heard);
+  }
+
+  /** @returns {import("./roll.js").Scene} */
+  scene() {
+    const { work, player, piece, span, editor, recorder } = this.app;
+    return {
+      notes: notesOf(piece),
+      mixer: piece.mixer,
+      timing: piece.timing,
+      position: player.position,
+      playing: player.playing,
+      span,
+      loop: Boolean(player.loop),
+      selected: editor.shown,
+      unwritten: work && !work.result ? [work.front, work.job.to] : undefined,
+      pressed: [...recorder.held.keys()],
+      frame: this.frame,
+    };
+  }
+
+  /** Bring everything on the page up to date with the piece. */
+  #refresh() {
+    const { piece, work, player, editor, history, chosen, instrument, tool, recorder } = this.app, { roll } = this;
+    const notes = notesOf(piece);
+    editor.tidy();
+    const instruments = instrumentsOf(notes);
+    for (const each of chosen) if (!instruments.includes(each)) chosen.delete(each);
+    player.setNotes(notes);
+    player.setMixer(piece.mixer);
+    roll.view.include(notes, instrument === DRUMS && tool === "edit", false);
+    roll.view.setLength(this.#length());
+    if (work) {
+      for (const note of work.written[work.chosen]) if (!roll.born.has(note)) roll.born.set(note, performance.now());
+    }
+    if (player.loop && !this.app.span) player.loop = [0, this.app.end];
+    this.instruments.show(instruments, piece.mixer, chosen, roll.dark.matches);
+    this.variations.show(piece, !work);
+    this.steps.show(history);
+    const count = notes.length === 1 ? "1 note" : `${notes.length} notes`;
+    find("roll").setAttribute("aria-description", count);
+    find("nobody").hidden = instruments.length > 0;
+    find("welcome").hidden = notes.length > 0 || Boolean(work) || recorder.on || tool === "edit";
+    this.#enable(notes.length > 0);
+    this.#hint();
+  }
+
+  /** @param {boolean} some whether there are notes */
+  #enable(some) {
+    const { work, player, history, span, recorder, editor, tool } = this.app, idle = !work;
+    const enable = (/** @type {string} */ id, /** @type {boolean} */ on) => (find(id).disabled = !on);
+    enable("generate", idle);
+    enable("stop", !idle || player.playing);
+    enable("infill", idle && some && Boolean(span));
+    enable("continue", idle && some);
+    enable("accompany", idle && (some || recorder.on));
+    enable("listen", Boolean(span) && some);
+    enable("undo", idle && history.canUndo);
+    enable("redo", idle && history.canRedo);
+    enable("midi", idle && some);
+    enable("wav", idle && some);
+    enable("record", idle);
+    enable("file", idle);
+    find("play").querySelector("span").textContent = player.playing ? "Pause" : "Play";
+    find("play").querySelector("use").setAttribute("href", player.playing ? "#i-pause" : "#i-play");
+    find("record").setAttribute("aria-pressed", String(recorder.on));
+    find("edit-tools").hidden = tool !== "edit";
+    for (const id of ["octave-up", "octave-down", "delete"]) enable(id, idle && editor.selected.size > 0);
+  }
+
+  /** Say what the buttons would do now. */
+  #hint() {
+    const { span, chosen, piece, tool } = this.app, some = notesOf(piece).length > 0;
+    const who = chosen.size ? [...chosen].map(instrumentName).join(", ") : "all instruments";
+    let text = "";
+    if (tool === "edit") {
+      text = "Click to add a note, drag to move it, drag its end to stretch it. Shift selects several.";
+    } else if (span) text = `Infill writes ${spanText(piece.timing, span)} again, for ${who}.`;
+    else if (chosen.size) text = `Accompany writes other parts around ${who}.`;
+    else if (some) text = "Drag over the roll to select bars. Click to go there.";
+    find("hint").textContent = text;
+  }
+
+  #next() {
+    const { player, work, recorder } = this.app, { roll } = this, now = performance.now(), resized = roll.resize();
+    if (resized && !this.drawnAt) this.fit(true);
+    if (this.stale) {
+      this.stale = false;
+      this.changedAt = now;
+      this.#refresh();
+    } else if (!resized && now - this.drawnAt < FRAME_MS) return;
+    const moves = player.playing || work || recorder.on || now - this.changedAt < AFTERGLOW_MS;
+    if (!moves && !resized) return;
+    this.drawnAt = now;
+    if (player.playing && !player.waits && !this.frame) roll.view.follow(player.position);
+    if (recorder.on) roll.view.setLength(this.#length());
+    roll.draw(this.scene());
+    this.#clock();
+  }
+
+  #clock() {
+    const { player, work, piece } = this.app, { position } = player, slider = find("position");
+    const text = `${clockText(position)}, bar ${barAt(piece.timing, position).number}`;
+    const progress = find("progress"), left = work?.secondsLeft;
+    progress.hidden = !work;
+    if (work) progress.value = Math.min(1, work.seconds / (work.job.to - work.job.from));
+    find("left").textContent = left === undefined ? "" : `${Math.ceil(left)} s left`;
+    const end = Math.max(this.roll.view.length, position);
+    // Ten times a second is enough: to lay the page out again in every frame takes more than to play.
+    if (find("clock").textContent === text && Number(slider.max) === end) return;
+    slider.max = String(end);
+    slider.value = String(position);
+    slider.setAttribute("aria-valuetext", text);
+    find("clock").textContent = text;
+  }
+}
