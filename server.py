@@ -66,7 +66,7 @@ class Settings(BaseSettings):
     )
 
     soundfont: str = Field(
-        "", description="SoundFont (.sf2) that the page plays with; if none is named, the one of pretty-midi"
+        "", description="SoundFont (.sf2) that the page and /render play with; if none is named, the one of pretty-midi"
     )
 
     @field_validator("soundfont")
