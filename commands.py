@@ -1,6 +1,7 @@
 """Ask the service from the command line: `python client.py --help`."""
 
 import argparse
+import base64
 import errno
 import itertools
 import json
@@ -8,11 +9,13 @@ import os
 import sys
 import threading
 import time
+import webbrowser
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar, get_args, get_type_hints
+from urllib.parse import urlencode
 
 import httpx
 
@@ -35,6 +38,9 @@ from client import (
 )
 
 BAR_WIDTH: Final = 24
+
+MAX_LINKED_BYTES: Final = 90_000
+"""Linux lets nobody hand more than 128 KiB in base64 to a browser that is started."""
 
 MIDI_SUFFIXES: Final = ("", ".mid", ".midi")
 RENDERED_SUFFIXES: Final = tuple(f".{format}" for format in get_args(RenderFormat))
@@ -102,6 +108,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_fields(each, "embed_layer", *(EmbedOptions.__annotations__.keys() - {"bpm", "time_unit"}))
     out_help = "the file to write, a line of JSON for each input (default: to stdout)"
     each.add_argument("--out", type=Path, metavar="FILE", help=out_help)
+    each = add("play", help="open the page in a browser with a MIDI file", usage="client.py play in.mid [options]")
+    each.add_argument("midi", type=Path, metavar="in.mid")
     add("health", help="ask whether the service is ready")
     return parser
 
@@ -206,6 +214,8 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
     with AnticipatoryClient(base_url, api_key=api_key) as client:
         if command == "embed":
             _embed(client, out, **fields)
+        elif command == "play":
+            _play(client, **fields)
         elif out:
             _make(client, command, out, **fields)
         elif client.health():
@@ -307,6 +317,19 @@ def _embed(client: AnticipatoryClient, out: Path | None, midis: Sequence[Path], 
     used, tokens = (sum(each[name] for each in results) for name in ("num_tokens", "original_tokens"))
     summary = f"{out or 'stdout'}: {numbers} from {used} of {tokens} tokens, {status.summary(results[0])}\n"
     (sys.stdout if out else sys.stderr).write(summary)
+
+
+def _play(client: AnticipatoryClient, midi: Path) -> None:
+    """Open the page with a file, which goes with the address."""
+    data = midi.read_bytes()
+    if len(data) > MAX_LINKED_BYTES:
+        raise ValueError(f"{midi} has {len(data)} bytes, and an address holds {MAX_LINKED_BYTES}: open it in the page")
+    if not client.health():
+        raise AnticipatoryError(f"{client.base_url} is not ready")
+    encoded = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    if not webbrowser.open(f"{client.base_url}/#{urlencode({'name': midi.name, 'midi': encoded})}"):
+        raise AnticipatoryError(f"there is no browser here: open {client.base_url} in one, and {midi} there")
+    sys.stdout.write(f"{midi}: opened at {client.base_url}\n")
 
 
 def _count(number: int, noun: str) -> str:

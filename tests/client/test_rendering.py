@@ -1,5 +1,6 @@
 """What the client makes of music besides MIDI: sound, images, and what a notebook shows."""
 
+import base64
 import copy
 import io
 import json
@@ -7,11 +8,13 @@ import pickle
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 from xml.etree import ElementTree
 
 import pytest
 
 from client import AnticipatoryClient, InvalidRequest, UnexpectedAnswer, render_format
+from commands import MAX_LINKED_BYTES
 from tasks.rendering import MEDIA_TYPES
 from tests.client.scripted import Answer, Scripted, music, streamed
 from tests.client.test_client import Ask, ask
@@ -148,3 +151,22 @@ def test_music_that_cannot_be_rendered_is_not_lost(scripted: Scripted, tmp_path:
     assert run.returncode == 1
     assert "no sound here (HTTP 501); the music is in song.mid" in run.stderr
     assert (tmp_path / "song.mid").read_bytes() == b"MThd and so on"
+
+
+def test_play_opens_the_page_with_the_file_in_the_address(service: Service, tmp_path: Path) -> None:
+    browser = tmp_path / "browser"
+    browser.write_text('#!/bin/sh\nprintf %s "$1" > opened\n')
+    browser.chmod(0o755)
+    run = run_client("play", str(CHORDS), "--base-url", service.url, cwd=tmp_path, BROWSER=f"{browser} %s")
+    assert (run.returncode, run.stderr) == (0, "")
+    address, _, values = (tmp_path / "opened").read_text().partition("#")
+    (name,), (midi,) = (parse_qs(values)[key] for key in ("name", "midi"))
+    assert (address, name) == (f"{service.url}/", CHORDS.name)
+    assert base64.urlsafe_b64decode(midi + "=" * (-len(midi) % 4)) == CHORDS.read_bytes()
+
+
+def test_play_says_what_an_address_cannot_hold(service: Service, tmp_path: Path) -> None:
+    (tmp_path / "large.mid").write_bytes(bytes(MAX_LINKED_BYTES + 1))
+    run = run_client("play", "large.mid", "--base-url", service.url, cwd=tmp_path)
+    assert (run.returncode, run.stdout) == (1, "")
+    assert f"an address holds {MAX_LINKED_BYTES}: open it in the page" in run.stderr
