@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from email.message import Message
 from functools import partial
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryDirectory
 from typing import IO, Final
 
 import mimeparse
@@ -105,14 +105,12 @@ class ConversionHandler:
         name = self._conversion.choose(wanted, ", ".join(request.headers.getlist("accept")))
         body = await receive_body(request)
         self._check(body, request.headers.get("content-type"))
-        file = NamedTemporaryFile()  # noqa: SIM115 (closed when it has been sent, or with the error)
-        try:
-            await self._convert(request, body, name, Path(file.name))
-        except BaseException:
-            file.close()
-            raise
-        headers = {"Content-Length": str(Path(file.name).stat().st_size)}
-        return StreamingResponse(_chunks(file), headers=headers, media_type=self._conversion.formats[name].media_type)
+        with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            path = Path(folder, name)
+            await self._convert(request, body, name, path)
+            file, size = path.open("rb"), path.stat().st_size  # what is open outlives its name
+        media_type = self._conversion.formats[name].media_type
+        return StreamingResponse(_chunks(file), headers={"Content-Length": str(size)}, media_type=media_type)
 
     def _check(self, body: bytes, content_type: str | None) -> None:
         what = self._conversion.body

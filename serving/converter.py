@@ -52,8 +52,7 @@ class _Child:
         """Wait for the process to end; kill it if it does not in time. Return its status, or minus the signal."""
         self._process.join(timeout_seconds)
         self._process.kill()
-        self._process.join()  # a matter of milliseconds
-        self._connection.close()
+        self._process.join()  # a matter of milliseconds; the pipe is closed when no thread reads it any more
         return self._process.exitcode or 0
 
 
@@ -95,12 +94,13 @@ class Converter:
         """
         async with self._lock:
             started = time.monotonic()
+            child = self._child = self._child or self._start()
             try:
-                self._child = self._child or _Child(self._convert, self._explain)
-                loop = asyncio.get_running_loop()
-                problem = await loop.run_in_executor(self._thread, self._child.convert, body, name, path)
+                problem = await asyncio.get_running_loop().run_in_executor(
+                    self._thread, child.convert, body, name, path
+                )
             except (EOFError, OSError) as error:
-                raise HTTPException(500, await self._bury()) from error
+                raise HTTPException(500, await self._bury(child)) from error
             except asyncio.CancelledError:
                 self.close()  # nobody waits for what it does
                 raise
@@ -108,11 +108,15 @@ class Converter:
             raise HTTPException(*problem)
         return time.monotonic() - started
 
-    async def _bury(self) -> str:
-        """Return what has become of the process; the next request gets another one."""
-        if not self._child:
-            return "there is no room for the process that converts"
-        child, self._child = self._child, None
+    def _start(self) -> _Child:
+        try:
+            return _Child(self._convert, self._explain)
+        except OSError as error:
+            raise refusal(503, f"there is no room for another process ({error})", RETRY_SECONDS) from error
+
+    async def _bury(self, child: _Child) -> str:
+        """Return what has become of a process; the next request gets another one."""
+        self._child = None
         code = await asyncio.get_running_loop().run_in_executor(self._thread, child.end, EXIT_SECONDS)
         reason = f"signal {-code}" if code < 0 else f"exit status {code}"
         logger.error("the process that converts has died (%s)", reason)
