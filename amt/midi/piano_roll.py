@@ -8,31 +8,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 from math import ceil
-from typing import Final, NamedTuple
+from typing import Final
 from xml.sax.saxutils import escape
 
 from amt.midi.bars import Bars
 from amt.midi.codec import Piece
 from amt.midi.instruments import instrument_name
-from amt.midi.notes import DRUMS, N_PITCHES, TICKS_PER_SECOND, Note
+from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 from amt.midi.palette import instrument_colour
+from amt.midi.roll_layout import DRUM_ROW, KEYS_WIDTH, RULER_HEIGHT, Layout
 
-KEYS_WIDTH: Final = 52
-RULER_HEIGHT: Final = 26
 TIMES_HEIGHT: Final = 22
 LEGEND_ROW: Final = 22
-DRUM_ROW: Final = 13
 MARGIN: Final = 12
 
-PIXELS_PER_SECOND: Final = 60
-MIN_PIXELS_PER_SECOND: Final = 8
-MIN_WIDTH: Final = 720
-MAX_WIDTH: Final = 1_600
-"""Wider than that, a long piece is pressed together, but never below the minimum."""
-
-MELODY_HEIGHT: Final = 340
-MIN_ROWS: Final = 26
-MARGIN_ROWS: Final = 2
 MAX_DRUM_SECONDS: Final = 0.12
 """Drums are drawn as hits: how long their notes last says nothing."""
 
@@ -52,73 +41,28 @@ _DRUM_NAMES: Final = (
     *("Crash", "Tom", "Ride", "China", "Bell", "Tamb.", "Splash", "Cowbell", "Crash", "Vibra", "Ride", "Bongo"),
     *("Bongo", "Conga", "Conga", "Conga", "Timbale", "Timbale", "Agogo", "Agogo", "Cabasa", "Maracas"),
 )
-_FIRST_DRUM_NAMED: Final = 35
 """Of General MIDI, short enough for the side of the roll."""
 
+_FIRST_DRUM_NAMED: Final = 35
+
 _CLASSES: Final = {
-    "paper": ("fill", "#fffefb", "#16181f"),
-    "black-row": ("fill", "#f3f1ec", "#1b1e26"),
-    "bar": ("fill", "#c6c3ba", "#3b4150"),
-    "beat": ("fill", "#e7e4dc", "#242832"),
-    "text": ("fill", "#585f6d", "#a2a9b8"),
-    "key": ("fill", "#ffffff", "#d9dce4"),
-    "key-text": ("fill", "#6b7280", "#4a5060"),
-    "black-key": ("fill", "#3b404b", "#23262f"),
-    "ruler": ("fill", "#f0eee9", "#1e222b"),
+    "paper": ("#fffefb", "#16181f"),
+    "black-row": ("#f3f1ec", "#1b1e26"),
+    "bar": ("#c6c3ba", "#3b4150"),
+    "beat": ("#e7e4dc", "#242832"),
+    "text": ("#585f6d", "#a2a9b8"),
+    "key": ("#ffffff", "#d9dce4"),
+    "key-text": ("#6b7280", "#4a5060"),
+    "black-key": ("#3b404b", "#23262f"),
+    "ruler": ("#f0eee9", "#1e222b"),
 }
-"""Property, and its value on a light and on a dark ground; as in `playground/style.css`."""
-
-
-class _Layout(NamedTuple):
-    """Know where on the image things are, in pixels."""
-
-    seconds: float
-    scale: float
-    low: int
-    high: int
-    kit: tuple[int, ...]
-    row: float
-
-    @classmethod
-    def of(cls, notes: Sequence[Note], seconds: float) -> "_Layout":
-        """Choose the scale and the rows that show all notes."""
-        pitches = [note.pitch for note in notes if note.instrument != DRUMS] or [60]
-        low, high = max(min(pitches) - MARGIN_ROWS, 0), min(max(pitches) + MARGIN_ROWS, N_PITCHES - 1)
-        missing = max(MIN_ROWS - (high - low + 1), 0)
-        low = max(low - missing // 2, 0)
-        high = min(max(high, low + MIN_ROWS - 1), N_PITCHES - 1)
-        width = min(max(seconds * PIXELS_PER_SECOND, MIN_WIDTH), MAX_WIDTH)
-        scale = max(width / seconds, MIN_PIXELS_PER_SECOND)
-        kit = tuple(sorted({note.pitch for note in notes if note.instrument == DRUMS}))
-        return cls(seconds, scale, low, high, kit, max(round(MELODY_HEIGHT / (high - low + 1)), 3))
-
-    @property
-    def width(self) -> float:
-        return KEYS_WIDTH + self.seconds * self.scale
-
-    @property
-    def floor(self) -> float:
-        """Where melodies end, and the strip of the drums begins."""
-        return RULER_HEIGHT + self.row * (self.high - self.low + 1)
-
-    @property
-    def bottom(self) -> float:
-        return self.floor + DRUM_ROW * len(self.kit)
-
-    def x(self, seconds: float) -> float:
-        return KEYS_WIDTH + seconds * self.scale
-
-    def y(self, pitch: int) -> float:
-        return RULER_HEIGHT + (self.high - pitch) * self.row
-
-    def drum_y(self, pitch: int) -> float:
-        return self.bottom - (self.kit.index(pitch) + 1) * DRUM_ROW
+"""Colours on a light and on a dark ground, as in `playground/style.css`."""
 
 
 def draw_piano_roll(piece: Piece) -> str:
     """Return an SVG image of a piece, as long as the piece is: 60 pixels a second, fewer if it is long."""
     seconds = max(piece.length_ticks / TICKS_PER_SECOND, 1.0)
-    layout = _Layout.of(piece.notes, seconds)
+    layout = Layout.of(piece.notes, seconds)
     counts = Counter(note.instrument for note in piece.notes)
     legend, height = _legend(layout, counts)
     size = f'width="{_number(layout.width)}" height="{_number(height)}"'
@@ -147,9 +91,9 @@ def _description(counts: Counter[int]) -> str:
 
 def _style(counts: Counter[int]) -> str:
     light, dark = [], []
-    for name, (key, by_day, by_night) in _CLASSES.items():
-        light.append(f".piano-roll .{name}{{{key}:{by_day}}}")
-        dark.append(f".piano-roll .{name}{{{key}:{by_night}}}")
+    for name, (by_day, by_night) in _CLASSES.items():
+        light.append(f".piano-roll .{name}{{fill:{by_day}}}")
+        dark.append(f".piano-roll .{name}{{fill:{by_night}}}")
     for instrument in sorted(counts):
         light.append(f".piano-roll .i{instrument}{{fill:{instrument_colour(instrument, dark=False)}}}")
         dark.append(f".piano-roll .i{instrument}{{fill:{instrument_colour(instrument, dark=True)}}}")
@@ -158,7 +102,7 @@ def _style(counts: Counter[int]) -> str:
     return f"{fit}{font}{''.join(light)}@media (prefers-color-scheme:dark){{{''.join(dark)}}}"
 
 
-def _rows(layout: _Layout) -> Iterator[str]:
+def _rows(layout: Layout) -> Iterator[str]:
     for pitch in range(layout.low, layout.high + 1):
         if pitch % 12 in BLACK_KEYS:
             yield _rectangle("black-row", KEYS_WIDTH, layout.y(pitch), layout.width - KEYS_WIDTH, layout.row)
@@ -166,7 +110,7 @@ def _rows(layout: _Layout) -> Iterator[str]:
         yield _rectangle("black-row", KEYS_WIDTH, layout.drum_y(drum), layout.width - KEYS_WIDTH, DRUM_ROW)
 
 
-def _bars(piece: Piece, layout: _Layout) -> Iterator[str]:
+def _bars(piece: Piece, layout: Layout) -> Iterator[str]:
     """Yield the ruler, its numbers, and the lines of bars and beats."""
     yield _rectangle("ruler", 0, 0, layout.width, RULER_HEIGHT)
     lines, beats, labels = [], [], []
@@ -189,7 +133,7 @@ def _bars(piece: Piece, layout: _Layout) -> Iterator[str]:
         yield _rectangle("bar", 0, layout.floor - 0.5, layout.width, 1)
 
 
-def _beats(piece: Piece, layout: _Layout) -> list[tuple[int, list[float]]]:
+def _beats(piece: Piece, layout: Layout) -> list[tuple[int, list[float]]]:
     """Return (number, when its beats are in seconds) of each bar; none if the file has no bars, or far too many."""
     if piece.score and (piece.score.file.seconds_per_tick or piece.score.file.type == 2):
         return []
@@ -205,7 +149,7 @@ def _beats(piece: Piece, layout: _Layout) -> list[tuple[int, list[float]]]:
     return []
 
 
-def _notes(notes: Sequence[Note], layout: _Layout) -> Iterator[str]:
+def _notes(notes: Sequence[Note], layout: Layout) -> Iterator[str]:
     """Yield a group for each instrument; those with long notes come first, so that they hide no short ones."""
     lengths: defaultdict[int, list[int]] = defaultdict(list)
     for note in notes:
@@ -216,7 +160,7 @@ def _notes(notes: Sequence[Note], layout: _Layout) -> Iterator[str]:
         yield "</g>"
 
 
-def _note(note: Note, layout: _Layout) -> str:
+def _note(note: Note, layout: Layout) -> str:
     is_drum = note.instrument == DRUMS
     seconds = note.duration / TICKS_PER_SECOND
     row = DRUM_ROW if is_drum else layout.row
@@ -230,7 +174,7 @@ def _note(note: Note, layout: _Layout) -> str:
     return f'<rect {place} rx="{_number(corner)}" fill-opacity="{opacity:.2f}"/>'
 
 
-def _keys(layout: _Layout) -> Iterator[str]:
+def _keys(layout: Layout) -> Iterator[str]:
     """Yield the piano at the side, and the names of the drums below it."""
     yield _rectangle("key", 0, RULER_HEIGHT, KEYS_WIDTH, layout.floor - RULER_HEIGHT)
     for pitch in range(layout.low, layout.high + 1):
@@ -251,7 +195,7 @@ def _drum_name(pitch: int) -> str:
     return _DRUM_NAMES[place] if 0 <= place < len(_DRUM_NAMES) else str(pitch)
 
 
-def _times(layout: _Layout) -> Iterator[str]:
+def _times(layout: Layout) -> Iterator[str]:
     yield _rectangle("bar", 0, layout.bottom, layout.width, 1)
     step = next(each for each in (1, 2, 5, 10, 15, 30, 60) if each * layout.scale >= 2 * MIN_LABEL_PIXELS)
     for second in range(0, ceil(layout.seconds), step):
@@ -260,7 +204,7 @@ def _times(layout: _Layout) -> Iterator[str]:
             yield _text(layout.x(second) + 5, layout.bottom + 14, f"{second // 60}:{second % 60:02}")
 
 
-def _legend(layout: _Layout, counts: Counter[int]) -> tuple[list[str], float]:
+def _legend(layout: Layout, counts: Counter[int]) -> tuple[list[str], float]:
     """Return the names of the instruments in as many rows as they need, and how high the image is with them."""
     parts = []
     left, top = float(MARGIN), layout.bottom + TIMES_HEIGHT
