@@ -98,7 +98,7 @@ Notes: TypeAlias = Sequence[Mapping[str, Any]]
 Headers: TypeAlias = Mapping[str, str] | None
 """HTTP headers to add to the request: `traceparent`, for instance."""
 
-Task: TypeAlias = Literal["generate", "continue", "accompany", "infill", "embed"]
+Task: TypeAlias = Literal["generate", "continue", "accompany", "infill", "variation", "embed"]
 
 BySlot: TypeAlias = float | Mapping[Literal["onset", "duration", "note"], float]
 """One number for all three choices that make a note, or numbers by choice."""
@@ -113,6 +113,9 @@ PitchRanges: TypeAlias = Sequence[int] | Mapping[str, Sequence[int]]
 
 Chords: TypeAlias = str | Sequence[Mapping[str, Any]]
 """A bar each, as in "Am | F | C G | E7", or chords with the bar or the second at which they begin."""
+
+Locked: TypeAlias = Sequence[int] | Mapping[str, Any]
+"""Places in the notes that are sent, counted from 0, or an object with `instruments`, `pitch_range` or both."""
 
 Include: TypeAlias = Sequence[Literal["midi", "notes"]]
 
@@ -159,7 +162,8 @@ class MusicOptions(TimeOptions, total=False):
     exclude_instruments: Annotated[Names | None, "who does not, named likewise"]
     instrument_balance: Annotated[
         float | None,
-        "how soon each of them comes in, 0 to 10 (default: 3; accompany, infill: more if there is little time)",
+        "how soon each of them comes in, 0 to 10 (default: 3; accompany, infill, variation: more if there "
+        "is little time)",
     ]
     pitch_range: Annotated[PitchRanges | None, "lowest and highest pitch of new notes, of all or by instrument"]
     max_polyphony: Annotated[int | None, "how many new notes may sound at a time, 1 to 64"]
@@ -174,7 +178,7 @@ class MusicOptions(TimeOptions, total=False):
     chords: Annotated[
         Chords | None,
         "of new notes, a bar each: Am | F | C G | E7, or auto: those of what is kept, or off "
-        "(default: none; accompany, infill: auto)",
+        "(default: none; accompany, infill, variation: auto)",
     ]
     chord_share: Annotated[float | None, "how much of new notes is aimed to fit the chords, 0 to 1 (default: 0.8)"]
     variety: Annotated[
@@ -200,6 +204,10 @@ class FileOptions(Options, total=False):
 class EditOptions(MusicOptions, FileOptions, total=False):
     """Name the fields of requests for music from a MIDI file."""
 
+    avoid_copy: Annotated[
+        bool | None, "no more than 12 new notes in a row are those of the input (default: off; variation: on)"
+    ]
+
 
 class EmbedOptions(FileOptions, TimeOptions, total=False):
     """Name the fields of requests for vectors."""
@@ -224,6 +232,10 @@ class Fields(EditOptions, EmbedOptions, total=False):
     prime_from: Annotated[PrimeFrom | None, "go on from the input's first seconds, or its end (default: start)"]
     melody_instruments: Annotated[Names | None, "what is accompanied: all that these play (default: everything)"]
     melody_tracks: Annotated[Names | None, "likewise by track: names, or numbers from 1"]
+    locked: Annotated[
+        Locked | None, "what stays in the span: places in the notes, from 0, or instruments and pitch_range"
+    ]
+    similarity: Annotated[float | None, "share of the notes that stays, 0 to 1 (default: 0.5)"]
     start_seconds: Annotated[float | None, "where the span begins that is written again"]
     end_seconds: Annotated[float | None, "where it ends"]
     start_bar: Annotated[int | None, "its first bar, counted from 1"]
@@ -655,16 +667,38 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT, BytesT]):
         *,
         start_bar: int | None = None,
         end_bar: int | None = None,
+        locked: Locked | None = None,
         headers: Headers = None,
         **options: Unpack[EditOptions],
     ) -> AnswerT:
         """Replace the music from `start_seconds` to `end_seconds` of a MIDI file, or from one bar to before another.
 
-        With `instruments` replace only the notes of these instruments, and keep those of all others.
+        With `instruments` replace only the notes of these instruments, and keep those of all others; with `locked` keep
+        these too.
         """
         seconds = {"start_seconds": start_seconds, "end_seconds": end_seconds}
         bars = {"start_bar": start_bar, "end_bar": end_bar}
-        return self._predict(_body("infill", midi, **seconds, **bars, **options), headers)
+        return self._predict(_body("infill", midi, **seconds, **bars, locked=locked, **options), headers)
+
+    def vary(
+        self,
+        midi: Midi | Notes,
+        similarity: float | None = None,
+        *,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        start_bar: int | None = None,
+        end_bar: int | None = None,
+        headers: Headers = None,
+        **options: Unpack[EditOptions],
+    ) -> AnswerT:
+        """Keep a share of the notes of a MIDI file, `similarity` (0.5), and write the others again.
+
+        Without a start or an end all of the file is varied, at most 120 s; with `instruments` only what these play.
+        """
+        seconds = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        bars = {"start_bar": start_bar, "end_bar": end_bar}
+        return self._predict(_body("variation", midi, similarity=similarity, **seconds, **bars, **options), headers)
 
     def embed(
         self, midi: Midi | Notes, embed_layer: int = -3, *, headers: Headers = None, **options: Unpack[EmbedOptions]

@@ -28,6 +28,7 @@ from client import (
     EmbedOptions,
     Fields,
     Include,
+    Locked,
     MusicOptions,
     Names,
     PitchRanges,
@@ -48,6 +49,7 @@ RENDERED_SUFFIXES: Final = tuple(f".{format}" for format in get_args(RenderForma
 SLOTS_EXAMPLE: Final = "0.9 or onset=0.9,note=1.1"
 PITCHES_EXAMPLE: Final = "48-72 or 'Acoustic Bass=28-55,strings=55-96'"
 CHORDS_EXAMPLE: Final = """'Am | F | C G | E7' or '[{"symbol": "Am7", "start_bar": 1}]'"""
+LOCKED_EXAMPLE: Final = """0,1,5 or '{"instruments": ["drums"], "pitch_range": [0, 47]}'"""
 MUSIC_HELP: Final = f"""\
 --top-p, --temperature, --top-k and --min-p are for each choice that makes a note, or for its onset, duration and note
 alone: {SLOTS_EXAMPLE}. --pitch-range is for all instruments but drums, or for single ones: {PITCHES_EXAMPLE}.
@@ -91,18 +93,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_input(each)
     _add_one_of(each, "prime_seconds", "prime_bars")
     _add_one_of(each, "length_seconds", "length_bars")
-    _add_music(each, "prime_from", "sustain")
+    _add_music(each, "prime_from", "sustain", "avoid_copy")
     each = add("accompany", help="add parts to a MIDI file", usage="client.py accompany in.mid [options]")
     _add_input(each)
     _add_one_of(each, "prime_seconds", "prime_bars")
     _add_one_of(each, "length_seconds", "length_bars")
-    _add_music(each, "melody_instruments", "melody_tracks", "sustain")
+    _add_music(each, "melody_instruments", "melody_tracks", "sustain", "avoid_copy")
     usage = "client.py infill in.mid --start-seconds X --end-seconds X [options]"
     each = add("infill", help="replace a span of a MIDI file", usage=usage)
     _add_input(each)
     _add_one_of(each, "start_seconds", "start_bar", required=True)
     _add_one_of(each, "end_seconds", "end_bar", required=True)
-    _add_music(each, "sustain")
+    _add_music(each, "locked", "sustain", "avoid_copy")
+    each = add("vary", help="write part of the notes of a MIDI file again", usage="client.py vary in.mid [options]")
+    _add_input(each)
+    _add_fields(each, "similarity")
+    _add_one_of(each, "start_seconds", "start_bar")
+    _add_one_of(each, "end_seconds", "end_bar")
+    _add_music(each, "sustain", "avoid_copy")
     each = add("embed", help="describe MIDI files by vectors", usage="client.py embed in.mid [in.mid ...] [options]")
     each.add_argument("midis", type=Path, nargs="+", metavar="in.mid")
     _add_fields(each, "embed_layer", *(EmbedOptions.__annotations__.keys() - {"bpm", "time_unit"}))
@@ -182,6 +190,14 @@ def _chords(text: str) -> Chords:
     return chords
 
 
+def _locked(text: str) -> Locked:
+    try:
+        locked: Locked = json.loads(text) if text.lstrip().startswith("{") else list(map(int, text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} should be like {LOCKED_EXAMPLE}") from error
+    return locked
+
+
 def _variety(text: str) -> float | str:
     return text if text.isalpha() else float(text)
 
@@ -195,16 +211,21 @@ _READERS: Final[dict[Any, dict[str, Any]]] = {
     float | None: {"type": float, "metavar": "X"},
     int | None: {"type": int, "metavar": "N"},
     str | None: {"metavar": "NAME"},
-    bool | None: {"action": "store_true"},
+    bool | None: {"action": argparse.BooleanOptionalAction},
     int | Literal["auto"] | None: {"type": _number_or_name, "metavar": "N"},
     BySlot | None: {"type": _by_name(_number, SLOTS_EXAMPLE), "metavar": "X"},
     Chords | None: {"type": _chords, "metavar": "CHORDS"},
+    Locked | None: {"type": _locked, "metavar": "NOTES"},
     float | Literal["auto", "off"] | None: {"type": _variety, "metavar": "X"},
     Include | None: {"nargs": "+", "choices": ("midi", "notes")},
     Names | None: {"type": _number_or_name, "nargs": "+", "metavar": "NAME"},
     PitchRanges | None: {"type": _by_name(_pitches, PITCHES_EXAMPLE), "metavar": "N-N"},
 }
 """How to read a field from the command line, by its type."""
+
+
+_TASKS: Final[dict[str, Task]] = {"vary": "variation"}
+"""The tasks of commands that are called otherwise."""
 
 
 def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Path | None = None, **fields: Any) -> None:
@@ -217,7 +238,7 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
         elif command == "play":
             _play(client, **fields)
         elif out:
-            _make(client, command, out, **fields)
+            _make(client, _TASKS.get(command, command), out, **fields)
         elif client.health():
             sys.stdout.write(f"{client.base_url}: ok\n")
         else:

@@ -15,6 +15,7 @@ from tasks.requests import (
     EmbedRequest,
     GenerateRequest,
     InfillRequest,
+    VariationRequest,
 )
 
 MAX_FIELDS: Final = 100
@@ -24,6 +25,7 @@ MODELS: Final[dict[Task, type[TaskRequest]]] = {
     "continue": ContinueRequest,
     "accompany": AccompanyRequest,
     "infill": InfillRequest,
+    "variation": VariationRequest,
     "embed": EmbedRequest,
 }
 

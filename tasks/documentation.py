@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from serving.documentation import Documentation
-from tasks.examples import EXAMPLES
+from tasks.examples import EXAMPLES, MORE_EXAMPLES
 from tasks.responses import ErrorResponse
 
 _PROJECT: Final = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
@@ -45,5 +45,5 @@ the stream begins with a comment, and an error after that is an `error` event to
         504: "The request took longer than the service's time limit.",
     },
     error_model=ErrorResponse,
-    examples=EXAMPLES,
+    examples=EXAMPLES | MORE_EXAMPLES,
 )

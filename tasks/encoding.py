@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Final
 
+from amt.arranging.plan import EditPlan
 from amt.midi import codec
 from amt.midi.bars import Bars
 from amt.midi.codec import Piece
@@ -13,9 +14,11 @@ from amt.midi.notes import Note
 from amt.midi.rewriting import numbers_of
 from amt.midi.score import Score
 from amt.midi.timing import MILLISECONDS_PER_TICK
+from amt.tokens.events import Events
 from tasks.lengths import file_ticks
 from tasks.notes import AnsweredNote
 from tasks.requests import AnyMusicRequest, EditRequest
+from tasks.velocity import VelocityShapers
 from worker.jobs import GenerateJob
 
 _EXACT_DECIMALS: Final = 9
@@ -26,16 +29,26 @@ _DECIMALS: Final = 4
 
 
 class ResultEncoder:
-    """Encode the results of one job."""
+    """Encode the results that one plan of a job has.
 
-    def __init__(self, request: AnyMusicRequest, job: GenerateJob) -> None:
-        """Prepare for the job of a request."""
+    Attributes:
+        plan: what new notes become part of.
+        new_shaper: makes the velocity shaper of a variation by its seed.
+    """
+
+    def __init__(self, request: AnyMusicRequest, job: GenerateJob, plan: EditPlan) -> None:
+        """Prepare for a plan of the job of a request."""
+        self.plan, self.new_shaper = plan, VelocityShapers(request, plan)
         self._request, self._job = request, job
         self._lines = job.grid.times if job.grid else {}
 
+    def find_new(self, decoded: Events) -> list[Note]:
+        """Return decoded events as notes of the result, without velocities yet."""
+        return self.plan.new_notes(decoded, lengthens=self._request.max_polyphony is None)
+
     def midi(self, new: Sequence[Note]) -> bytes:
         """Return a MIDI file of what is kept and of new notes."""
-        job, plan = self._job, self._job.plan
+        job, plan = self._job, self.plan
         spans = spans_on(self._lines, new) if job.grid else None
         length = file_ticks(self._request, Bars(job.timing), plan.length_ticks)
         if job.original:
@@ -59,7 +72,7 @@ class ResultEncoder:
         if not self._job.original:
             return []
         piece = self._job.original.piece
-        numbers = numbers_of(piece.notes, self._job.plan.kept).tolist()
+        numbers = numbers_of(piece.notes, self.plan.kept).tolist()
         return [
             self._encode(piece.notes[number], times, is_new=False)
             for number, times in zip(numbers, self._times_of(piece, numbers), strict=True)
@@ -104,3 +117,10 @@ class ResultEncoder:
             velocity=note.velocity,
             is_new=is_new,
         )
+
+
+def find_encoders(request: AnyMusicRequest, job: GenerateJob) -> list[ResultEncoder]:
+    """Return the encoder of each variation; those of one plan are the same."""
+    if job.plans:
+        return [ResultEncoder(request, job, plan) for plan in job.plans]
+    return [ResultEncoder(request, job, job.plan)] * len(job.sequences)

@@ -1,4 +1,4 @@
-"""Show one request of each task."""
+"""Show one request of each task, and what all tasks take in a musician's terms."""
 
 from typing import Any, Final
 
@@ -36,5 +36,33 @@ EXAMPLES: Final[dict[str, dict[str, Any]]] = {
     },
     "accompany": {"task": "accompany", "midi_input": EXAMPLE_MIDI, "length_seconds": 5.0},
     "infill": {"task": "infill", "midi_input": EXAMPLE_SCALE, "start_seconds": 1.0, "end_seconds": 2.5},
+    "variation": {"task": "variation", "midi_input": EXAMPLE_SCALE, "similarity": 0.5, "num_variations": 2},
     "embed": {"task": "embed", "midi_input": EXAMPLE_MIDI, "embed_layer": -3},
 }
+
+MORE_EXAMPLES: Final[dict[str, dict[str, Any]]] = {
+    "bars, grid, key and chords": {
+        "task": "generate",
+        "length_bars": 4,
+        "bpm": 100,
+        "time_signature": "4/4",
+        "grid": "1/8",
+        "key": "A minor",
+        "chords": "Am | F | C G | E7",
+        "include": ["midi", "notes"],
+    },
+    "notes": {
+        "task": "continue",
+        "notes": [
+            {"onset": 0, "duration": 1, "pitch": 60, "instrument": "Violin"},
+            {"onset": 1, "duration": 1, "pitch": 64, "instrument": "Violin"},
+            {"onset": 2, "duration": 2, "pitch": 67, "instrument": "Violin"},
+        ],
+        "time_unit": "beats",
+        "bpm": 100,
+        "prime_bars": 1,
+        "length_bars": 2,
+        "include": ["notes"],
+    },
+}
+"""By what they show."""

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from tasks.files import decode_file
 
-Task = Literal["generate", "continue", "accompany", "infill", "embed"]
+Task = Literal["generate", "continue", "accompany", "infill", "variation", "embed"]
 Slot = Literal["onset", "duration", "note"]
 ModelSize = Literal["tiny", "small", "medium", "large"]
 Windows = Literal["first", "all", "each"]
@@ -150,7 +150,7 @@ def _is_instrument(value: Any) -> bool:
 
 def _check_pitch_ranges(value: Any, info: ValidationInfo) -> Any:
     ranges = list(value.values()) if isinstance(value, dict) else [value]
-    if 1 <= len(ranges) <= MAX_INSTRUMENTS_NAMED and all(map(_is_pitch_range, ranges)):
+    if 1 <= len(ranges) <= MAX_INSTRUMENTS_NAMED and all(map(is_pitch_range, ranges)):
         return value
     raise PydanticCustomError(
         "pitch_range",
@@ -165,7 +165,8 @@ def _check_pitch_ranges(value: Any, info: ValidationInfo) -> Any:
     )
 
 
-def _is_pitch_range(value: Any) -> bool:
+def is_pitch_range(value: Any) -> bool:
+    """Tell whether a value from JSON is the lowest and the highest of some pitches."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return False
     return all(type(pitch) is int for pitch in value) and 0 <= value[0] <= value[1] <= MAX_PITCH

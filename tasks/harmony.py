@@ -36,6 +36,11 @@ class Harmony(NamedTuple):
     chords: tuple[ChordSpan, ...]
     notices: tuple[str, ...]
 
+    @property
+    def pitch_classes(self) -> frozenset[int] | None:
+        """Those of the key."""
+        return self.key.pitch_classes if self.key else None
+
 
 def find_harmony(request: MusicRequest, plan: EditPlan, bars: Bars) -> Harmony:
     """Return the key and the chords of new notes.

@@ -15,7 +15,7 @@ from tasks.requests import (
     AnyMusicRequest,
     ContinueRequest,
     GenerateRequest,
-    InfillRequest,
+    SpanRequest,
 )
 
 _LENGTH_RANGE: Final = (MIN_LENGTH_SECONDS, MAX_LENGTH_SECONDS)
@@ -55,33 +55,54 @@ def prime_ticks(request: ContinueRequest | AccompanyRequest, bars: Bars, notes: 
     return prime
 
 
-def span_ticks(request: InfillRequest, bars: Bars, notes: Sequence[Note]) -> tuple[int, int]:
-    """Return where the span of an infill begins and ends; of bars, with the last note if that is within the last one.
+def span_ticks(request: SpanRequest, bars: Bars, notes: Sequence[Note]) -> tuple[int, int]:
+    """Return where a span begins and ends; of bars, with the last note if that is within the last one.
 
     Raises:
-        ArrangementError: the music ends before the last bar, or the bars are too short or too long.
+        ArrangementError: the music ends before the last bar, or the span is too short or too long.
     """
-    if request.start_seconds is not None and request.end_seconds is not None:
-        return ticks_of(request.start_seconds), ticks_of(request.end_seconds)
-    start_bar, end_bar = request.start_bar or 1, request.end_bar or 1
-    if not notes:
-        return bars.start_ticks(start_bar), bars.start_ticks(end_bar)
     last = last_end(notes)
+    start = (
+        bars.start_ticks(request.start_bar or 1) if request.start_seconds is None else ticks_of(request.start_seconds)
+    )
+    if request.end_seconds is not None:
+        end = ticks_of(request.end_seconds)
+    elif request.end_bar is None:
+        end = min(last, start + ticks_of(MAX_SPAN_SECONDS))
+    elif notes:
+        end = min(_end_of_bars(request.end_bar, bars, last), last)
+    else:
+        end = bars.start_ticks(request.end_bar)
+    if notes and (request.start_seconds is None or request.end_seconds is None):  # else they were checked as sent
+        _check_span(request, end - start)
+    return start, end
+
+
+def _end_of_bars(end_bar: int, bars: Bars, last: int) -> int:
     n_bars = bars.number_at(max(last - 1, 0))
     if end_bar > n_bars + 1:
         raise ArrangementError(
             f"end_bar must be in range 2..{n_bars + 1}, for the last note of the input ends in bar {n_bars}, "
             f"got {end_bar}"
         )
-    start, end = bars.start_ticks(start_bar), min(bars.start_ticks(end_bar), last)
-    _check(f"start_bar {start_bar} to end_bar {end_bar}", end - start, (MIN_SPAN_SECONDS, MAX_SPAN_SECONDS))
-    return start, end
+    return bars.start_ticks(end_bar)
+
+
+def _check_span(request: SpanRequest, ticks: int) -> None:
+    start = _told(request, "start_seconds", "start_bar") or "the start"
+    end = _told(request, "end_seconds", "end_bar") or "the end of the last note"
+    _check(f"{start} to {end}", ticks, (MIN_SPAN_SECONDS, MAX_SPAN_SECONDS))
+
+
+def _told(request: SpanRequest, *names: str) -> str:
+    """Return the field of these that was sent, with its value."""
+    return next((f"{name} {getattr(request, name):g}" for name in names if getattr(request, name) is not None), "")
 
 
 def file_ticks(request: AnyMusicRequest, bars: Bars, length_ticks: int) -> float:
     """Return where the file of a result ends, in ticks: what is asked for in bars ends exactly on its bar line."""
     number = bars.number_at(length_ticks)
-    is_in_bars = not isinstance(request, InfillRequest) and request.length_bars is not None
+    is_in_bars = not isinstance(request, SpanRequest) and request.length_bars is not None
     if not is_in_bars or bars.start_ticks(number) != length_ticks:
         return length_ticks
     return float(bars.start_milliseconds(number) / MILLISECONDS_PER_TICK)

@@ -1,6 +1,7 @@
 """Read the piece that a request holds, whichever way it came, and find how its answer counts time."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from amt.errors import MidiError
 from amt.midi import codec
@@ -10,7 +11,7 @@ from amt.midi.timing import CLOCKS_PER_QUARTER, MILLISECONDS_PER_TICK, Timing
 from tasks.notes import SentNote
 from tasks.requests import EditRequest, EmbedRequest, MusicRequest
 
-DEFAULT_BPM = 120.0
+DEFAULT_BPM: Final = 120.0
 
 
 def read_piece(request: EditRequest | EmbedRequest) -> Piece:

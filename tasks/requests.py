@@ -14,6 +14,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from amt.arranging.defaults import BALANCE
+from amt.decoding.copying import MAX_COPIED_NOTES
 from amt.midi.grid import STRAIGHT, Division
 from amt.pooling import Pooling
 from tasks.base import TaskRequest
@@ -44,6 +45,7 @@ from tasks.fields import (
     checked_file,
 )
 from tasks.files import decode_file
+from tasks.locking import Locked, LockedKind
 from tasks.notes import SENT_VELOCITY, SentChords, SentNotes
 
 MAX_SPAN_SECONDS: Final = 120.0
@@ -247,8 +249,16 @@ class InputRequest(TaskRequest):
         return decode_file(self.midi_input or "")
 
 
+AVOID_COPY_TEXT: Final = (
+    f"No more than {MAX_COPIED_NOTES} new notes in a row are those of the input in a row, by instrument and pitch, as "
+    "long as there are others to choose."
+)
+
+
 class EditRequest(InputRequest, MusicRequest):
     """Hold what every task takes that makes music from other music."""
+
+    avoid_copy: StrictBool = Field(default=False, description=AVOID_COPY_TEXT)
 
 
 class ContinueRequest(EditRequest):
@@ -351,8 +361,8 @@ class AccompanyRequest(FitRequest):
     )
 
 
-class InfillRequest(FitRequest):
-    """Write a span of a file again, to fit what is before and after it."""
+class SpanRequest(FitRequest):
+    """Hold what the tasks take that write notes of a span again."""
 
     one_of: ClassVar[tuple[tuple[str, ...], ...]] = (
         ("notes", "midi_input"),
@@ -360,19 +370,8 @@ class InfillRequest(FitRequest):
         ("end_seconds", "end_bar"),
     )
 
-    task: Literal["infill"] = Field(
-        description="Write a span of `midi_input` again, to fit what is before and after it."
-    )
-    start_seconds: FileSeconds | None = Field(
-        default=None,
-        description="Where the span begins that is written again, in seconds from the start of the piece; required "
-        "unless `start_bar` and `end_bar` say it. Notes that begin before it stay, also where they sound into it.",
-    )
-    end_seconds: FileSeconds | None = Field(
-        default=None,
-        description=f"Where the span ends: {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s after `start_seconds`, and "
-        "not after the end of the last note. Notes that begin there or later stay; new ones end there at the latest.",
-    )
+    start_seconds: FileSeconds | None = None
+    end_seconds: FileSeconds | None = None
     start_bar: BarNumber | None = Field(
         default=None, description="The first bar of the span, counted from 1, instead of `start_seconds`."
     )
@@ -381,22 +380,6 @@ class InfillRequest(FitRequest):
         description="The first bar behind the span, instead of `end_seconds`: bars 3 and 4 are 3 to 5. Where the music "
         f"ends within the last bar, the span does too. It may be {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s long.",
     )
-    instruments: Instruments | None = Field(
-        default=None,
-        description="Only what these play in the span is replaced, and only they may play new notes: General MIDI "
-        'numbers (0 to 127, 128 for drums), names ("Acoustic Bass", "drums") or families ("strings": any of the '
-        "eight). An entry that is named twice counts once. Null: all is replaced, by the piece's instruments.",
-    )
-    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
-        default=None,
-        description="How many new notes a second are aimed at, on average. Null: as many as what is replaced had; "
-        "where nothing is replaced, as many as around the span.",
-    )
-
-    @classmethod
-    def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
-        bars = {"start_bar", "end_bar"}
-        return super()._find_required(given) | (bars if bars & given.keys() else {"start_seconds", "end_seconds"})
 
     @field_validator("end_seconds")
     @classmethod
@@ -421,6 +404,103 @@ class InfillRequest(FitRequest):
                 {"start": start, "end": end},
             )
         return end
+
+
+class InfillRequest(SpanRequest):
+    """Write a span of a file again, to fit what is before and after it."""
+
+    task: Literal["infill"] = Field(
+        description="Write a span of `midi_input` again, to fit what is before and after it."
+    )
+    start_seconds: FileSeconds | None = Field(
+        default=None,
+        description="Where the span begins that is written again, in seconds from the start of the piece; required "
+        "unless `start_bar` and `end_bar` say it. Notes that begin before it stay, also where they sound into it.",
+    )
+    end_seconds: FileSeconds | None = Field(
+        default=None,
+        description=f"Where the span ends: {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s after `start_seconds`, and "
+        "not after the end of the last note. Notes that begin there or later stay; new ones end there at the latest.",
+    )
+    instruments: Instruments | None = Field(
+        default=None,
+        description="Only what these play in the span is replaced, and only they may play new notes: General MIDI "
+        'numbers (0 to 127, 128 for drums), names ("Acoustic Bass", "drums") or families ("strings": any of the '
+        "eight). An entry that is named twice counts once. Null: all is replaced, by the piece's instruments.",
+    )
+    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
+        default=None,
+        description="How many new notes a second are aimed at, on average. Null: as many as what is replaced had; "
+        "where nothing is replaced, as many as around the span.",
+    )
+    locked: Locked | None = Field(
+        default=None,
+        description="Notes that stay within the span too, and that the model is told ahead: places in `notes`, counted "
+        'from 0, or what they are, `{"instruments": ["drums"]}`, `{"pitch_range": [0, 47]}` or both. Null: none.',
+    )
+
+    @classmethod
+    def _find_required(cls, given: Mapping[str, Any]) -> set[str]:
+        bars = {"start_bar", "end_bar"}
+        return super()._find_required(given) | (bars if bars & given.keys() else {"start_seconds", "end_seconds"})
+
+    @field_validator("locked")
+    @classmethod
+    def _check_locked(cls, locked: list[int] | LockedKind, info: ValidationInfo) -> list[int] | LockedKind:
+        notes = info.data.get("notes")
+        if not isinstance(locked, list) or (notes is None and info.data.get("midi_input") is None):
+            return locked
+        if notes is None:
+            raise PydanticCustomError(
+                "locked", "locked must be an object with instruments or pitch_range if the input is not sent as notes"
+            )
+        if wrong := [place for place in locked if place >= len(notes)]:
+            raise PydanticCustomError(
+                "locked",
+                "locked holds places in notes, which are in range 0..{last}, got {got}",
+                {"last": len(notes) - 1, "got": wrong[0]},
+            )
+        return locked
+
+
+class VariationRequest(SpanRequest):
+    """Write a part of the notes of a piece again."""
+
+    task: Literal["variation"] = Field(
+        description="Keep some of the notes of `midi_input`, and write the others again."
+    )
+    similarity: Annotated[float, InRange(0.0, 1.0)] = Field(
+        default=0.5,
+        description="The share of the notes in question that stays: those on strong beats first, and by `seed` among "
+        "equally strong ones. 1: all, so that the answer is the input; 0: none.",
+    )
+    start_seconds: FileSeconds | None = Field(
+        default=None,
+        description="Where the span begins whose notes are in question, in seconds from the start of the piece. All "
+        "others stay. Null: at the start.",
+    )
+    end_seconds: FileSeconds | None = Field(
+        default=None,
+        description=f"Where the span ends: {MIN_SPAN_SECONDS:g} to {MAX_SPAN_SECONDS:g} s after its start, and not "
+        f"after the end of the last note. Null: there, but at most {MAX_SPAN_SECONDS:g} s after the start.",
+    )
+    instruments: Instruments | None = Field(
+        default=None,
+        description="Only the notes that these play are in question, and only they play new ones: General MIDI "
+        'numbers (0 to 127, 128 for drums), names ("Acoustic Bass", "drums") or families ("strings": any of the '
+        "eight). Null: those of the piece.",
+    )
+    pitch_range: PitchRanges | None = Field(
+        default=None,
+        description="The lowest and the highest pitch of new notes, `[48, 84]` (60 is middle C), of all instruments "
+        'but drums; or of single ones: `{"Acoustic Bass": [28, 55], "strings": [55, 96]}`. Null: for each instrument '
+        "those of the notes that are replaced.",
+    )
+    density: Annotated[float, InRange(0.1, 50.0)] | None = Field(
+        default=None,
+        description="How many new notes a second are aimed at, on average. Null: as many as are replaced.",
+    )
+    avoid_copy: StrictBool = Field(default=True, description=AVOID_COPY_TEXT)
 
 
 class EmbedRequest(InputRequest):
@@ -496,4 +576,4 @@ class EmbedRequest(InputRequest):
         return [self.midi_bytes] if self.midi_inputs is None else list(map(decode_file, self.midi_inputs))
 
 
-AnyMusicRequest: TypeAlias = GenerateRequest | ContinueRequest | AccompanyRequest | InfillRequest
+AnyMusicRequest: TypeAlias = GenerateRequest | ContinueRequest | AccompanyRequest | InfillRequest | VariationRequest

@@ -73,8 +73,8 @@ class Variation(_Response):
     )
     duration_seconds: float = Field(
         description="How long the MIDI file lasts, in seconds. continue: with the prime that was used, or from its end "
-        "with the whole input. accompany: to the end of the new music, or of what was kept if that is later. infill: "
-        "as long as the input's notes."
+        "with the whole input. accompany: to the end of the new music, or of what was kept if that is later. infill "
+        "and variation: as long as the input's notes."
     )
 
 
@@ -159,6 +159,20 @@ class InfillResponse(_MusicResponse, _InfillTask):
     """The answer to task infill."""
 
 
+class _VariationTask(_Response):
+    task: Literal["variation"] = "variation"
+    variations: list[Variation] = Field(
+        description="As many as `num_variations` asked for. Each keeps other notes of the input, as its seed has it."
+    )
+    start_seconds: float = Field(description="Where the span begins whose notes were in question.")
+    end_seconds: float = Field(description="Where it ends.")
+    similarity: float = Field(description="As asked for.")
+
+
+class VariationResponse(_MusicResponse, _VariationTask):
+    """The answer to task variation."""
+
+
 class WindowEmbedding(_Response):
     """A part of a file as a vector."""
 
@@ -219,7 +233,13 @@ class EmbedFilesResponse(_Response):
 
 
 PredictResponse: TypeAlias = (
-    GenerateResponse | ContinueResponse | AccompanyResponse | InfillResponse | EmbedResponse | EmbedFilesResponse
+    GenerateResponse
+    | ContinueResponse
+    | AccompanyResponse
+    | InfillResponse
+    | VariationResponse
+    | EmbedResponse
+    | EmbedFilesResponse
 )
 
 

@@ -5,9 +5,8 @@ from typing import Any
 
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.tokens import events as ev
-from tasks.encoding import ResultEncoder
+from tasks.encoding import find_encoders
 from tasks.requests import AnyMusicRequest
-from tasks.velocity import VelocityShapers
 from worker.jobs import GenerateJob, Progress
 
 
@@ -16,19 +15,20 @@ class StreamEncoder:
 
     def __init__(self, request: AnyMusicRequest, job: GenerateJob) -> None:
         self._job = job
-        self._lengthens = request.max_polyphony is None
-        self._new_shaper = VelocityShapers(request, job.plan)
-        self._shapers = [self._new_shaper(sequence.seed) for sequence in job.sequences]
-        self._encoder = ResultEncoder(request, job)
+        self._encoders = find_encoders(request, job)
+        self._shapers = [
+            encoder.new_shaper(sequence.seed) for encoder, sequence in zip(self._encoders, job.sequences, strict=True)
+        ]
 
     def __call__(self, update: Progress) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (name, data): what is void as `discard` events, new notes as `note` events, and one `progress`."""
         for variation, flaw, seed in update.discarded:
-            self._shapers[variation] = self._new_shaper(seed)
+            self._shapers[variation] = self._encoders[variation].new_shaper(seed)
             yield "discard", {"variation": variation, "reason": flaw}
         for variation, event in update.new:
-            for note in self._job.plan.new_notes(ev.from_tokens(event), lengthens=self._lengthens):
-                told = self._encoder.note(self._shapers[variation].shape(note))
+            encoder = self._encoders[variation]
+            for note in encoder.find_new(ev.from_tokens(event)):
+                told = encoder.note(self._shapers[variation].shape(note))
                 yield "note", {"variation": variation, **told.model_dump()}
         sequence = self._job.sequences[0]
         yield (

@@ -12,6 +12,7 @@ import pytest
 
 from amt.midi import codec
 from amt.midi.notes import Note
+from tasks.examples import MORE_EXAMPLES
 from tests.conftest import GOLDEN, Service
 
 CASTLE = (GOLDEN / "midi/easyrpg_castle1.mid").read_bytes()
@@ -161,7 +162,7 @@ def test_a_size_that_cannot_be_had_is_refused_with_what_to_do(http: httpx.Client
         ({"seed": -1}, "seed must be in range 0..9223372036854775807, got -1"),
         ({"num_variations": 6}, "num_variations must be in range 1..5"),
         ({"model_size": "huge"}, "'tiny', 'small', 'medium' or 'large'"),
-        ({"task": "compose"}, "'generate', 'continue', 'accompany', 'infill' or 'embed'"),
+        ({"task": "compose"}, "'generate', 'continue', 'accompany', 'infill', 'variation' or 'embed'"),
         ({"client_job_id": "two words"}, "client_job_id"),
         ({"seconds": 3}, "seconds"),
         ({"task": "continue"}, "midi_input"),
@@ -180,7 +181,7 @@ def test_a_wrong_request_is_refused_with_the_reason(body: dict[str, Any], compla
     assert complaint in refusal(http, **body)
 
 
-@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "infill", "embed"])
+@pytest.mark.parametrize("task", ["generate", "continue", "accompany", "infill", "variation", "embed"])
 def test_errors_name_the_field_alone(task: str, http: httpx.Client) -> None:
     body = {"task": task, "midi_input": "%", "top_p": 2, "embed_layer": "x", "humour": 1}
     problems = http.post("/predict", json=body).json()["detail"]
@@ -243,7 +244,7 @@ def test_the_documentation_shows_each_task_its_own_fields(http: httpx.Client) ->
     for path in ("/predict", "/predict/stream"):
         schema = openapi["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         tasks = schema["discriminator"]["mapping"]
-        assert set(tasks) == {"generate", "continue", "accompany", "infill", "embed"}
+        assert set(tasks) == {"generate", "continue", "accompany", "infill", "variation", "embed"}
         assert {choice["$ref"] for choice in schema["oneOf"]} == set(tasks.values())
         models = {task: openapi["components"]["schemas"][name.rpartition("/")[2]] for task, name in tasks.items()}
         assert {task for task, model in models.items() if "prime_seconds" in model["properties"]} == {
@@ -263,13 +264,14 @@ def test_every_request_has_a_trace_of_its_own(http: httpx.Client) -> None:
     assert all(len(each["trace_id"]) == 32 and len(each["span_id"]) == 16 for each in (first, second))
 
 
-def test_the_documentation_has_a_working_example_of_each_task(http: httpx.Client) -> None:
+def test_the_documentation_has_working_examples_of_each_task_and_of_bars_and_notes(http: httpx.Client) -> None:
     assert http.get("/docs").status_code == 200
     operation = http.get("/openapi.json").json()["paths"]["/predict"]["post"]
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
-    assert list(examples) == ["generate", "continue", "accompany", "infill", "embed"]
+    assert list(examples) == ["generate", "continue", "accompany", "infill", "variation", "embed", *MORE_EXAMPLES]
     for example in examples.values():
-        predict(http, **example["value"] | {"model_size": "tiny", "length_seconds": 1, "num_variations": 1})
+        short = {} if "length_bars" in example["value"] else {"length_seconds": 1, "num_variations": 1}
+        predict(http, **example["value"] | {"model_size": "tiny"} | short)
 
 
 def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:

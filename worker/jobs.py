@@ -28,7 +28,9 @@ class Original(NamedTuple):
     until_ticks: int | None = None
 
 
-_OF_THE_ANSWER: Final = frozenset({"plan", "timing", "original", "grid", "key", "chords", "notices", "repeated"})
+_OF_THE_ANSWER: Final = frozenset(
+    {"plan", "plans", "timing", "original", "grid", "key", "chords", "notices", "repeated"}
+)
 """Fields of a job that only its answer needs."""
 
 
@@ -49,7 +51,8 @@ class GenerateJob:
         key: that new notes keep to, by its name; the worker does not get it.
         chords: that new notes keep to, from the start of the piece; the worker does not get them.
         notices: what is to be said of the request, in sentences; the worker does not get them.
-        repeated: times in seconds that the answer repeats, by their fields; the worker does not get them.
+        repeated: numbers that the answer repeats, by their fields; the worker does not get them.
+        plans: of each sequence, where they are not all `plan`; the worker does not get them.
     """
 
     group: str
@@ -65,6 +68,7 @@ class GenerateJob:
     chords: tuple[ChordSpan, ...] = ()
     notices: tuple[str, ...] = ()
     repeated: Mapping[str, float] = field(default_factory=dict)
+    plans: tuple[EditPlan, ...] = ()
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: a piece of many thousand notes stays behind."""

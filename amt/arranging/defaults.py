@@ -93,7 +93,7 @@ def infill_defaults(
 ) -> Constraints:
     """Return the constraints with instruments, balance and density for a span where they have none.
 
-    These are the instruments of the piece, and the density that the span had, or if it was empty, that around it.
+    These are the instruments of the piece, and the density of what the span loses, or if that is nothing, that around.
 
     Args:
         constraints: the caller's.
@@ -109,9 +109,56 @@ def infill_defaults(
     if constraints.density is None:
         new_instruments = frozenset().union(*constraints.groups)
         comparable = [note for note in notes if note.instrument in new_instruments]
-        density = _density(comparable, plan) or _density(comparable, plan, NEIGHBOURHOOD_TICKS)
+        density = _density(find_replaced(comparable, plan), plan) or _density(comparable, plan, NEIGHBOURHOOD_TICKS)
         constraints = replace(constraints, density=density or MIN_ACCOMPANIMENT_DENSITY)
     return constraints
+
+
+def variation_defaults(
+    constraints: Constraints, plan: EditPlan, notes: Collection[Note], *, balance_is_open: bool = True
+) -> Constraints:
+    """Return the constraints with instruments, balance, density and pitch ranges for a variation where they have none.
+
+    Instruments and density are those of the notes that are replaced; of the instruments that the caller names, those
+    that lose some. Pitch ranges are those of each instrument in the piece. If nothing is replaced, the constraints stay
+    as they are.
+
+    Args:
+        constraints: the caller's.
+        plan: as `vary` makes it.
+        notes: the piece.
+        balance_is_open: whether the caller leaves that open too.
+    """
+    replaced = find_replaced(notes, plan)
+    if not replaced:
+        return constraints
+    if balance_is_open:
+        constraints = _with_balance(constraints, plan)
+    playing = frozenset(note.instrument for note in replaced) - constraints.excluded
+    groups = tuple(group & playing for group in constraints.groups if group & playing)
+    own_density = TICKS_PER_SECOND * len(replaced) / (plan.end_ticks - plan.start_ticks)
+    own_ranges = _pitch_ranges(notes) if constraints.pitch_range is None else {}
+    return replace(
+        constraints,
+        groups=groups or (playing,),
+        density=constraints.density or min(own_density, MAX_REPLACED_DENSITY),
+        pitch_ranges=own_ranges | dict(constraints.pitch_ranges),
+    )
+
+
+def find_replaced(notes: Iterable[Note], plan: EditPlan) -> list[Note]:
+    """Return those of a piece's notes that a plan replaces: they begin in its span and are not kept."""
+    in_span = [note for note in notes if plan.start_ticks <= note.onset < plan.end_ticks]
+    return list((Counter(in_span) - Counter(plan.kept)).elements())
+
+
+def _pitch_ranges(notes: Iterable[Note]) -> dict[int, tuple[int, int]]:
+    """Return the lowest and the highest pitch of each instrument."""
+    ranges: dict[int, tuple[int, int]] = {}
+    for note in notes:
+        lowest, highest = ranges.get(note.instrument, (note.pitch, note.pitch))
+        ranges[note.instrument] = min(lowest, note.pitch), max(highest, note.pitch)
+    return ranges
 
 
 def _ensemble_beside(melody_instruments: set[int]) -> list[frozenset[int]]:

@@ -53,6 +53,11 @@ class EditPlan:
     controls: Sequence[Note] = ()
     origin_ticks: int = 0
 
+    @property
+    def has_time(self) -> bool:
+        """Whether there is time for new notes: if not, all is kept as it is."""
+        return self.start_ticks < self.end_ticks
+
     def request(self, constraints: Constraints = NO_CONSTRAINTS, **choices: Any) -> DecodeRequest:
         """Return the request to the decoder.
 
@@ -197,23 +202,45 @@ def accompany(
 
 
 def infill(
-    notes: Sequence[Note], start_ticks: int, end_ticks: int, rewritten: Collection[int] | None = None
+    notes: Sequence[Note],
+    start_ticks: int,
+    end_ticks: int,
+    rewritten: Collection[int] | None = None,
+    locked: Iterable[Note] = (),
 ) -> EditPlan:
     """Return a plan that replaces the notes that begin within a span, and keeps all others.
 
     The model sees what was before the span as the past, and is told ahead what begins in the 5 s after it. The notes
-    of instruments that are not rewritten are all told ahead, like a melody that is accompanied.
+    of instruments that are not rewritten are all told ahead, like a melody that is accompanied, and so are locked ones.
 
     Args:
         notes: the piece.
         start_ticks: of the span.
         end_ticks: of the span.
         rewritten: the instruments whose notes are replaced; None: all.
+        locked: those of `notes`, the very objects, that are kept within the span too.
 
     Raises:
         NoNotesError: no note is near enough for the model to know what would fit.
         ArrangementError: the piece ends before the span does, or more than `MAX_NOTES` would be kept.
     """
+    plan = replace_span(notes, start_ticks, end_ticks, rewritten, locked)
+    if not plan.prompt and not plan.controls:
+        raise NoNotesError(
+            f"no note begins in the {MAX_ONSET_TICKS // TICKS_PER_SECOND} s before the span or in the "
+            f"{ANTICIPATION_TICKS // TICKS_PER_SECOND} s after it: there is nothing that it could fit"
+        )
+    return plan
+
+
+def replace_span(
+    notes: Sequence[Note],
+    start_ticks: int,
+    end_ticks: int,
+    rewritten: Collection[int] | None,
+    locked: Iterable[Note],
+) -> EditPlan:
+    """Return the same plan as `infill`, also where there is nothing for the model to see."""
     _check_not_empty(notes, "fill in")
     length = _end(notes)
     if end_ticks > length:
@@ -222,19 +249,18 @@ def infill(
             f"there, got {end_ticks / TICKS_PER_SECOND:g}"
         )
     ordered = _sorted(notes)
+    locked_ids = {id(note) for note in locked}
 
     def is_rewritten(note: Note) -> bool:
         return rewritten is None or note.instrument in rewritten
 
-    kept = [note for note in ordered if not (start_ticks <= note.onset < end_ticks and is_rewritten(note))]
+    def is_replaced(note: Note) -> bool:
+        return start_ticks <= note.onset < end_ticks and is_rewritten(note) and id(note) not in locked_ids
+
+    kept = [note for note in ordered if not is_replaced(note)]
     _check_count(kept, "input")
     origin = _context_start(kept, start_ticks)
     shown = [note for note in kept if origin <= note.onset < end_ticks + ANTICIPATION_TICKS]
-    if not shown:
-        raise NoNotesError(
-            f"no note begins in the {MAX_ONSET_TICKS // TICKS_PER_SECOND} s before the span or in the "
-            f"{ANTICIPATION_TICKS // TICKS_PER_SECOND} s after it: there is nothing that it could fit"
-        )
     prompt = [note for note in shown if note.onset < start_ticks and is_rewritten(note)]
     controls = [note for note in shown if note.onset >= start_ticks or not is_rewritten(note)]
     return EditPlan(start_ticks, end_ticks, length, kept, prompt, controls, origin)

@@ -27,6 +27,11 @@ class InstrumentLimit:
         """Count an instrument that has played."""
         self._present.add(instrument)
 
+    def can_play(self, legal_notes: NDArray[np.bool_]) -> bool:
+        """Tell whether instruments that are present have a legal note; shape = (16,513,)."""
+        by_instrument = legal_notes[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)
+        return bool(by_instrument[list(self._present - {REST_CODE})].any())
+
     def missing(self, silent_groups: Iterable[int]) -> list[frozenset[int]]:
         """Return those of the silent groups that need an instrument more than there are."""
         return [self._groups[index] for index in silent_groups if not self._groups[index] & self._present]

@@ -1,6 +1,6 @@
 """Decode one sequence event by event: what has come, and what may come next."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from amt.decoding.chord_tones import ChordTones
 from amt.decoding.controls import ControlQueue, control_onset
+from amt.decoding.copying import CopyGuard
 from amt.decoding.instrument_limit import InstrumentLimit
 from amt.decoding.onset_grid import NO_GRID, GridPlace, OnsetGrid
 from amt.decoding.request import DecodeRequest
@@ -91,6 +92,7 @@ class Sequence:
         )
         self.chord_tones = ChordTones(asked.chords, asked.chord_share, request.start_ticks) if asked.chords else None
         self.variety = Variety(asked.variety) if isinstance(asked.variety, int | float) else None
+        self._copying = CopyGuard(asked.copied) if asked.copied else None
 
     @property
     def decoded(self) -> list[Triple]:
@@ -137,16 +139,24 @@ class Sequence:
     @property
     def legal_notes(self) -> NDArray[np.bool_] | None:
         """Which tokens of the note slot may be chosen now, shape = (16,513,); None if any may."""
+        return self._without_copies(self._without_repetition())
+
+    def _without_repetition(self) -> NDArray[np.bool_] | None:
         constraints, repeated = self.request.constraints, self._steering.repeated_notes
         constrained = constraints.legal_notes
         if not repeated:
             return constrained
-        legal = np.ones(NOTE.size, dtype=np.bool_) if constrained is None else constrained.copy()
-        legal[list(repeated)] = False
+        legal = _without(constrained, repeated)
         players = np.array(sorted(repeated)) // N_PITCHES  # who play now, so that they surely may
         possible = legal if constraints.possible_notes is None else legal & constraints.possible_notes
         has_others = possible[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)[players].any()
         return legal if has_others else constrained
+
+    def _without_copies(self, constrained: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+        if not self._copying or not self._copying.forbidden:
+            return constrained
+        legal, possible = _without(constrained, self._copying.forbidden), self.request.constraints.possible_notes
+        return legal if self._instruments.can_play(legal if possible is None else legal & possible) else constrained
 
     @property
     def note_biases(self) -> NDArray[np.float32] | None:
@@ -225,11 +235,20 @@ class Sequence:
             self.chord_tones.observe(onset, duration, key)
         if self.variety:
             self.variety.observe(onset, key)
+        if self._copying:
+            self._copying.observe(onset, key)
 
     def _slide(self) -> None:
         self._controls.drop_before(self.current_ticks - self.window.max_span_ticks)
         control = self._next_control()
         self.window.slide(self.current_ticks, self._earliest_ticks, None if control is None else control_onset(control))
+
+
+def _without(legal: NDArray[np.bool_] | None, keys: Collection[int]) -> NDArray[np.bool_]:
+    """Return which notes are legal if these are not; None stands for all."""
+    fewer = np.ones(NOTE.size, dtype=np.bool_) if legal is None else legal.copy()
+    fewer[list(keys)] = False
+    return fewer
 
 
 def _uniforms(seed: int) -> Iterator[list[float]]:

@@ -153,6 +153,7 @@ def test_continue_sends_the_request_of_the_contract(scripted: Scripted, ask: Ask
         ("accompany", (), {"melody_instruments": ["Flute", 40], "melody_tracks": [1], "length_seconds": 9}, {}),
         ("accompany", (), {"prime_seconds": 2.5}, {}),
         ("infill", (5, 10), {"instruments": ["drums"]}, {"start_seconds": 5, "end_seconds": 10}),
+        ("infill", (5, 10), {"locked": [0, 2], "avoid_copy": True}, {"start_seconds": 5, "end_seconds": 10}),
         ("embed", (-1,), {"pooling": "max", "windows": "all", "normalize": True}, {"embed_layer": -1}),
     ],
 )
@@ -165,7 +166,14 @@ def test_each_task_has_a_method(
     assert scripted.bodies == [{"task": task, "midi_input": "aGk=", **sent, **fields}]
 
 
-@pytest.mark.parametrize("method", ["generate", "continue_midi", "accompany", "infill"])
+def test_a_variation_asks_for_its_similarity(scripted: Scripted, ask: Ask) -> None:
+    scripted.script = [music(3, task="variation")]
+    ask(scripted.url, "vary", b"hi", 0.3, end_bar=5, avoid_copy=False)
+    sent = {"similarity": 0.3, "end_bar": 5, "avoid_copy": False}
+    assert scripted.bodies == [{"task": "variation", "midi_input": "aGk=", **sent}]
+
+
+@pytest.mark.parametrize("method", ["generate", "continue_midi", "accompany", "infill", "vary"])
 def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: str) -> None:
     scripted.script = [EMBEDDING]
     options: MusicOptions = {
@@ -174,7 +182,7 @@ def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: 
         "pitch_range": {"Acoustic Bass": (28, 55)},
         "seed": None,
     }
-    given = {"generate": (10,), "continue_midi": (MIDI,), "accompany": (MIDI,), "infill": (MIDI, 1, 2)}
+    given = {"generate": (10,), "continue_midi": (MIDI,), "accompany": (MIDI,), "infill": (MIDI, 1, 2), "vary": (MIDI,)}
     ask_sync(scripted.url, method, *given[method], **options)
     [body] = scripted.bodies
     sent = {"temperature": {"onset": 0.9, "note": 1.1}, "instruments": ["Acoustic Bass", 128]}
@@ -185,7 +193,7 @@ def test_musical_options_go_with_every_musical_task(scripted: Scripted, method: 
 NOTES = [{"onset": 0.0, "duration": 0.5, "pitch": 60}]
 
 
-@pytest.mark.parametrize("method", ["continue_midi", "continue_notes", "accompany", "infill"])
+@pytest.mark.parametrize("method", ["continue_midi", "continue_notes", "accompany", "infill", "vary"])
 def test_notes_may_go_wherever_a_file_goes_and_notes_come_back(scripted: Scripted, ask: Ask, method: str) -> None:
     scripted.script = [music(3)]
     ask(scripted.url, method, tuple(NOTES), **({"start_bar": 1, "end_bar": 2} if method == "infill" else {}))
@@ -734,6 +742,11 @@ def test_the_service_accompanies(service: Service, ask: Ask) -> None:
     result = ask(service.url, "accompany", DOOM, melody_tracks=[1], length_seconds=2, velocity=1, seed=1)
     assert result["task"] == "accompany"
     assert {note.onset < 200 for note in notes_in(result) if note.velocity == 1} == {True}
+
+
+def test_the_service_varies(service: Service, ask: Ask) -> None:
+    result = ask(service.url, "vary", DOOM, 0.5, start_seconds=5, end_seconds=7, seed=1)
+    assert (result["task"], result["similarity"]) == ("variation", 0.5)
 
 
 def test_the_service_infills(service: Service, ask: Ask) -> None:

@@ -325,6 +325,14 @@ def test_a_file_without_notes_is_an_error_of_one_line(
         ("accompany in.mid --melody-tracks 1 Lead --length-seconds 9", {"melody_tracks": [1, "Lead"]}),
         ("infill in.mid --start-seconds 5 --end-seconds 10", {"start_seconds": 5, "end_seconds": 10}),
         ("infill in.mid --start-bar 5 --end-bar 10", {"start_bar": 5, "end_bar": 10}),
+        ("infill in.mid --start-bar 1 --end-bar 2 --locked 0,3", {"locked": [0, 3]}),
+        (
+            """infill in.mid --start-bar 1 --end-bar 2 --locked '{"pitch_range": [0, 47]}'""",
+            {"locked": {"pitch_range": [0, 47]}},
+        ),
+        ("vary in.mid", {"task": "variation"}),
+        ("vary in.mid --similarity 0.25 --end-bar 5", {"similarity": 0.25, "end_bar": 5}),
+        ("vary in.mid --start-seconds 2 --no-avoid-copy", {"start_seconds": 2, "avoid_copy": False}),
         ("continue in.mid --prime-bars 2 --length-bars 4", {"prime_bars": 2, "length_bars": 4}),
         ("generate --grid 1/8T --grid-durations", {"grid": "1/8T", "grid_durations": True}),
         ("generate --key 'A minor' --chords 'Am | F'", {"key": "A minor", "chords": "Am | F"}),
@@ -349,18 +357,19 @@ def test_flags_become_fields(
     scripted.script = [EMBEDDING if call.startswith("embed") else streamed(music(1))]
     assert in_process(capsys, *shlex.split(call), "--base-url", scripted.url)[0] == 0
     [body] = scripted.bodies
-    assert body["task"] == call.split()[0]
+    command = call.split()[0]
+    assert body["task"] == {"vary": "variation"}.get(command, command)
     assert {name: body[name] for name in sent} == sent
 
 
 def test_every_field_has_a_flag_and_a_help_text(capsys: pytest.CaptureFixture[str]) -> None:
     shown = ""
-    for command in ("generate", "continue", "accompany", "infill", "embed"):
+    for command in ("generate", "continue", "accompany", "infill", "vary", "embed"):
         with pytest.raises(SystemExit):
             commands.main([command, "--help"])
         shown += capsys.readouterr().out
     for name in get_type_hints(Fields):
-        assert re.search(rf"^  --{name.replace('_', '-')}\b( \S+)*?\s+[a-z0-9]", shown, re.MULTILINE), name
+        assert re.search(rf"^  --{name.replace('_', '-')}\b,?( \S+)*?\s+[a-z0-9]", shown, re.MULTILINE), name
 
 
 @pytest.mark.parametrize(
@@ -370,12 +379,13 @@ def test_every_field_has_a_flag_and_a_help_text(capsys: pytest.CaptureFixture[st
         ("--temperature note=hot", "'note=hot' should be like 0.9 or onset=0.9,note=1.1"),
         ("--pitch-range 48", "'48' should be like 48-72 or 'Acoustic Bass=28-55,strings=55-96'"),
         ("--chords [1", "'[1' should be like 'Am | F | C G | E7' or "),
+        ("--locked 1,x", "'1,x' should be like 0,1,5 or "),
         ("--on-degenerate cry", "invalid choice: 'cry' (choose from "),
     ],
 )
 def test_an_unreadable_flag_shows_an_example(flags: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
-        commands.main(["generate", *flags.split()])
+        commands.main(["infill" if "locked" in flags else "generate", *flags.split()])
     assert caught.value.code == 2
     assert f"error: argument {flags.split()[0]}: {reason}" in capsys.readouterr().err
 

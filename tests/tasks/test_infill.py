@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from amt.midi import codec
-from amt.midi.notes import Note
+from amt.midi.notes import DRUMS, Note
 from amt.midi.score import read_score
 from amt.midi.tracks import find_tracks
 from tests.conftest import GOLDEN, Service
@@ -73,6 +73,66 @@ def test_a_part_can_be_added_where_there_was_none(http: httpx.Client) -> None:
     notes = Counter(codec.read_notes(CHORALE))
     (variation,) = infill(http, CHORALE, **SPAN, instruments=["Acoustic Bass"], seed=3)["variations"]
     assert {note.instrument for note in Counter(notes_of(variation)) - notes} == {32}
+
+
+def sent(notes: list[Note]) -> list[dict[str, Any]]:
+    """Notes as a request has them."""
+    scaled = ((note, note.onset / 100, note.duration / 100) for note in notes)
+    return [note._asdict() | {"onset": onset, "duration": duration} for note, onset, duration in scaled]
+
+
+def test_notes_of_the_span_that_are_locked_by_their_places_stay(http: httpx.Client) -> None:
+    notes = [Note(50 * step, 50, 60 + step % 7, 0) for step in range(20)]
+    body = {"notes": sent(notes), "include": ["notes"], **SPAN, "seed": 2}
+    for locked in ([8, 11], list(range(20))):
+        [variation] = predict(http, task="infill", locked=locked, **body)["variations"]
+        kept = [(each["onset"], each["pitch"]) for each in variation["notes"] if not each["is_new"]]
+        in_span = {8, 9, 10, 11}
+        assert kept == [(step / 2, 60 + step % 7) for step in range(20) if step in locked or step not in in_span]
+
+
+@pytest.mark.parametrize(
+    "locked", [{"instruments": [DRUMS]}, {"pitch_range": [0, 55]}, {"instruments": [48], "pitch_range": [0, 70]}]
+)
+def test_notes_of_the_span_that_are_locked_by_what_they_are_stay(locked: dict[str, Any], http: httpx.Client) -> None:
+    notes = codec.read_notes(CASTLE)
+    [player] = locked.get("instruments", [None])
+    lowest, highest = locked.get("pitch_range", (0, 127))
+
+    def is_locked(note: Note) -> bool:
+        plays = note.instrument != DRUMS if player is None else note.instrument == player
+        return plays and lowest <= note.pitch <= highest
+
+    stays = Counter(note for note in notes if is_locked(note) or not 400 <= note.onset < 600)
+    [variation] = infill(http, CASTLE, **SPAN, locked=locked, seed=3)["variations"]
+    assert Counter(notes_of(variation)) >= stays
+
+
+NOT_LOCKED = "locked must be a list of places in notes, counted from 0, or an object"
+
+
+@pytest.mark.parametrize(
+    ("locked", "complaint"),
+    [
+        ([0, 2], "locked holds places in notes, which are in range 0..1, got 2"),
+        ([-1], NOT_LOCKED),
+        ([0.5], NOT_LOCKED),
+        ("drums", NOT_LOCKED),
+        ({}, NOT_LOCKED),
+        ({"instruments": None}, NOT_LOCKED),
+        ({"pitch_range": [60, 50]}, NOT_LOCKED),
+        ({"pitches": [50, 60]}, NOT_LOCKED),
+        ({"instruments": ["violine"]}, "'violin'"),
+    ],
+)
+def test_what_cannot_be_locked_is_refused_with_the_reason(locked: Any, complaint: str, http: httpx.Client) -> None:
+    notes = sent([Note(0, 500, 60, 0), Note(500, 500, 60, 0)])
+    assert complaint in refusal(http, task="infill", notes=notes, locked=locked, **SPAN)
+
+
+def test_places_lock_no_notes_of_a_file(http: httpx.Client) -> None:
+    complaint = "locked must be an object with instruments or pitch_range if the input is not sent as notes"
+    assert complaint in refusal(http, task="infill", midi_input=encoded(CASTLE), locked=[1], **SPAN)
 
 
 def test_the_streamed_notes_are_those_of_the_result(service: Service) -> None:

@@ -6,8 +6,10 @@ from amt.arranging.defaults import (
     OVERDUE_SECONDS,
     accompaniment_defaults,
     infill_defaults,
+    variation_defaults,
 )
 from amt.arranging.plan import accompany, infill
+from amt.arranging.variation import find_strengths, vary
 from amt.decoding.constraints import NO_CONSTRAINTS, Constraints
 from amt.midi.notes import DRUMS, Note
 
@@ -79,3 +81,35 @@ def test_the_infill_of_an_empty_span_has_the_density_around_it() -> None:
 def test_the_infill_of_a_new_instrument_has_the_minimum_density() -> None:
     constraints = Constraints(groups=(frozenset({19}),))
     assert infill_defaults(constraints, infill(BASS, 500, 1_500, {19}), BASS).density == MIN_ACCOMPANIMENT_DENSITY
+
+
+def test_the_density_of_an_infill_is_that_of_what_is_replaced() -> None:
+    locked = [note for note in BASS if 500 <= note.onset < 1_500][::2]
+    assert infill_defaults(NO_CONSTRAINTS, infill(BASS, 500, 1_500, locked=locked), BASS).density == 2.0
+
+
+def varied(constraints: Constraints, similarity: float, instruments: set[int] | None = None) -> Constraints:
+    notes = [*FLUTE, *BASS]
+    plan = vary(notes, 0, 2_000, instruments, similarity, 0, find_strengths(notes))
+    return variation_defaults(constraints, plan, notes)
+
+
+def test_a_variation_has_instruments_density_and_pitches_of_what_is_replaced() -> None:
+    constraints = varied(NO_CONSTRAINTS, 0)
+    assert (constraints.groups, constraints.density) == ((frozenset({32, 73}),), 5.0)
+    assert constraints.pitch_ranges == {32: (40, 40), 73: (72, 72)}
+    assert varied(NO_CONSTRAINTS, 0.5).density == 2.5
+
+
+def test_of_the_instruments_that_a_caller_names_those_that_lose_notes_play_in_a_variation() -> None:
+    constraints = varied(Constraints(groups=(frozenset(range(72, 80)), frozenset({99}))), 0, {*range(72, 80), 99})
+    assert (constraints.groups, constraints.density) == ((frozenset({73}),), 1.0)
+
+
+def test_a_callers_pitch_range_goes_before_that_of_the_piece() -> None:
+    assert varied(Constraints(pitch_range=(50, 60)), 0).pitch_ranges == {}
+    assert varied(Constraints(pitch_ranges={32: (30, 50)}), 0).pitch_ranges == {32: (30, 50), 73: (72, 72)}
+
+
+def test_a_variation_that_replaces_nothing_asks_for_nothing() -> None:
+    assert varied(NO_CONSTRAINTS, 1) == NO_CONSTRAINTS

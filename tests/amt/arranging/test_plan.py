@@ -153,6 +153,19 @@ def test_infilling_replaces_only_the_named_instruments_and_the_others_are_contro
     assert (plan.prompt, plan.controls) == ([notes[0]], [notes[1], notes[3], notes[4]])
 
 
+def test_locked_notes_stay_within_the_span_and_are_told_ahead() -> None:
+    notes = [Note(0, 50, 60, 0), Note(210, 10, 62, 0), Note(210, 10, 62, 0), Note(250, 10, 64, 0), Note(310, 5, 65, 0)]
+    plan = infill(notes, 200, 300, locked=[notes[2], notes[3]])
+    assert plan.kept == [notes[0], *notes[2:]]  # of two equal notes one
+    assert (plan.prompt, plan.controls) == ([notes[0]], notes[2:])
+
+
+def test_new_notes_may_come_between_notes_that_are_all_locked() -> None:
+    plan = infill(CASTLE, 400, 800, locked=CASTLE)
+    assert Counter(plan.kept) == Counter(CASTLE)
+    assert (plan.start_ticks, plan.end_ticks) == (400, 800)
+
+
 def test_a_span_past_the_last_note_is_refused_with_the_range() -> None:
     with pytest.raises(ArrangementError, match=r"end_seconds must be in range 0\.\.5, .* got 5\.1"):
         infill([Note(0, 500, 60, 0)], 100, 510)
