@@ -50,6 +50,10 @@ export class App {
     bindFiles(this);
     bindPointers(this);
     bindKeys(this);
+    addEventListener("pagehide", () => {
+      if (this.work?.hasNotes) this.history.push(this.work.job.label, this.work.piece);
+      this.history.save();
+    });
     this.player.loadFont().catch((error) => this.say(error.message, true));
     this.#describe().then(() => linked && this.open(linked));
   }
@@ -81,6 +85,12 @@ export class App {
     const status = find("status");
     status.textContent = text;
     status.classList.toggle("problem", problem);
+  }
+
+  /** @param {boolean} edits whether a note is placed, for which bars are too coarse @returns {import("./timing.js").Grid} */
+  grid(edits) {
+    const { value } = find("snap");
+    return edits && value === "bar" ? "sixteenth" : value;
   }
 
   // ---- requests
@@ -136,7 +146,7 @@ export class App {
   #follow() {
     const { work, player } = this;
     player.front = work ? work.front : Infinity;
-    player.knownFrom = work && work.job.body.task === "infill" ? work.job.to : Infinity;
+    player.knownFrom = work && work.job.body.task === "infill" ? work.to : Infinity;
     this.display.touch();
   }
 
@@ -176,7 +186,8 @@ export class App {
 
   continue() {
     if (!notesOf(this.piece).length) return this.say("There is nothing yet to go on from.");
-    const position = find("continue-from").value === "position" ? Math.max(1, this.player.position) : undefined;
+    const here = snapped(this.piece.timing, Math.max(1, this.player.position), "beat");
+    const position = find("continue-from").value === "position" ? here : undefined;
     this.compose(() => continueJob(this.history.piece, position, this.wishes));
   }
 
@@ -197,6 +208,8 @@ export class App {
 
   /** @param {() => Promise<unknown>} play */
   async #sound(play) {
+    // What has just been changed is shown with the next frame, and heard at once.
+    this.player.setNotes(notesOf(this.piece));
     try {
       await play();
     } catch (error) {
@@ -254,12 +267,6 @@ export class App {
   }
 
   // ---- changes of the piece
-
-  /** @param {number} second @param {boolean} edits whether a note is placed, for which bars are too coarse */
-  snap(second, edits) {
-    const { value } = find("snap");
-    return snapped(this.piece.timing, second, edits && value === "bar" ? "sixteenth" : value);
-  }
 
   /** @param {number} second @param {number} pitch @param {boolean} drum */
   addNote(second, pitch, drum) {

@@ -3,6 +3,7 @@
 import { find } from "./dom.js";
 import { Gestures } from "./gestures.js";
 import { DRUMS } from "./instruments.js";
+import { linesAround, snapped } from "./timing.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -75,7 +76,8 @@ export function bindPointers(app) {
   new Gestures(display.roll, {
     scene: () => display.scene(),
     tool: () => app.work || recorder.on ? "span" : app.tool,
-    snap: (second, edits) => app.snap(second, edits),
+    snap: (second, edits) => snapped(app.piece.timing, second, app.grid(edits)),
+    around: (second, edits) => linesAround(app.piece.timing, second, app.grid(edits)),
     seek: (second) => player.seek(Math.min(second, display.roll.view.length)),
     setSpan: (span) => app.setSpan(span),
     select: (notes) => editor.select(notes),

@@ -28,6 +28,8 @@ export class Work {
     /** New notes of each variation. @type {Note[][]} */
     this.written = Array.from({ length: job.count }, () => []);
     this.seconds = 0;
+    /** Where new music ends: the service knows it best. */
+    this.to = job.to;
     this.began = performance.now();
     /** @type {any} */
     this.result = undefined;
@@ -47,16 +49,21 @@ export class Work {
 
   /** Up to where the chosen variation is decided. */
   get front() {
-    const { job: { from, to, count }, written, chosen, seconds } = this;
+    const { job: { from, count }, to, written, chosen, seconds } = this;
     if (this.result) return Infinity;
     // Of several variations the service says how far they are on average; the last note is a safe bound for one.
     const decided = count === 1 ? from + seconds : Math.max(from, written[chosen].at(-1)?.onset ?? from);
     return Math.min(decided, to);
   }
 
+  /** How much of the new music is written, from 0 to 1. */
+  get share() {
+    return Math.min(1, this.seconds / (this.to - this.job.from));
+  }
+
   /** Seconds that it will take until all is written, or undefined while nobody can know. */
   get secondsLeft() {
-    const elapsed = (performance.now() - this.began) / 1000, share = this.seconds / (this.job.to - this.job.from);
+    const elapsed = (performance.now() - this.began) / 1000, share = this.share;
     return share > 0.02 ? elapsed / share - elapsed : undefined;
   }
 
@@ -80,8 +87,10 @@ export class Work {
     if (name !== "progress") this.made = undefined;
     if (name === "note") this.written[data.variation].push(readNote(data));
     else if (name === "discard") this.written[data.variation] = [];
-    else if (name === "progress") this.seconds = data.seconds;
-    else if (name === "result") this.#conclude(data);
+    else if (name === "progress") {
+      this.seconds = data.seconds;
+      this.to = this.job.from + data.total_seconds;
+    } else if (name === "result") this.#conclude(data);
     else if (name === "error") throw new Error(data.detail);
   }
 
@@ -138,7 +147,8 @@ async function isReady(signal) {
  */
 export function continuation(notes, position, end, most) {
   if (position !== undefined && position < endOf(notes) && position <= most) {
-    return { kept: before(notes, position), from: position, prime: { prime_from: "start", prime_seconds: position } };
+    const kept = notes.filter((note) => note.onset < position - 1e-6);
+    return { kept, from: position, prime: { prime_from: "start", prime_seconds: position } };
   }
   const from = position !== undefined && position < end ? position : end;
   const prime = { prime_from: "end", prime_seconds: Math.max(1, Math.min(most, from)) };

@@ -60,7 +60,7 @@ export class Display {
     view.include(work && whole ? [] : notesOf(piece), instrument === DRUMS, whole);
     view.setLength(this.#length());
     view.fit();
-    if (work && !whole) view.follow(work.job.from + Math.min(view.seconds * 0.5, work.job.to - work.job.from));
+    if (work && !whole) view.follow(work.job.from + Math.min(view.seconds * 0.5, work.to - work.job.from));
     this.touch();
   }
 
@@ -76,7 +76,7 @@ export class Display {
   #length() {
     const { work, recorder, player } = this.app;
     const heard = recorder.on ? player.position + MIN_LENGTH_SECONDS : 0;
-    return Math.max(MIN_LENGTH_SECONDS, this.app.end, work?.job.to ?? 0, heard);
+    return Math.max(MIN_LENGTH_SECONDS, this.app.end, work?.to ?? 0, heard);
   }
 
   /** @returns {import("./roll.js").Scene} */
@@ -91,7 +91,7 @@ export class Display {
       span,
       loop: Boolean(player.loop),
       selected: editor.shown,
-      unwritten: work && !work.result ? [work.front, work.job.to] : undefined,
+      unwritten: work && !work.result ? [work.front, work.to] : undefined,
       pressed: [...recorder.held.keys()],
       frame: this.frame,
     };
@@ -181,7 +181,7 @@ export class Display {
     const text = `${clockText(position)}, bar ${barAt(piece.timing, position).number}`;
     const progress = find("progress"), left = work?.secondsLeft;
     progress.hidden = !work;
-    if (work) progress.value = Math.min(1, work.seconds / (work.job.to - work.job.from));
+    if (work) progress.value = work.share;
     find("left").textContent = left === undefined ? "" : `${Math.ceil(left)} s left`;
     const end = Math.max(this.roll.view.length, position);
     // Ten times a second is enough: to lay the page out again in every frame takes more than to play.

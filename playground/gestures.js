@@ -10,7 +10,8 @@ import { RULER_HEIGHT } from "./view.js";
  * @typedef {object} Actions what the page can do
  * @property {() => import("./roll.js").Scene} scene
  * @property {() => "span" | "edit"} tool
- * @property {(second: number, edits: boolean) => number} snap
+ * @property {(second: number, edits: boolean) => number} snap to the nearest line of the grid
+ * @property {(second: number, edits: boolean) => [number, number]} around the lines before and after
  * @property {(second: number) => void} seek
  * @property {(span: [number, number] | undefined) => void} setSpan
  * @property {(notes: Iterable<Note>) => void} select
@@ -155,7 +156,9 @@ export class Gestures {
       const snap = (/** @type {number} */ second) => event.altKey ? second : actions.snap(second, false);
       const here = view.second(Math.max(view.keysWidth, event.offsetX)), start = event.altKey ? raw : anchor;
       let [from, to] = [start, snap(here)].sort((a, b) => a - b);
-      if (to - from < 0.1) [from, to] = here >= start ? [from, from + this.#unit(from)] : [to - this.#unit(to), to];
+      if (to - from < 0.1) {
+        [from, to] = here >= start ? [from, actions.around(from + 0.01, false)[1]] : actions.around(to - 0.01, false);
+      }
       actions.setSpan([Math.max(0, from), Math.min(to, Math.max(view.length, from + 0.1))]);
     };
     return {
@@ -169,15 +172,6 @@ export class Gestures {
     };
   }
 
-  /** @param {number} second @returns {number} seconds from there to the next line of the grid */
-  #unit(second) {
-    for (let step = 0.1; step < 30; step += 0.1) {
-      const line = this.actions.snap(second + step, false);
-      if (line > second + 0.05) return line - second;
-    }
-    return 1;
-  }
-
   /** @param {PointerEvent} event @returns {Drag} */
   #edit(event) {
     const { view } = this.roll, { actions } = this, scene = actions.scene(), { x, y } = this.from;
@@ -185,11 +179,7 @@ export class Gestures {
     if (event.shiftKey) return note ? this.#toggle(note) : this.#marquee();
     if (!note) {
       const { pitch, drum } = view.rowAt(y);
-      actions.addNote(
-        Math.max(0, actions.snap(view.second(x) - 0.5 * this.#gridSeconds(view.second(x)), true)),
-        pitch,
-        drum,
-      );
+      actions.addNote(actions.around(view.second(x), true)[0], pitch, drum);
       const { move, end } = this.#stretch();
       return { move, end: (to, moved) => moved ? end(to, moved) : actions.finishNote() };
     }
@@ -209,16 +199,6 @@ export class Gestures {
         else actions.select([note]);
       },
     };
-  }
-
-  /** @param {number} second */
-  #gridSeconds(second) {
-    const first = this.actions.snap(second, true);
-    for (let step = 0.02; step < 2; step += 0.02) {
-      const next = this.actions.snap(second + step, true);
-      if (next > first + 0.01) return next - first;
-    }
-    return 0;
   }
 
   /** @returns {Drag} */

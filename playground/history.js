@@ -24,7 +24,6 @@ export class History extends EventTarget {
     /** @type {number | undefined} */
     this.saving = undefined;
     this.#load();
-    addEventListener("pagehide", () => this.#save());
   }
 
   /** The piece as it is now. */
@@ -41,7 +40,7 @@ export class History extends EventTarget {
   }
 
   /**
-   * Take a step; those that were undone before are gone. Steps of one kind that follow each other may be one.
+   * Take a step; those that were undone before are gone.
    * @param {string} label
    * @param {Piece} piece
    */
@@ -65,10 +64,11 @@ export class History extends EventTarget {
     this.index = index;
     this.dispatchEvent(new Event("change"));
     clearTimeout(this.saving);
-    this.saving = setTimeout(() => this.#save(), 300);
+    this.saving = setTimeout(() => this.save(), 300);
   }
 
-  #save() {
+  /** Store the steps in the tab. */
+  save() {
     // A tab may store some five million characters. The oldest steps go first.
     for (let from = 0; from <= this.index; from += Math.max(1, this.index >> 1)) {
       try {

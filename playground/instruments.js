@@ -77,6 +77,9 @@ const FAMILIES = /** @type {const} */ ([
   ],
 ]);
 
+/** How far the hues of a family's members are from its own: neighbours, who often play together, are far apart. */
+const SHADES = [-28, 8, 36, -12, 22, -20, 0, -32];
+
 const NAMES = [...FAMILIES.flatMap(([, , names]) => names.split(", ")), "Drums"];
 
 /** Groups for a menu: family, and its instruments by number. Drums are a group of their own. */
@@ -102,7 +105,7 @@ export function instrumentName(instrument) {
 export function instrumentColour(instrument, dark, glow = 0) {
   const lightness = (dark ? 0.72 : 0.6) + glow * (dark ? 0.2 : 0.16);
   if (instrument === DRUMS) return `oklch(${lightness - (dark ? 0.06 : 0.04)} 0.015 255)`;
-  const member = instrument % 8, hue = FAMILIES[instrument >> 3][1] + (member - 3.5) * 8;
+  const member = instrument % 8, hue = FAMILIES[instrument >> 3][1] + SHADES[member];
   return `oklch(${lightness + (member % 3 - 1) * 0.04} ${0.15 - glow * 0.04} ${hue})`;
 }
 

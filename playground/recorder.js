@@ -44,7 +44,6 @@ export class Recorder extends EventTarget {
     this.player = player;
     this.instrument = instrument;
     this.on = false;
-    this.octave = 0;
     /** @type {Note[]} */
     this.notes = [];
     /** @type {Map<number, Held>} */
@@ -77,7 +76,7 @@ export class Recorder extends EventTarget {
   key(event) {
     const index = KEYS.indexOf(event.code);
     if (!this.on || index < 0 || event.ctrlKey || event.metaKey || event.altKey) return false;
-    const pitch = MIDDLE_C + 12 * this.octave + index;
+    const pitch = MIDDLE_C + index;
     if (event.type === "keyup") this.release(pitch);
     else if (!event.repeat) this.press(pitch, VELOCITY);
     return true;

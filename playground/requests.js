@@ -60,7 +60,7 @@ export function infillJob(piece, [from, to], chosen, wishes) {
       ...input(notes, piece.timing),
       start_seconds: from,
       end_seconds: end,
-      ...wishes.fields("infill"),
+      ...wishes.fields("infill", barAt(piece.timing, from).number),
       ...(chosen.size ? { instruments: [...chosen] } : {}),
     },
     base: piece,
@@ -86,7 +86,13 @@ export function continueJob(piece, position, wishes) {
     : input(notes, timing);
   return {
     label: `Continue from bar ${barAt(timing, from).number}`,
-    body: { task: "continue", ...music, ...prime, ...wishes.length, ...wishes.fields("continue") },
+    body: {
+      task: "continue",
+      ...music,
+      ...prime,
+      ...wishes.length,
+      ...wishes.fields("continue", barAt(timing, from).number),
+    },
     base: piece,
     kept,
     from,

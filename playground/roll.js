@@ -279,7 +279,7 @@ export class Roll {
     for (let pitch = view.low; pitch <= view.high; pitch++) {
       const top = view.y({ pitch, instrument: 0 }), black = BLACK.has(pitch % 12), colour = lit.get(`false ${pitch}`);
       brush.fillStyle = colour ?? colours["black-key"];
-      if (colour || black) brush.fillRect(0, top, black ? wide * 0.55 : wide, view.row);
+      if (colour || black) brush.fillRect(0, top, black ? wide * 0.5 : wide, view.row);
       if (pitch % 12 === 0 || pitch % 12 === 5) brush.fillRect(0, top + view.row - 0.5, wide, 0.5);
       if (pitch % 12 === 0 && view.row > 1.5) {
         brush.fillStyle = colours["key-ink"];
@@ -292,7 +292,7 @@ export class Roll {
     for (const pitch of view.kit) {
       const top = view.y({ pitch, instrument: DRUMS });
       brush.fillStyle = lit.has(`true ${pitch}`) ? colours.ink : colours.faint;
-      if (view.drumRow > 7.5) {
+      if (view.drumRow > 7) {
         brush.fillText(DRUM_NAMES.get(pitch) ?? pitchName(pitch), 5, top + view.drumRow / 2 + 0.5);
       }
     }

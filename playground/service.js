@@ -37,11 +37,6 @@ export class Service {
     return (await this.#send("openapi.json")).json();
   }
 
-  /** @returns {Promise<any>} what /info says */
-  async info() {
-    return (await this.#send("info")).json();
-  }
-
   /**
    * Send a request, and yield what happens. Ending the loop or aborting the signal stops the work.
    * @param {Record<string, unknown>} body

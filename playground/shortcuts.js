@@ -5,7 +5,7 @@ import { noteText } from "./editor.js";
 import { DRUMS } from "./instruments.js";
 import { listenToKeys } from "./keyboard.js";
 import { endOf, notesOf } from "./piece.js";
-import { barAt, barsUntil, clockText } from "./timing.js";
+import { barAt, barsUntil, clockText, linesAround } from "./timing.js";
 
 /** @typedef {import("./app.js").App} App */
 
@@ -65,7 +65,7 @@ export function bindKeys(app) {
       "Shift+ArrowDown": () => up(-12),
       Enter: () => {
         if (!edits()) return;
-        app.addNote(app.snap(player.position, true), 60, app.instrument === DRUMS);
+        app.addNote(linesAround(app.piece.timing, player.position, app.grid(true))[0], 60, app.instrument === DRUMS);
         editor.finish();
       },
     },

@@ -99,24 +99,34 @@ export function barAt(timing, second) {
   return bars[low];
 }
 
+/** @typedef {"bar" | "beat" | "sixteenth" | "off"} Grid */
+
+/**
+ * Return the lines of a grid at or before a second, and after it.
+ * @param {Timing} timing
+ * @param {number} second
+ * @param {Grid} grid without one, the second itself and half a second on
+ * @returns {[number, number]}
+ */
+export function linesAround(timing, second, grid) {
+  if (grid === "off") return [second, second + 0.5];
+  const bar = barAt(timing, second);
+  if (grid === "bar") return [bar.start, bar.end];
+  const beat = bar.beats.findLastIndex((each) => each <= second + 1e-6), start = bar.beats[Math.max(0, beat)];
+  const end = bar.beats[beat + 1] ?? bar.end, step = (end - start) / (grid === "beat" ? 1 : 4);
+  const line = start + Math.floor((second - start) / step + 1e-6) * step;
+  return [line, line + step];
+}
+
 /**
  * Return the line of a grid that is nearest to a second.
  * @param {Timing} timing
  * @param {number} second
- * @param {"bar" | "beat" | "sixteenth" | "off"} grid
+ * @param {Grid} grid
  */
 export function snapped(timing, second, grid) {
-  if (grid === "off") return Math.max(0, second);
-  const bar = barAt(timing, second);
-  const lines = [bar.start, bar.end];
-  if (grid !== "bar") {
-    bar.beats.forEach((beat, index) => {
-      const next = bar.beats[index + 1] ?? bar.end;
-      const parts = grid === "beat" ? 1 : 4;
-      for (let part = 0; part < parts; part++) lines.push(beat + (next - beat) * part / parts);
-    });
-  }
-  return lines.reduce((best, line) => Math.abs(line - second) < Math.abs(best - second) ? line : best);
+  const [before, after] = linesAround(timing, Math.max(0, second), grid);
+  return grid === "off" || second - before < after - second ? before : after;
 }
 
 /**

@@ -39,7 +39,7 @@ export class View {
   }
 
   get drumRow() {
-    return this.kit.length ? Math.min(MAX_DRUM_ROW, (this.height - RULER_HEIGHT) * 0.3 / this.kit.length) : 0;
+    return this.kit.length ? Math.min(MAX_DRUM_ROW, (this.height - RULER_HEIGHT) * 0.36 / this.kit.length) : 0;
   }
 
   /** Where the strip of the drums begins, and melodies end. */

@@ -116,9 +116,10 @@ export class Wishes extends EventTarget {
   /**
    * Return the fields of a request that say what new notes are to be like.
    * @param {keyof typeof LEFT_OUT} task
+   * @param {number} [bar] in which new music begins
    * @returns {Record<string, unknown>}
    */
-  fields(task) {
+  fields(task, bar = 1) {
     const left = new Set(/** @type {string[]} */ (LEFT_OUT[task])), known = this.schema?.tasks.get(task);
     const instruments = STYLES[this.#value("style")] ?? undefined;
     /** @type {Record<string, unknown>} */
@@ -130,7 +131,7 @@ export class Wishes extends EventTarget {
       bpm: this.bpm,
       time_signature: this.#value("metre"),
       key: this.#value("key") || undefined,
-      chords: this.#value("chords").trim() || undefined,
+      chords: chordsFrom(this.#value("chords"), bar),
     };
     for (const field of this.schema?.tasks.get("generate")?.values() ?? []) {
       const input = this.form.elements.namedItem(`more-${field.name}`);
@@ -184,6 +185,19 @@ export class Wishes extends EventTarget {
     input.min = String(Math.ceil((field.minimum ?? 1) / per));
     input.max = String(Math.floor((field.maximum ?? 120) / (per || 1)));
   }
+}
+
+/**
+ * Return a progression as it goes on in a bar: the service begins it where new music begins.
+ * @param {string} text such as "Am | F | C | %"
+ * @param {number} bar
+ * @returns {string | undefined} undefined if there are no chords
+ */
+function chordsFrom(text, bar) {
+  const bars = text.split("|").map((each) => each.trim()).filter(Boolean);
+  bars.forEach((each, index) => each === "%" && index && (bars[index] = bars[index - 1]));
+  const first = (bar - 1) % (bars.length || 1);
+  return bars.length ? [...bars.slice(first), ...bars.slice(0, first)].join(" | ") : undefined;
 }
 
 /** @param {HTMLInputElement} input @param {Field} field */

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from mido import Message, MetaMessage, MidiFile, MidiTrack, bpm2tempo
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, expect, sync_playwright
 
 from tests.conftest import Service
 
@@ -145,17 +145,27 @@ class Playground:
         raise AssertionError(f"never: {expression}")
 
 
+@pytest.fixture(scope="session")
+def desk(chromium: Browser) -> BrowserContext:
+    """A window whose tabs share what has been loaded, and nothing else."""
+    return chromium.new_context(viewport={"width": 1280, "height": 860})
+
+
 @pytest.fixture
-def playground(chromium: Browser, service: Service, request: pytest.FixtureRequest) -> Iterator[Playground]:
+def playground(
+    chromium: Browser, desk: BrowserContext, service: Service, request: pytest.FixtureRequest
+) -> Iterator[Playground]:
     """The page, loaded; no request may go to another host, and nothing may go wrong in its scripts."""
     options = getattr(request, "param", {})
-    context = chromium.new_context(**({"viewport": {"width": 1280, "height": 860}} | options))
+    context = chromium.new_context(**({"viewport": {"width": 1280, "height": 860}} | options)) if options else desk
     opened = Playground(context.new_page(), service.url)
     opened.load()
     yield opened
     SCREENSHOTS.mkdir(exist_ok=True)
     opened.page.screenshot(path=SCREENSHOTS / f"{request.node.name.removeprefix('test_')}.png")
-    context.close()
+    opened.page.close()
+    if options:
+        context.close()
     assert not opened.foreign
     assert not opened.problems
 

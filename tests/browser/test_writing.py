@@ -212,3 +212,12 @@ def test_a_service_with_a_key_is_asked_with_it(chromium: Browser, start: Callabl
     opened.generate(seconds="1")
     page.close()
     assert own.stop() == 0
+
+
+def test_a_progression_goes_on_where_new_music_begins(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    playground.page.get_by_label("Chords").fill("Am | F | % | G")
+    playground.select(2 * BAR, 4 * BAR)
+    playground.button("Infill").click()
+    playground.settle()
+    assert playground.sent[-1]["chords"] == "F | G | Am | F"
