@@ -576,7 +576,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT, BytesT]):
         self.max_retries = max_retries
         self._quick_timeout = min(timeout, QUICK_TIMEOUT_SECONDS)
         key = os.environ.get("LIT_SERVER_API_KEY", "") if api_key is None else api_key
-        self._render_again = partial(_render_once, self.base_url, key)
+        self._render_again = partial(_render_once, str(url), key)
         # Plain http needs no certificates, and to load them takes longer than the rest of a request.
         verify = True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._open(
