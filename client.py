@@ -19,6 +19,7 @@ AnticipatoryError
 import asyncio
 import base64
 import email.utils
+import html
 import itertools
 import json
 import os
@@ -33,6 +34,7 @@ from abc import ABC, abstractmethod
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
+    Callable,
     Coroutine,
     Generator,
     Iterable,
@@ -43,8 +45,22 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Final, Generic, Literal, NamedTuple, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NamedTuple,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    get_args,
+)
 
 import httpx
 
@@ -105,7 +121,11 @@ Include: TypeAlias = Sequence[Literal["midi", "notes"]]
 
 Grid: TypeAlias = Literal["1/4", "1/8", "1/8T", "1/16", "1/16T", "1/32"]
 
+RenderFormat: TypeAlias = Literal["wav", "flac", "ogg", "mp3", "svg"]
+"""What MIDI can be rendered to: sound, or an image of a piano roll."""
+
 AnswerT = TypeVar("AnswerT")
+BytesT = TypeVar("BytesT")
 EventsT = TypeVar("EventsT")
 ResultsT = TypeVar("ResultsT")
 
@@ -221,6 +241,38 @@ class Fields(EditOptions, EmbedOptions, total=False):
     start_bar: Annotated[int | None, "its first bar, counted from 1"]
     end_bar: Annotated[int | None, "the first bar behind it"]
     embed_layer: Annotated[int | None, "the hidden state to take (default: -3)"]
+
+
+class MusicResult(dict[str, Any]):
+    """Be a result of music that shows itself in a notebook: a piano roll and a player for each variation.
+
+    The service draws and plays; without it there is a line of text. Copies are ordinary dicts.
+    """
+
+    def __init__(self, result: Result, render: Callable[[bytes, RenderFormat], bytes]) -> None:
+        """Take a result, and what asks the service for a rendering."""
+        super().__init__(result)
+        self._render = render
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[Result]]:
+        return dict, (dict(self),)
+
+    def _repr_html_(self) -> str:
+        return "\n".join(map(self._html, self["variations"]))
+
+    def _html(self, variation: Result) -> str:
+        text = f"{variation['num_events']} notes, {variation['duration_seconds']:.1f} s, seed {variation['seed']}"
+        parts = [f"<div>{html.escape(text)}"]
+        try:
+            midi = variation["midi_bytes"]
+            parts.append(self._render(midi, "svg").decode())
+            sound = base64.b64encode(self._render(midi, "mp3")).decode()
+            parts.append(f'<audio controls src="data:audio/mpeg;base64,{sound}"></audio>')
+        except KeyError:
+            pass  # no MIDI was asked for
+        except AnticipatoryError as error:
+            parts.append(f"<p>{html.escape(str(error))}</p>")
+        return "\n".join([*parts, "</div>"])
 
 
 class Event(NamedTuple):
@@ -395,14 +447,41 @@ def _service_error(status: int, detail: Any) -> ServiceError:
     return kinds.get(status, InvalidRequest if status < 500 else ServerFault)(status, detail)
 
 
+def render_format(out: str | os.PathLike[str]) -> RenderFormat:
+    """Return the format that a file's name ends in. Raise ValueError if that is none that the service renders to."""
+    extension = Path(out).suffix.lower().removeprefix(".")
+    known: tuple[RenderFormat, ...] = get_args(RenderFormat)
+    for format in known:
+        if extension == format:
+            return format
+    raise ValueError(f"{os.fspath(out)} must end in one of .{', .'.join(known)}, or format must be given")
+
+
+def _checked_rendering(response: httpx.Response, rendered: bytes) -> bytes:
+    """Return what was rendered. Raise UnexpectedAnswer if this is no answer of the service."""
+    kind = response.headers.get("content-type", "nothing known")
+    if not kind.startswith(("audio/", "image/svg+xml")):
+        raise UnexpectedAnswer(f"this is no sound and no image, but {kind}: is the address right?")
+    return rendered
+
+
+def _render_once(base_url: str, api_key: str, midi: bytes, format: RenderFormat) -> bytes:
+    """Render with a client of its own, which does not wait for long: a notebook is being shown."""
+    with AnticipatoryClient(base_url, api_key=api_key, timeout=QUICK_TIMEOUT_SECONDS, max_retries=0) as client:
+        return client.render(midi, format=format)
+
+
 def _is_ok(health: httpx.Response) -> bool:
     """Return whether /health says ok; it answers in plain text, and 503 while the service is not ready."""
     return health.status_code == httpx.codes.OK and health.text.strip() == "ok"
 
 
+def _read(midi: Midi) -> bytes:
+    return Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else bytes(midi)
+
+
 def _base64(midi: Midi) -> str:
-    data = Path(midi).read_bytes() if isinstance(midi, str | os.PathLike) else midi
-    return base64.b64encode(data).decode()
+    return base64.b64encode(_read(midi)).decode()
 
 
 def _body(task: Task, music: Midi | Notes | None = None, **fields: Any) -> Result:
@@ -469,7 +548,7 @@ def _batches(midis: Iterable[Midi], **fields: Any) -> Iterator[_Batch]:
         yield batch
 
 
-class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
+class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT, BytesT]):
     """Share all but the sending. `AnswerT` is what a request returns: a result, or a coroutine that gives one."""
 
     def __init__(
@@ -497,6 +576,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         self.max_retries = max_retries
         self._quick_timeout = min(timeout, QUICK_TIMEOUT_SECONDS)
         key = os.environ.get("LIT_SERVER_API_KEY", "") if api_key is None else api_key
+        self._render_again = partial(_render_once, str(url), key)
         # Plain http needs no certificates, and to load them takes longer than the rest of a request.
         verify = True if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._open(
@@ -636,6 +716,26 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         """
         return self._embed_many(_batches(midis, embed_layer=embed_layer, **options), headers)
 
+    def render(
+        self,
+        midi: Midi,
+        out: str | os.PathLike[str] | None = None,
+        *,
+        format: RenderFormat | None = None,
+        headers: Headers = None,
+    ) -> BytesT:
+        """Return a MIDI file as sound (wav, flac, ogg, mp3) or as an image of its piano roll (svg).
+
+        Args:
+            midi: the bytes or the path of a file of at most 10 minutes.
+            out: the file to write it to as well.
+            format: which of them (default: as the name of `out` ends, else wav, or svg if the service makes no sound).
+            headers: to send along.
+        """
+        if format is None and out is not None:
+            format = render_format(out)
+        return self._render(_read(midi), out, format, headers)
+
     def stream(
         self,
         task: Task = "generate",
@@ -665,6 +765,24 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
         """Send a request and read the events."""
 
     @abstractmethod
+    def _render(self, midi: bytes, out: str | os.PathLike[str] | None, format: str | None, headers: Headers) -> BytesT:
+        """Send a file, and read and write what it becomes."""
+
+    def _rendering(self, midi: bytes, format: str | None, headers: Headers) -> dict[str, Any]:
+        """Return the arguments of `_post` for a file to render."""
+        return {
+            "path": "/render",
+            "content": midi,
+            "params": {"format": format} if format else {},
+            "headers": {"Content-Type": "audio/midi", **(headers or {})},
+        }
+
+    def _shown(self, event: Event) -> Event:
+        """Return an event; the result of music shows itself."""
+        is_music = event.name == "result" and "variations" in event.data
+        return event._replace(data=MusicResult(event.data, self._render_again)) if is_music else event
+
+    @abstractmethod
     def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> ResultsT:
         """Send requests one after another, and read the result of each file."""
 
@@ -690,7 +808,7 @@ class _BaseClient(ABC, Generic[AnswerT, EventsT, ResultsT]):
             raise ConnectionLost(f"the connection to {self.base_url} broke: {reason}") from error
 
 
-class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]]):
+class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result], bytes]):
     """Ask the service from ordinary code. A `with` block closes the client; so does garbage collection."""
 
     def _open(self, **options: Any) -> None:
@@ -698,11 +816,11 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]
         weakref.finalize(self, self._http.close)
 
     @contextmanager
-    def _post(self, path: str, body: Result, headers: Headers) -> Iterator[httpx.Response]:
+    def _post(self, path: str, **request: Any) -> Iterator[httpx.Response]:
         """Provide a good answer, not yet read. Send the request again while the service is busy or not ready."""
         with self._own_errors():
             for attempt in itertools.count():
-                with self._http.stream("POST", path, json=body, headers=headers) as response:
+                with self._http.stream("POST", path, **request) as response:
                     if response.is_success:
                         yield response
                         return
@@ -710,19 +828,26 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]
                 time.sleep(self._wait_seconds(response, attempt))
 
     def _predict(self, body: Result, headers: Headers) -> Result:
-        with self._post("/predict", body, headers) as response:
+        with self._post("/predict", json=body, headers=headers) as response:
             response.read()
-        return _read_event("result", response.text).data
+        return self._shown(_read_event("result", response.text)).data
 
     def _stream(self, body: Result, headers: Headers) -> Generator[Event]:
-        with self._post("/predict/stream", body, headers) as response:
+        with self._post("/predict/stream", json=body, headers=headers) as response:
             reader = _EventReader(response)
             for line in response.iter_lines():
                 if event := reader.read(line):
-                    yield event
+                    yield self._shown(event)
                     if event.name == "result":
                         return
         raise ConnectionLost(f"the connection to {self.base_url} broke: the stream ended before its result")
+
+    def _render(self, midi: bytes, out: str | os.PathLike[str] | None, format: str | None, headers: Headers) -> bytes:
+        with self._post(**self._rendering(midi, format, headers)) as response:
+            rendered = _checked_rendering(response, response.read())
+        if out is not None:
+            Path(out).write_bytes(rendered)
+        return rendered
 
     def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> Generator[Result]:
         for batch in batches:
@@ -748,18 +873,20 @@ class AnticipatoryClient(_BaseClient[Result, Generator[Event], Generator[Result]
         self.close()
 
 
-class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGenerator[Event], AsyncGenerator[Result]]):
+class AsyncAnticipatoryClient(
+    _BaseClient[Coroutine[Any, Any, Result], AsyncGenerator[Event], AsyncGenerator[Result], Coroutine[Any, Any, bytes]]
+):
     """Ask the service from asyncio: the same methods, with `await` and `async for`. Use an `async with` block."""
 
     def _open(self, **options: Any) -> None:
         self._http = httpx.AsyncClient(**options)
 
     @asynccontextmanager
-    async def _post(self, path: str, body: Result, headers: Headers) -> AsyncIterator[httpx.Response]:
+    async def _post(self, path: str, **request: Any) -> AsyncIterator[httpx.Response]:
         """Provide a good answer, not yet read. Send the request again while the service is busy or not ready."""
         with self._own_errors():
             for attempt in itertools.count():
-                async with self._http.stream("POST", path, json=body, headers=headers) as response:
+                async with self._http.stream("POST", path, **request) as response:
                     if response.is_success:
                         yield response
                         return
@@ -767,19 +894,28 @@ class AsyncAnticipatoryClient(_BaseClient[Coroutine[Any, Any, Result], AsyncGene
                 await asyncio.sleep(self._wait_seconds(response, attempt))
 
     async def _predict(self, body: Result, headers: Headers) -> Result:
-        async with self._post("/predict", body, headers) as response:
+        async with self._post("/predict", json=body, headers=headers) as response:
             await response.aread()
-        return _read_event("result", response.text).data
+        return self._shown(_read_event("result", response.text)).data
 
     async def _stream(self, body: Result, headers: Headers) -> AsyncGenerator[Event]:
-        async with self._post("/predict/stream", body, headers) as response:
+        async with self._post("/predict/stream", json=body, headers=headers) as response:
             reader = _EventReader(response)
             async for line in response.aiter_lines():
                 if event := reader.read(line):
-                    yield event
+                    yield self._shown(event)
                     if event.name == "result":
                         return
         raise ConnectionLost(f"the connection to {self.base_url} broke: the stream ended before its result")
+
+    async def _render(
+        self, midi: bytes, out: str | os.PathLike[str] | None, format: str | None, headers: Headers
+    ) -> bytes:
+        async with self._post(**self._rendering(midi, format, headers)) as response:
+            rendered = _checked_rendering(response, await response.aread())
+        if out is not None:
+            await asyncio.to_thread(Path(out).write_bytes, rendered)
+        return rendered
 
     async def _embed_many(self, batches: Iterator[_Batch], headers: Headers) -> AsyncGenerator[Result]:
         for batch in batches:

@@ -1,6 +1,7 @@
 """Ask the service from the command line: `python client.py --help`."""
 
 import argparse
+import base64
 import errno
 import itertools
 import json
@@ -8,11 +9,13 @@ import os
 import sys
 import threading
 import time
+import webbrowser
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, Self, TypeVar, get_args, get_type_hints
+from urllib.parse import urlencode
 
 import httpx
 
@@ -29,12 +32,19 @@ from client import (
     MusicOptions,
     Names,
     PitchRanges,
+    RenderFormat,
     Result,
     Task,
     address,
 )
 
 BAR_WIDTH: Final = 24
+
+MAX_LINKED_BYTES: Final = 90_000
+"""Linux lets nobody hand more than 128 KiB in base64 to a browser that is started."""
+
+MIDI_SUFFIXES: Final = ("", ".mid", ".midi")
+RENDERED_SUFFIXES: Final = tuple(f".{format}" for format in get_args(RenderFormat))
 
 SLOTS_EXAMPLE: Final = "0.9 or onset=0.9,note=1.1"
 PITCHES_EXAMPLE: Final = "48-72 or 'Acoustic Bass=28-55,strings=55-96'"
@@ -106,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_fields(each, "embed_layer", *(EmbedOptions.__annotations__.keys() - {"bpm", "time_unit"}))
     out_help = "the file to write, a line of JSON for each input (default: to stdout)"
     each.add_argument("--out", type=Path, metavar="FILE", help=out_help)
+    each = add("play", help="open the page in a browser with a MIDI file", usage="client.py play in.mid [options]")
+    each.add_argument("midi", type=Path, metavar="in.mid")
     add("health", help="ask whether the service is ready")
     return parser
 
@@ -114,7 +126,10 @@ def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add flags for these fields, for those of all music, and for the file to write."""
     _add_fields(parser, *names, *MusicOptions.__annotations__)
     parser.epilog = MUSIC_HELP
-    out_help = "the MIDI file to write (default: out.mid); of several, out-1.mid and so on"
+    out_help = (
+        "the file to write: MIDI (default: out.mid), or as its name ends what the service renders it to: "
+        f"{', '.join(RENDERED_SUFFIXES)}; of several, out-1.mid and so on"
+    )
     parser.add_argument("--out", type=Path, default=Path("out.mid"), metavar="FILE", help=out_help)
 
 
@@ -220,6 +235,8 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
     with AnticipatoryClient(base_url, api_key=api_key) as client:
         if command == "embed":
             _embed(client, out, **fields)
+        elif command == "play":
+            _play(client, **fields)
         elif out:
             _make(client, _TASKS.get(command, command), out, **fields)
         elif client.health():
@@ -230,8 +247,13 @@ def _run(command: Any, base_url: httpx.URL, api_key: str | None = None, out: Pat
 
 def _make(client: AnticipatoryClient, task: Task, out: Path, notes: Path | None = None, **fields: Any) -> None:
     """Ask for music, and write it. Show its progress meanwhile."""
+    is_rendered = out.suffix.lower() not in MIDI_SUFFIXES
+    if is_rendered and out.suffix.lower() not in RENDERED_SUFFIXES:  # else it would be noticed after minutes of work
+        raise ValueError(f"{out} must end in one of {', '.join((*MIDI_SUFFIXES[1:], *RENDERED_SUFFIXES))}")
     if notes:
         fields = {"include": ["midi"], **fields, "midi": _read_notes(notes)}
+    if is_rendered and "include" in fields:
+        fields["include"] = sorted({"midi", *fields["include"]})
     counts = Counter[int]()
     with _StatusLine(task) as status:
         for name, data in client.stream(task, **fields):
@@ -246,7 +268,8 @@ def _make(client: AnticipatoryClient, task: Task, out: Path, notes: Path | None 
     variations = data["variations"]
     written: list[Path] = []
     for number, variation in enumerate(variations, 1):
-        written += _write(out.with_stem(f"{out.stem}-{number}") if len(variations) > 1 else out, variation)
+        path = out.with_stem(f"{out.stem}-{number}") if len(variations) > 1 else out
+        written += _write(client, path, variation, is_rendered=is_rendered)
     paths, counted = ", ".join(map(str, written)), ", ".join(map(_notes, variations))
     sys.stdout.write(f"{paths}: {counted}, {variations[0]['duration_seconds']:.1f} s, {status.summary(data)}\n")
 
@@ -263,16 +286,28 @@ def _read_notes(path: Path) -> Any:
     return notes
 
 
-def _write(path: Path, variation: Result) -> list[Path]:
+def _write(client: AnticipatoryClient, path: Path, variation: Result, *, is_rendered: bool) -> list[Path]:
     """Write what a variation holds, its notes as JSON beside the MIDI file; return the files."""
     written = []
     if "midi_bytes" in variation:
-        path.write_bytes(variation["midi_bytes"])
+        if is_rendered:
+            _render(client, path, variation["midi_bytes"])
+        else:
+            path.write_bytes(variation["midi_bytes"])
         written.append(path)
     if "notes" in variation:
         written.append(path.with_suffix(".json"))
         written[-1].write_text(json.dumps(variation["notes"]))
     return written
+
+
+def _render(client: AnticipatoryClient, path: Path, midi: bytes) -> None:
+    """Write music as the file's name ends; if that is impossible, as MIDI beside it, so that it is not lost."""
+    try:
+        client.render(midi, path)
+    except AnticipatoryError as error:
+        path.with_suffix(".mid").write_bytes(midi)
+        raise AnticipatoryError(f"{error}; the music is in {path.with_suffix('.mid')}") from error
 
 
 def _notes(variation: Result) -> str:
@@ -303,6 +338,19 @@ def _embed(client: AnticipatoryClient, out: Path | None, midis: Sequence[Path], 
     used, tokens = (sum(each[name] for each in results) for name in ("num_tokens", "original_tokens"))
     summary = f"{out or 'stdout'}: {numbers} from {used} of {tokens} tokens, {status.summary(results[0])}\n"
     (sys.stdout if out else sys.stderr).write(summary)
+
+
+def _play(client: AnticipatoryClient, midi: Path) -> None:
+    """Open the page with a file, which goes with the address."""
+    data = midi.read_bytes()
+    if len(data) > MAX_LINKED_BYTES:
+        raise ValueError(f"{midi} has {len(data)} bytes, and an address holds {MAX_LINKED_BYTES}: open it in the page")
+    if not client.health():
+        raise AnticipatoryError(f"{client.base_url} is not ready")
+    encoded = base64.urlsafe_b64encode(data).decode().rstrip("=")
+    if not webbrowser.open(f"{client.base_url}/#{urlencode({'name': midi.name, 'midi': encoded})}"):
+        raise AnticipatoryError(f"there is no browser here: open {client.base_url} in one, and {midi} there")
+    sys.stdout.write(f"{midi}: opened at {client.base_url}\n")
 
 
 def _count(number: int, noun: str) -> str:

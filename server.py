@@ -23,6 +23,7 @@ from serving.process import LOG_FORMAT
 from serving.server import Server
 from tasks.documentation import DOCUMENTATION
 from tasks.fields import ModelSize
+from tasks.rendering import rendering
 
 
 class Settings(BaseSettings):
@@ -64,7 +65,7 @@ class Settings(BaseSettings):
         "", description="web pages that may call the service: origins such as https://example.org, by commas, or *"
     )
     soundfont: str = Field(
-        "", description="SoundFont (.sf2) that the page plays with; if none is named, the one of pretty-midi"
+        "", description="SoundFont (.sf2) that the page and /render play with; if none is named, the one of pretty-midi"
     )
 
     @field_validator("soundfont")
@@ -136,7 +137,8 @@ def main() -> None:
         sys.exit(f"invalid settings: {problems}. See python server.py --help")
     api = AnticipatoryAPI(settings.checkpoints, settings.default_model, settings.device, settings.dtype)
     key = os.environ.get("LIT_SERVER_API_KEY")
-    Server(api, settings.limits, DOCUMENTATION, key, settings.sound_font).run()
+    font = settings.sound_font
+    Server(api, settings.limits, DOCUMENTATION, rendering(font), key, font).run()
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ AMTError
 │   └── NoNotesError     they can, but there is no note where one is needed
 ├── ArrangementError     a piece cannot be continued, accompanied or filled in as asked
 ├── ExcerptError         a piece cannot be embedded as asked
+├── RenderingError       a piece cannot be made into sound or an image as asked
 ├── SequenceError        a sequence cannot be decoded as asked
 ├── InstrumentError      there is no instrument of that name or number
 ├── HarmonyError         there is no such key or chord, or chords cannot be placed in time
@@ -33,6 +34,10 @@ class ArrangementError(AMTError, ValueError):
 
 class ExcerptError(AMTError, ValueError):
     """Report that a piece cannot be embedded as asked; the message says why."""
+
+
+class RenderingError(AMTError, ValueError):
+    """Report that a piece cannot be made into sound or an image as asked; the message says why."""
 
 
 class SequenceError(AMTError, ValueError):

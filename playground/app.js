@@ -7,6 +7,7 @@ import { askForKey, download, find } from "./dom.js";
 import { Editor, withRecorded } from "./editor.js";
 import { History } from "./history.js";
 import { DRUMS } from "./instruments.js";
+import { takeLinkedFile } from "./link.js";
 import { readMidi, writeMidi } from "./midi.js";
 import { endOf, notesOf } from "./piece.js";
 import { Player } from "./player.js";
@@ -31,6 +32,7 @@ const LEAD_IN_SECONDS = 2;
 /** Holds what the page knows, and does what its buttons say. */
 export class App {
   constructor() {
+    const linked = takeLinkedFile(); // before the wishes look for theirs in the address
     this.history = new History();
     this.editor = new Editor(this.history);
     this.player = new Player();
@@ -53,7 +55,7 @@ export class App {
       this.history.save();
     });
     this.player.loadFont().catch((error) => this.say(error.message, true));
-    this.#describe();
+    this.#describe().then(() => linked && this.open(linked));
   }
 
   /** The piece as it is seen and heard: while it is written, recorded or edited, as far as it is. */

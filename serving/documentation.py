@@ -6,9 +6,11 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from pydantic import BaseModel
 from starlette.staticfiles import StaticFiles
+
+from serving.conversion import Conversion
 
 ASSETS: Final = "docs/assets"
 """The path of the scripts and styles, relative so that the pages also work behind a proxy that adds a prefix."""
@@ -53,6 +55,24 @@ class Documentation:
         }
         responses[200] = {"content": {"text/event-stream": {"schema": event}}, "description": "Server-sent events"}
         return self._request("The same, answered while it is made", self.stream_description) | {"responses": responses}
+
+    def conversion_route(self, conversion: Conversion) -> dict[str, Any]:
+        """Return likewise those of a route that converts."""
+        binary = {"schema": {"type": "string", "format": "binary"}}
+        responses: dict[int, Any] = {
+            status: {"model": self.error_model, "description": text} for status, text in conversion.errors.items()
+        }
+        types = [each.media_type for each in conversion.formats.values()]
+        responses[200] = {"content": dict.fromkeys(types, binary), "description": "The file"}
+        body = {"required": True, "content": dict.fromkeys(conversion.body_types, binary)}
+        return {
+            "methods": ["POST"],
+            "response_class": Response,
+            "summary": conversion.summary,
+            "description": conversion.description,
+            "responses": responses,
+            "openapi_extra": {"requestBody": body},
+        }
 
     def _request(self, summary: str, description: str) -> dict[str, Any]:
         named = {name: {"value": example} for name, example in self.examples.items()}

@@ -2,26 +2,23 @@
 
 import asyncio
 import json
-import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from fastapi.responses import Response
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind, Tracer
 
+from serving.abortable import limited
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.messages import Done
-from serving.record import CLIENT_GONE, COUNTED, RequestBody, RequestRecord
+from serving.record import Recorder, RequestBody, RequestRecord
 from serving.scheduler import Scheduler, Ticket
 from serving.sse import KEEP_ALIVE_SECONDS, Event, EventStream, encode_events, with_pauses
-from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, trace_headers
-
-logger = logging.getLogger("anticipatory")
+from serving.telemetry import trace_headers
 
 T = TypeVar("T")
 
@@ -29,11 +26,9 @@ T = TypeVar("T")
 class Handler:
     """Answer requests with the results of the worker."""
 
-    def __init__(
-        self, api: BatchingAPI, scheduler: Scheduler, tracer: Tracer, metrics: Metrics, timeout_seconds: float
-    ) -> None:
+    def __init__(self, api: BatchingAPI, scheduler: Scheduler, recorder: Recorder, timeout_seconds: float) -> None:
         self._api, self._scheduler, self._timeout = api, scheduler, timeout_seconds
-        self._tracer, self._metrics = tracer, metrics
+        self._recorder = recorder
         # Few, for they share the interpreter with the event loop; of their own, for a large file takes seconds.
         self._threads = ThreadPoolExecutor(2, "codec")
 
@@ -60,18 +55,15 @@ class Handler:
         Raises:
             HTTPException: there is no result; it says why.
         """
-        with self._recorded(request, body) as record, self._scheduler.admit(self._api.rows(body)) as ticket:
-            text = f"the request took longer than {self._timeout:g} s and was stopped"
-            abort = partial(self._scheduler.abort, ticket, 504, text)
-            timer = asyncio.get_running_loop().call_later(self._timeout, abort)
-            watcher = asyncio.create_task(self._abort_on_disconnect(request, ticket))
-            try:
-                async with aclosing(self._outcome(record, ticket, streams=streams)) as events:
-                    async for event in events:
-                        yield event
-            finally:
-                timer.cancel()
-                watcher.cancel()
+        name = f"{request.url.path.strip('/')} {body.task}"
+        with (
+            self._recorder.record(request, body, name) as record,
+            self._scheduler.admit(self._api.rows(body)) as ticket,
+            limited(request, self._timeout, partial(self._scheduler.abort, ticket)),
+        ):
+            async with aclosing(self._outcome(record, ticket, streams=streams)) as events:
+                async for event in events:
+                    yield event
 
     async def _outcome(self, record: RequestRecord, ticket: Ticket, *, streams: bool) -> AsyncGenerator[Event]:
         """Yield the events of a request that has been admitted."""
@@ -107,47 +99,18 @@ class Handler:
             load_seconds=ticket.load_seconds,
             compute_seconds=record.seconds - wait_seconds,
         )
-        self._metrics.record_durations(report.queue_seconds, report.compute_seconds, record.labels)
+        self._recorder.metrics.record_durations(report.queue_seconds, report.compute_seconds, record.labels)
         return report
 
     async def _in_thread(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **named))
 
-    async def _abort_on_disconnect(self, request: Request, ticket: Ticket) -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        self._scheduler.abort(ticket, CLIENT_GONE, "the client went away")
-
     def _encode(self, body: RequestBody, job: Any, result: Any, report: Report) -> str:
         return self._api.encode_response(body, job, result, self._scheduler.info, report).model_dump_json()
 
     @contextmanager
-    def _recorded(self, request: Request, body: RequestBody) -> Iterator[RequestRecord]:
-        """Record what becomes of the request, and turn every error into an HTTPException."""
-        setattr(request.state, COUNTED, True)
-        headers = {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
-        name = f"{request.url.path.strip('/')} {body.task}"
-        record = RequestRecord(body, self._tracer.start_span(name, caller_context(headers), SpanKind.SERVER))
-        status, reason = 200, ""
-        try:
-            yield record
-        except (asyncio.CancelledError, GeneratorExit):
-            status, reason = CLIENT_GONE, "the client went away"
-            raise
-        except HTTPException as error:
-            status, reason = error.status_code, str(error.detail)
-            raise
-        except Exception as error:
-            status, reason = self._api.explain(error)
-            if status == 500:
-                logger.exception("an error that nobody expected, %s", record)
-            raise HTTPException(status, reason) from error
-        finally:
-            record.conclude(status, reason, self._metrics)
-
-    @contextmanager
     def _span(self, name: str, record: RequestRecord) -> Iterator[None]:
-        span = self._tracer.start_span(name, trace.set_span_in_context(record.span))
+        span = self._recorder.tracer.start_span(name, trace.set_span_in_context(record.span))
         try:
             yield
         finally:

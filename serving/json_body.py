@@ -32,10 +32,7 @@ class JSONBodyRoute(APIRoute):
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            try:
-                body = await request.body()
-            except ClientDisconnect as error:
-                raise HTTPException(CLIENT_GONE, "the client went away") from error
+            body = await receive_body(request)
             if not body:
                 raise HTTPException(400, "the body is empty: send a JSON object; {} stands for all defaults")
             _check_content_type(request.headers.get("content-type"))
@@ -58,6 +55,14 @@ class _JSONRequest(Request):
     async def json(self) -> Any:
         """Return the object."""
         return parse_object(self._content)
+
+
+async def receive_body(request: Request) -> bytes:
+    """Return the bytes of a body. Raise an HTTPException if the client goes away meanwhile."""
+    try:
+        return await request.body()
+    except ClientDisconnect as error:
+        raise HTTPException(CLIENT_GONE, "the client went away") from error
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -1,12 +1,17 @@
 """Record what becomes of one request: its span, its labels in the metrics, its line in the log."""
 
+import asyncio
 import logging
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-from opentelemetry.trace import Span, StatusCode
+from fastapi import HTTPException, Request
+from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
 
-from serving.telemetry import UNKNOWN_LABELS, Metrics, span_ids
+from serving.telemetry import TRACE_HEADERS, UNKNOWN_LABELS, Metrics, caller_context, span_ids
 
 logger = logging.getLogger("anticipatory")
 
@@ -52,3 +57,41 @@ class RequestRecord:
 
     def __str__(self) -> str:
         return f"{self.body.task}, job {self.body.client_job_id or '-'}, trace {self.trace_id}"
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Record requests.
+
+    Attributes:
+        tracer: of this process.
+        metrics: that count them.
+        explain: returns (status, detail) of an error.
+    """
+
+    tracer: Tracer
+    metrics: Metrics
+    explain: Callable[[Exception], tuple[int, str]]
+
+    @contextmanager
+    def record(self, request: Request, body: RequestBody, name: str) -> Iterator[RequestRecord]:
+        """Record what becomes of a request in a span of this name, and turn every error into an HTTPException."""
+        setattr(request.state, COUNTED, True)
+        headers = {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+        record = RequestRecord(body, self.tracer.start_span(name, caller_context(headers), SpanKind.SERVER))
+        status, reason = 200, ""
+        try:
+            yield record
+        except (asyncio.CancelledError, GeneratorExit):
+            status, reason = CLIENT_GONE, "the client went away"
+            raise
+        except HTTPException as error:
+            status, reason = error.status_code, str(error.detail)
+            raise
+        except Exception as error:
+            status, reason = self.explain(error)
+            if status == 500:
+                logger.exception("an error that nobody expected, %s", record)
+            raise HTTPException(status, reason) from error
+        finally:
+            record.conclude(status, reason, self.metrics)

@@ -3,12 +3,11 @@
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from fastapi import HTTPException
-
+from serving.abortable import Abortable, refusal
 from serving.batching import Job
 from serving.messages import (
     Cancel,
@@ -29,10 +28,8 @@ from serving.telemetry import Metrics
 RETRY_RESTART_SECONDS: Final = 5
 RETRY_FULL_SECONDS: Final = 2
 
-T = TypeVar("T")
 
-
-class Ticket:
+class Ticket(Abortable):
     """Hold a request's place with the scheduler: first it waits, then its job runs.
 
     Attributes:
@@ -41,17 +38,16 @@ class Ticket:
         job: what the worker is asked to do; None until the request has been decoded.
         started: when the job was sent to the worker, in seconds of the monotonic clock; None while it waits.
         load_seconds: in which it has waited for its group to be loaded.
-        aborted: why there will be no result, once that is so.
         arrived: what the worker has sent.
     """
 
     def __init__(self, uid: int, rows: int) -> None:
+        super().__init__()
         self.uid, self.rows = uid, rows
         self.job: Job | None = None
         self.started: float | None = None
         self.load_seconds = 0.0
         self._load_began: float | None = None
-        self.aborted: asyncio.Future[HTTPException] = asyncio.get_running_loop().create_future()
         self.arrived: asyncio.Queue[Update | Done] = asyncio.Queue()
 
     def begin_load(self) -> None:
@@ -64,21 +60,6 @@ class Ticket:
         if self._load_began is not None:
             self.load_seconds += time.monotonic() - self._load_began
             self._load_began = None
-
-    async def unless_aborted(self, awaitable: Awaitable[T]) -> T:
-        """Return what the awaitable gives, unless the ticket is aborted first.
-
-        Raises:
-            HTTPException: the ticket was aborted.
-        """
-        task = asyncio.ensure_future(awaitable)
-        either: set[asyncio.Future[Any]] = {task, self.aborted}
-        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        task.add_done_callback(lambda late: late.cancelled() or late.exception())  # nobody else looks
-        task.cancel()
-        raise self.aborted.result()
 
     async def outcome(self) -> AsyncIterator[Update | Done]:
         """Yield the job's updates, and last its result.
@@ -135,11 +116,11 @@ class Scheduler:
             state = "restarting after a failure" if self.info else "starting"
             state = "stopping" if self._is_stopping else state
             text = f"the service is {state}: try again in a few seconds"
-            raise _refusal(503, text, RETRY_RESTART_SECONDS)
+            raise refusal(503, text, RETRY_RESTART_SECONDS)
         is_full = _rows(self._waiting) + _rows(self._running) + rows > self._max_batch
         if is_full and len(self._waiting) >= self._max_waiting:
             text = f"the service is busy, and {len(self._waiting)} requests wait already: try again in a few seconds"
-            raise _refusal(429, text, RETRY_FULL_SECONDS)
+            raise refusal(429, text, RETRY_FULL_SECONDS)
         ticket = Ticket(next(self._uids), rows)
         self._waiting[ticket.uid] = ticket
         try:
@@ -154,8 +135,7 @@ class Scheduler:
 
     def abort(self, ticket: Ticket, status: int, detail: str, retry_seconds: int | None = None) -> None:
         """End a ticket without a result, and say why; its rows are free at once."""
-        if not ticket.aborted.done():
-            ticket.aborted.set_result(_refusal(status, detail, retry_seconds))
+        ticket.abort(refusal(status, detail, retry_seconds))
         self._free(ticket)
 
     def stop(self) -> None:
@@ -251,7 +231,3 @@ class Scheduler:
 
 def _rows(tickets: Mapping[int, Ticket]) -> int:
     return sum(ticket.rows for ticket in list(tickets.values()))  # metrics are read in other threads, too
-
-
-def _refusal(status: int, detail: str, retry_seconds: int | None) -> HTTPException:
-    return HTTPException(status, detail, None if retry_seconds is None else {"Retry-After": str(retry_seconds)})

@@ -9,27 +9,30 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from pathlib import Path
 from socket import socket
 from types import FrameType
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import uvicorn
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from litserve import LitServer
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from serving import telemetry
 from serving.batching import BatchingAPI
+from serving.conversion import Conversion, ConversionHandler
+from serving.converter import Converter
 from serving.documentation import Documentation, add_pages
 from serving.handler import Handler
 from serving.json_body import JSONBodyRoute, explain_invalid_requests
 from serving.limits import Limits
 from serving.middleware import KeyRequired, RefusalCounter, allow_origins
 from serving.playground import add_playground
+from serving.record import Recorder
 from serving.scheduler import Scheduler
 from serving.sse import EventStream
 from serving.supervisor import Supervisor
@@ -43,7 +46,7 @@ LOOPBACK = "127.0.0.1"
 class Server(LitServer):  # type: ignore[misc]
     """Serve one `BatchingAPI` at its path and at its path with /stream, beside /health, /info, /metrics and /docs.
 
-    At / is the page, which plays with the sounds of a SoundFont, if there is one.
+    At / is the page, which plays with the sounds of a SoundFont, if there is one. A conversion has a route of its own.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Server(LitServer):  # type: ignore[misc]
         api: BatchingAPI,
         limits: Limits,
         documentation: Documentation,
+        conversion: Conversion,
         api_key: str | None,
         sound_font: Path | None = None,
     ) -> None:
@@ -59,9 +63,9 @@ class Server(LitServer):  # type: ignore[misc]
         self._scheduler = Scheduler(limits.max_batch, limits.max_waiting, self._metrics)
         self._supervisor = Supervisor(api, limits.step_timeout_seconds, self._scheduler)
         self._scheduler.connect(self._supervisor.send)
-        self._handler = Handler(
-            api, self._scheduler, start_tracing("anticipatory"), self._metrics, limits.timeout_seconds
-        )
+        recorder = Recorder(start_tracing("anticipatory"), self._metrics, api.explain)
+        self._handler = Handler(api, self._scheduler, recorder, limits.timeout_seconds)
+        self._converter = Converter(conversion.convert, api.explain)
         self._failure: str | None = None
         super().__init__(
             api,
@@ -72,6 +76,9 @@ class Server(LitServer):  # type: ignore[misc]
         self.app.title, self.app.version = documentation.title, documentation.version
         explain_invalid_requests(self.app)
         add_pages(self.app)
+        self._add_conversion(
+            conversion, ConversionHandler(conversion, self._converter, recorder, limits.timeout_seconds)
+        )
         self._add_middleware(api_key, add_playground(self.app, sound_font))
 
     def _add_middleware(self, api_key: str | None, page: frozenset[str]) -> None:
@@ -110,6 +117,15 @@ class Server(LitServer):  # type: ignore[misc]
         add(path, predict, response_model=response_type, **texts.route())
         add(f"{path}/stream", stream, response_class=EventStream, status_code=200, **texts.streaming_route())
 
+    def _add_conversion(self, conversion: Conversion, handler: ConversionHandler) -> None:
+        names = Literal[*conversion.formats]  # type: ignore[valid-type]
+        wanted = Annotated[names | None, Query(description="Of the answer; without it, Accept says which.")]
+
+        async def convert(request: Request, format: wanted = None) -> Response:
+            return await handler.answer(request, format)
+
+        self.app.add_api_route(conversion.path, convert, **self._documentation.conversion_route(conversion))
+
     async def _health(self) -> PlainTextResponse:
         return PlainTextResponse("ok") if self._scheduler.is_ready else PlainTextResponse("not ready", 503)
 
@@ -130,6 +146,7 @@ class Server(LitServer):  # type: ignore[misc]
             yield
         finally:
             supervision.cancel()
+            self._converter.close()
             await asyncio.gather(self._supervisor.stop(), asyncio.to_thread(telemetry.finish))
 
     async def _supervise(self) -> None:
@@ -156,7 +173,7 @@ class Server(LitServer):  # type: ignore[misc]
             log_level="warning",
             timeout_graceful_shutdown=round(limits.drain_seconds) + 2,
         )
-        self._uvicorn = _Uvicorn(config, self._scheduler, limits.drain_seconds)
+        self._uvicorn = _Uvicorn(config, [self._scheduler, self._converter], limits.drain_seconds)
         sockets = [config.bind_socket()]
         logger.info("listening on http://%s:%d: the page is there, documentation at /docs", limits.host, limits.port)
         self._uvicorn.run(sockets)
@@ -168,9 +185,9 @@ class Server(LitServer):  # type: ignore[misc]
 class _Uvicorn(uvicorn.Server):
     """Run uvicorn so that requests finish however often it is told to stop; those that cannot are answered 503."""
 
-    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, drain_seconds: float) -> None:
+    def __init__(self, config: uvicorn.Config, queues: Sequence[Scheduler | Converter], drain_seconds: float) -> None:
         super().__init__(config)
-        self._scheduler, self._drain_seconds = scheduler, drain_seconds
+        self._queues, self._drain_seconds = queues, drain_seconds
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Stop; the signal must not end the process afterwards."""
@@ -178,8 +195,9 @@ class _Uvicorn(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
         """Take no more requests, finish those that are there; after the drain time they get 503."""
-        self._scheduler.stop()
         logger.info("stopping: what runs has %g s to finish", self._drain_seconds)
         text = "the service has been stopped before this was finished: try again later"
-        asyncio.get_running_loop().call_later(self._drain_seconds, self._scheduler.abort_all, 503, text)
+        for queue in self._queues:
+            queue.stop()
+            asyncio.get_running_loop().call_later(self._drain_seconds, queue.abort_all, 503, text)
         await super().shutdown(sockets)

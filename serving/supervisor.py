@@ -2,17 +2,15 @@
 
 import asyncio
 import logging
-import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from multiprocessing import resource_tracker
 from typing import Final, Protocol
 
 from serving.batching import BatchingAPI
+from serving.child import start_child
 from serving.messages import FromWorker, Ready, SetupFailed, Stop, ToWorker
 from serving.process import run_worker
 
@@ -51,17 +49,7 @@ class _Worker:
         Raises:
             OSError: the system has no room for another process.
         """
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=run_worker, args=(api, theirs), name="worker", daemon=True)
-        # The worker inherits the mask: Ctrl-C and some supervisors signal every process, but only this one acts on it.
-        resource_tracker.ensure_running()  # when it is started, it unblocks these signals
-        signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        try:
-            self.process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, signals)
-            theirs.close()  # or the end of the pipe would never be seen
+        self.process, self._connection = start_child(run_worker, api, name="worker")
         self.gone, self._exited = asyncio.Event(), asyncio.Event()
         self.last_heard = time.monotonic()
         self.was_ready = False

@@ -192,9 +192,9 @@ class Service:
 
     @property
     def worker(self) -> int:
-        """The process id of the worker, which multiprocessing has spawned."""
+        """The process id of the worker, the first that multiprocessing has spawned."""
         while True:
-            for pid in descendants(self.process.pid):
+            for pid in sorted(descendants(self.process.pid)):
                 with suppress(FileNotFoundError):
                     if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                         return pid

@@ -5,6 +5,7 @@ import io
 import struct
 import wave
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
@@ -92,3 +93,17 @@ def test_wav_has_the_pitches_of_the_notes(playground: Playground, song: Path) ->
         found = np.argmax(spectrum[round(100 * 16384 / 44100) :]) + round(100 * 16384 / 44100)
         ratio = found * 44100 / 16384 / wanted
         assert ratio / round(ratio) == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("midi", "said"),
+    [("", "song.mid: 40 notes, 0:19.2."), ("do re mi!", "song.mid cannot be opened: this is no MIDI file")],
+)
+def test_a_file_in_the_address_is_opened_and_leaves_the_address(
+    midi: str, said: str, playground: Playground, song: Path
+) -> None:
+    midi = midi or base64.urlsafe_b64encode(song.read_bytes()).decode().rstrip("=")
+    playground.page.goto("about:blank")
+    playground.load("#" + urlencode({"name": "song.mid", "midi": midi}))
+    expect(playground.status).to_contain_text(said)
+    assert playground.page.url == f"{playground.url}/"

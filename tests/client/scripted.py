@@ -99,8 +99,8 @@ class Handler(BaseHTTPRequestHandler):
     server: Scripted
 
     def do_POST(self) -> None:
-        length = int(self.headers.get("Content-Length", 0))
-        body = json.loads(self.rfile.read(length)) if length else None
+        data = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        body = json.loads(data) if data and self.headers.get("Content-Type") == "application/json" else data
         self.server.received.append(Received(self.path, dict(self.headers.items()), body))
         answer = self.server.script.pop(0) if self.server.script else Answer("the script is over", 500)
         if callable(answer):

@@ -186,7 +186,7 @@ def test_the_table_of_settings_is_that_of_the_command() -> None:
 def test_every_status_is_explained(service: Service) -> None:
     schema = httpx.get(f"{service.url}/openapi.json").json()
     explained = {row[0] for row in table("docs/errors.md", 3)}
-    for path in ("/predict", "/predict/stream"):
+    for path in ("/predict", "/predict/stream", "/render"):
         assert schema["paths"][path]["post"]["responses"].keys() - {"200"} <= explained
 
 

@@ -14,6 +14,7 @@ ORDER = [
     "amt.errors",
     "amt.midi",
     "amt.harmony",
+    "amt.audio",
     "amt.tokens",
     "amt.gpt2",
     "amt.decoding",
@@ -35,6 +36,7 @@ WITHIN = {
     "amt.gpt2": ["amt.errors", "amt.gpt2"],
     "amt.midi": ["amt.errors", "amt.midi"],
     "amt.harmony": ["amt.errors", "amt.midi", "amt.harmony"],
+    "amt.audio": ["amt.errors", "amt.midi", "amt.audio"],
 }
 """Narrower: these may import only so much of ours."""
 

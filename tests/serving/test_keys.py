@@ -10,6 +10,7 @@ from tests.conftest import Service
 ROUTES = [
     "/predict",
     "/predict/stream",
+    "/render",
     "/info",
     "/metrics",
     "/docs",

@@ -1,0 +1,1 @@
+"""Turn scores into sound. The libraries for it are optional: tinysoundfont to play, soundfile to write."""
