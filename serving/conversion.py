@@ -81,7 +81,7 @@ class Conversion:
 
 def _quality(accept: str, media_type: str) -> float:
     """Return how much a header `Accept` likes a media type, 0 if not at all. Source: RFC 9110, section 12.5.1."""
-    ranges = (media_type, media_type.split("/")[0] + "/*", "*/*")  # the more exact one decides
+    ranges = (media_type, media_type.split("/")[0] + "/*", "*/*", "*")  # the first there is decides; the last is Java's
     qualities: dict[str, float] = {}
     for entry in accept.lower().split(","):
         name, *parameters = (part.strip() for part in entry.split(";"))
