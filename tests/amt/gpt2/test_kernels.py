@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -117,6 +118,13 @@ def test_gelu_on_normalised_rows_matches_gelu() -> None:
 
 
 def test_starting_numba_leaves_pytorch_the_number_of_threads_that_it_was_given() -> None:
-    code = "import torch; torch.set_num_threads(1); import amt.gpt2.kernels; print(torch.get_num_threads())"
-    found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)
+    code = "import torch, amt.gpt2.kernels; print(torch.get_num_threads())"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert found.stdout.strip() == "1"
