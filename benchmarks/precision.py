@@ -62,8 +62,6 @@ def decoded_nats(model: GPT2, windows: Sequence[Window]) -> list[Tensor]:
     tokens = torch.tensor([window.mode for window in windows], device=model.device)
     losses = torch.zeros(events.shape[:2], device=model.device)
     for end, (event, (index, slot)) in enumerate(product(range(events.shape[1]), enumerate(SLOTS))):
-        # Numba's first loop lets OpenMP, and so PyTorch, use all cores, whatever had been said.
-        torch.set_num_threads(torch.get_num_threads())
         logits = model.logits(model.decode(tokens, end, rounded_length(end + 1), cache), SLOTS.index(slot))
         tokens = events[:, event, index]
         losses[:, event] += F.cross_entropy(logits, tokens - slot.offset, reduction="none")

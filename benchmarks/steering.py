@@ -8,6 +8,7 @@ for each group of settings. With a corpus it adds the statistics of the model's 
 
 import argparse
 import math
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -152,7 +153,10 @@ def main() -> None:
     print(f"{device}, {dtype}, {args.seeds} seeds, top_p {args.top_p}")
     bench = Bench(load_model(TINY, dtype, device), args.seeds, args.top_p)
     for group, settings in groupby(chosen(args.only), key=lambda setting: setting.group):
-        rows = list(bench.rows(settings))
+        rows = []
+        for row in bench.rows(settings):
+            print(f"{group}: {row.setting.name}, {row.how}", file=sys.stderr)
+            rows.append(row)
         print(f"\n{markdown(rows)}", flush=True)
         if group == "variety" and args.corpus:
             with held_out_folder(args.corpus) as corpus:

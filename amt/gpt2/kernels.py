@@ -29,7 +29,9 @@ _TWO_TO: Final = tuple(
 _REORDERED: Final = frozenset({"reassoc", "contract"})
 """Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
 
+_TORCH_THREADS: Final = torch.get_num_threads()
 _MAX_THREADS: Final[int] = numba.get_num_threads()
+torch.set_num_threads(_TORCH_THREADS)  # numba's start lets OpenMP, and so PyTorch, use all cores
 
 _alone: Final = Lock()
 """Where there is no libgomp, numba's threads serve one caller at a time, and end the process if there are two."""

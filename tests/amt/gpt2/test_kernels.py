@@ -1,9 +1,14 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from amt.gpt2 import kernels
+from tests.conftest import PROJECT
 
 N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 20, 64
 WIDTH = N_HEADS * HEAD_WIDTH
@@ -110,3 +115,16 @@ def test_gelu_on_normalised_rows_matches_gelu() -> None:
     inner, absmax, bias = as_product(x)
     kernels.activate(inner, absmax, bias)
     torch.testing.assert_close(scaled(inner, absmax), kernels.gelu(x.clone()), rtol=1e-5, atol=1e-5)
+
+
+def test_starting_numba_leaves_pytorch_the_number_of_threads_that_it_was_given() -> None:
+    code = "import torch, amt.gpt2.kernels; print(torch.get_num_threads())"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert found.stdout.strip() == "1"
