@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from serving.supervisor import STOP_SECONDS
 from server import Settings
+from serving.supervisor import STOP_SECONDS
 from tests.conftest import PROJECT
 from tests.deploy.conftest import DEPLOY, KUBERNETES
 from tests.project.test_layers import ORDER

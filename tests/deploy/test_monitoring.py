@@ -49,8 +49,12 @@ class Prometheus:
         self._url = f"http://{address}/api/v1"
         self._log = (folder / "prometheus.log").open("w")
         self.process = subprocess.Popen(
-            [program, f"--config.file={folder}/prometheus.yml", f"--web.listen-address={address}"]
-            + [f"--storage.tsdb.path={folder}/data"],
+            [
+                program,
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address={address}",
+            ],
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )

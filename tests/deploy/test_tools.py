@@ -31,7 +31,7 @@ def test_hadolint_finds_nothing_in_the_dockerfile(tool: Tool) -> None:
 
 @pytest.fixture
 def compose(tool: Tool) -> Callable[..., str]:
-    """Calls Compose with our files: the program docker-compose, version 2, which needs no Docker engine to read them."""
+    """Calls docker-compose, version 2, with our files; to read them it needs no Docker engine."""
     program = tool("docker-compose")
 
     def call(*words: str, **environment: str) -> str:
@@ -167,7 +167,5 @@ def test_every_alert_is_tested() -> None:
     groups = yaml.safe_load((DEPLOY / "prometheus/rules.yml").read_text())["groups"]
     alerts = {rule["alert"] for group in groups for rule in group["rules"] if "alert" in rule}
     tests = yaml.safe_load((PROJECT / "tests/deploy/rules_test.yml").read_text())["tests"]
-    fired = {
-        each["alertname"] for test in tests for each in test.get("alert_rule_test", []) if each["exp_alerts"]
-    }
+    fired = {each["alertname"] for test in tests for each in test.get("alert_rule_test", []) if each["exp_alerts"]}
     assert fired == alerts
