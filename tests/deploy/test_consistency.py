@@ -79,6 +79,10 @@ def test_one_port_everywhere() -> None:
     assert prometheus["scrape_configs"][0]["static_configs"][0]["targets"] == [f"service:{port}"]
 
 
+def test_the_service_of_that_name_does_not_set_the_port() -> None:
+    assert POD["enableServiceLinks"] is False
+
+
 def test_one_user_everywhere_who_is_not_root() -> None:
     (user, group) = re.findall(r"^USER (\d+):(\d+)$", DOCKERFILE, flags=re.MULTILINE)[-1]
     security = POD["securityContext"]
