@@ -152,14 +152,13 @@ def test_an_autoscaler_scales_our_deployment_which_then_sets_no_number(manifests
         assert adapter["rules"]["custom"][0]["seriesQuery"].startswith(metric["pods"]["metric"]["name"] + "{")
 
 
-def test_promtool_reads_the_configuration(tool: Tool, tmp_path: Path) -> None:
+def test_promtool_reads_the_configuration(tool: Tool) -> None:
     run(tool("promtool"), "check", "config", DEPLOY / "prometheus/prometheus.yml")
 
 
 def test_rules_record_and_warn_as_they_should(tool: Tool, tmp_path: Path) -> None:
-    text = (PROJECT / "tests/deploy/rules_test.yml").read_text()
-    (tmp_path / "rules_test.yml").write_text(text)
-    shutil.copy(DEPLOY / "prometheus/rules.yml", tmp_path)
+    for file in (PROJECT / "tests/deploy/rules_test.yml", DEPLOY / "prometheus/rules.yml"):
+        shutil.copy(file, tmp_path)
     run(tool("promtool"), "test", "rules", tmp_path / "rules_test.yml")
 
 
