@@ -140,6 +140,7 @@ class Metrics:
     def count_worker_start(self) -> None:
         """Count a worker that takes jobs."""
         self._starts.add(1)
+        self._deaths.add(0)  # Prometheus takes no increase from a counter's first value
 
     def count_worker_death(self) -> None:
         """Count a worker that has died or been killed."""
