@@ -12,7 +12,7 @@ from amt.midi.instruments import find_instruments
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.midi.timing import Timing
 from tasks.fields import PitchRange, Slot
-from tasks.requests import MusicRequest
+from tasks.music_request import MusicRequest
 
 T = TypeVar("T", int, float)
 

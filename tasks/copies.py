@@ -6,7 +6,7 @@ from dataclasses import replace
 from amt.decoding.constraints import Constraints
 from amt.decoding.copying import keys_in_order
 from amt.midi.notes import Note
-from tasks.requests import EditRequest
+from tasks.edit_requests import EditRequest
 
 
 def without_copies(

@@ -15,9 +15,10 @@ from amt.midi.rewriting import numbers_of
 from amt.midi.score import Score
 from amt.midi.timing import MILLISECONDS_PER_TICK
 from amt.tokens.events import Events
+from tasks.edit_requests import EditRequest
 from tasks.lengths import file_ticks
 from tasks.notes import AnsweredNote
-from tasks.requests import AnyMusicRequest, EditRequest
+from tasks.requests import AnyMusicRequest
 from tasks.velocity import VelocityShapers
 from worker.jobs import GenerateJob
 

@@ -11,8 +11,9 @@ from amt.harmony.keys import Key, find_key, parse_key
 from amt.harmony.progression import PlacedChord, place_chords
 from amt.midi.bars import Bars
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
+from tasks.music_request import MusicRequest
 from tasks.notes import SentChord
-from tasks.requests import ContinueRequest, GenerateRequest, MusicRequest
+from tasks.requests import ContinueRequest, GenerateRequest
 
 AUTO: Final = "auto"
 

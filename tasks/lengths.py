@@ -7,16 +7,9 @@ from amt.errors import ArrangementError
 from amt.midi.bars import Bars
 from amt.midi.notes import TICKS_PER_SECOND, Note
 from amt.midi.timing import MILLISECONDS_PER_TICK
+from tasks.edit_requests import MAX_SPAN_SECONDS, MIN_SPAN_SECONDS, SpanRequest
 from tasks.fields import MAX_LENGTH_SECONDS, MAX_PRIME_SECONDS, MIN_LENGTH_SECONDS, MIN_PRIME_SECONDS
-from tasks.requests import (
-    MAX_SPAN_SECONDS,
-    MIN_SPAN_SECONDS,
-    AccompanyRequest,
-    AnyMusicRequest,
-    ContinueRequest,
-    GenerateRequest,
-    SpanRequest,
-)
+from tasks.requests import AccompanyRequest, AnyMusicRequest, ContinueRequest, GenerateRequest
 
 _LENGTH_RANGE: Final = (MIN_LENGTH_SECONDS, MAX_LENGTH_SECONDS)
 

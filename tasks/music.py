@@ -21,11 +21,13 @@ from amt.midi.tracks import Tracks, find_tracks
 from tasks.control import find_constraints, find_grid, find_sampling_params
 from tasks.copies import without_copies
 from tasks.describing import describe_chords, describe_timing
+from tasks.edit_requests import SpanRequest
 from tasks.encoding import ResultEncoder, find_encoders
 from tasks.fields import MAX_SEED
 from tasks.harmony import Harmony, find_harmony
 from tasks.lengths import length_ticks, prime_ticks, span_ticks
 from tasks.locking import find_locked
+from tasks.music_request import MusicRequest
 from tasks.pieces import DEFAULT_BPM, find_timing, read_piece
 from tasks.requests import (
     AccompanyRequest,
@@ -33,8 +35,6 @@ from tasks.requests import (
     ContinueRequest,
     GenerateRequest,
     InfillRequest,
-    MusicRequest,
-    SpanRequest,
     VariationRequest,
 )
 from tasks.responses import (

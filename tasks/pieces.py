@@ -8,8 +8,10 @@ from amt.midi import codec
 from amt.midi.codec import MAX_FILE_SECONDS, Piece
 from amt.midi.notes import Note
 from amt.midi.timing import CLOCKS_PER_QUARTER, MILLISECONDS_PER_TICK, Timing
+from tasks.edit_requests import EditRequest
+from tasks.music_request import MusicRequest
 from tasks.notes import SentNote
-from tasks.requests import EditRequest, EmbedRequest, MusicRequest
+from tasks.requests import EmbedRequest
 
 DEFAULT_BPM: Final = 120.0
 

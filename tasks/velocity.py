@@ -2,7 +2,7 @@
 
 from amt.arranging.plan import EditPlan
 from amt.arranging.velocity import VelocityContext, VelocityShaper
-from tasks.requests import MusicRequest
+from tasks.music_request import MusicRequest
 
 
 class VelocityShapers:

@@ -16,7 +16,8 @@ from client import AnticipatoryClient, EmbedOptions, Fields, MusicOptions
 from tasks.base import TaskRequest
 from tasks.body import MODELS
 from tasks.documentation import DOCUMENTATION
-from tasks.requests import EmbedRequest, MusicRequest
+from tasks.music_request import MusicRequest
+from tasks.requests import EmbedRequest
 from tests.conftest import PROJECT
 
 FILES: Final = {"task", "midi_input", "midi_inputs", "notes"}
