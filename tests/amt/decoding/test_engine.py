@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from amt.decoding import legality
+from amt.decoding import biases, legality
 from amt.decoding.engine import Engine
 from amt.decoding.model import load_model
 from amt.decoding.request import DecodeRequest, in_every_slot
@@ -98,7 +98,7 @@ def test_sampling_distributions_match_the_reference(gpt2: GPT2, golden: Any) -> 
             codes = ev.instrument_codes(history)
             if slot is NOTE and len(codes) >= 15:
                 allowed = torch.isin(torch.arange(130), torch.tensor([*codes, 129]))
-                legality.bias_notes(logits, torch.where(allowed, 0, -torch.inf)[None])
+                biases.bias_notes(logits, torch.where(allowed, 0, -torch.inf)[None])
             kept = sampling.truncated_probabilities(logits, choice(top_p=case["top_p"]))[0]
             assert int((logits > -torch.inf).sum()) == expected["legal_tokens"]
             # The reference sums in another order, so one token at the edge of the nucleus may differ.

@@ -158,7 +158,8 @@ class Answer:
         )
         assert not wanted - found, (list(wanted - found), list(found - wanted))
         for before, after in zip(self.given.texts, self.found.texts, strict=False):
-            assert after == [(self.factor * tick, text) for tick, text in before if tick < until]
+            kept = [(tick, text) for tick, text in after if tick < self.factor * until]
+            assert kept == [(self.factor * tick, text) for tick, text in before if tick < until]
         assert self.found.names[: len(self.given.names)] == self.given.names
 
     def assert_new(self, new):
