@@ -180,6 +180,7 @@ def test_a_client_that_goes_away_ends_the_work(service: Service) -> None:
 
 
 @needs_audio
+@pytest.mark.slow
 def test_time_is_bounded_and_the_queue_too(start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", "--timeout", "6")
     own.wait_until_listening()
@@ -198,6 +199,7 @@ def test_time_is_bounded_and_the_queue_too(start: Callable[..., Service]) -> Non
 
 
 @needs_audio
+@pytest.mark.slow
 def test_a_service_that_stops_says_so_and_leaves_nothing_behind(start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", "--drain-timeout", "0.5")
     own.wait_until_listening()
@@ -213,6 +215,7 @@ def test_a_service_that_stops_says_so_and_leaves_nothing_behind(start: Callable[
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.slow
 def test_without_the_libraries_it_draws_and_says_how_to_get_them(start: Callable[..., Service], tmp_path: Path) -> None:
     without = "import sys\nsys.modules['tinysoundfont'] = None\n"  # as if it were not installed
     (tmp_path / "sitecustomize.py").write_text(without)
