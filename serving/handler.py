@@ -17,9 +17,10 @@ from opentelemetry.trace import SpanKind, Tracer
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.messages import Done
 from serving.record import CLIENT_GONE, COUNTED, RequestBody, RequestRecord
-from serving.scheduler import Scheduler, Ticket
+from serving.scheduler import Scheduler
 from serving.sse import KEEP_ALIVE_SECONDS, Event, EventStream, encode_events, with_pauses
 from serving.telemetry import TRACE_HEADERS, Metrics, caller_context, trace_headers
+from serving.ticket import Ticket
 
 logger = logging.getLogger("anticipatory")
 
@@ -27,7 +28,7 @@ T = TypeVar("T")
 
 
 class Handler:
-    """Answer requests with the results of the worker."""
+    """Answer requests with the results of the workers."""
 
     def __init__(
         self, api: BatchingAPI, scheduler: Scheduler, tracer: Tracer, metrics: Metrics, timeout_seconds: float
@@ -93,7 +94,7 @@ class Handler:
         assert isinstance(message, Done)
         report = self._report(record, ticket)
         with self._span("encode", record):
-            response = await self._in_thread(self._encode, body, job, message.result, report)
+            response = await self._in_thread(self._encode, ticket, body, message.result, report)
         yield "result", response
 
     def _report(self, record: RequestRecord, ticket: Ticket) -> Report:
@@ -118,8 +119,8 @@ class Handler:
             pass
         self._scheduler.abort(ticket, CLIENT_GONE, "the client went away")
 
-    def _encode(self, body: RequestBody, job: Any, result: Any, report: Report) -> str:
-        return self._api.encode_response(body, job, result, self._scheduler.info, report).model_dump_json()
+    def _encode(self, ticket: Ticket, body: RequestBody, result: Any, report: Report) -> str:
+        return self._api.encode_response(body, ticket.job, result, ticket.info, report).model_dump_json()
 
     @contextmanager
     def _recorded(self, request: Request, body: RequestBody) -> Iterator[RequestRecord]:

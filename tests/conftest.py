@@ -192,23 +192,40 @@ class Service:
 
     @property
     def worker(self) -> int:
-        """The process id of the worker, which multiprocessing has spawned."""
+        """The process id of the first worker."""
+        return self.workers(1)[0]
+
+    def workers(self, count: int) -> list[int]:
+        """The process ids of at least so many workers, which multiprocessing has spawned, in the order of their start.
+
+        Process ids need not rise, but the system lists children as they were started.
+        """
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         while True:
-            for pid in descendants(self.process.pid):
+            found = []
+            for pid in map(int, children.read_text().split()):
                 with suppress(FileNotFoundError):
                     if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                        return pid
+                        found.append(pid)
+            if len(found) >= count:
+                return found
             assert self.process.poll() is None, self.output()
             time.sleep(0.01)
 
     def metrics(self) -> dict[str, float]:
-        """What /metrics says now: name, or name{label=value,...} with sorted labels -> value."""
+        """What /metrics says now: name, or name{label=value,...} with sorted labels -> value.
+
+        What each worker has of its own is there with the label `worker`, and without it as the sum.
+        """
         text = httpx.get(f"{self.url}/metrics", verify=False).text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        found = {}
+        found: dict[str, float] = {}
         for sample in samples:
-            labels = ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items()))
-            found[sample.name + (f"{{{labels}}}" if labels else "")] = sample.value
+            of_all = {name: value for name, value in sample.labels.items() if name != "worker"}
+            for labels in (of_all, sample.labels) if of_all != sample.labels else (of_all,):
+                text = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+                name = sample.name + (f"{{{text}}}" if text else "")
+                found[name] = found.get(name, 0) + sample.value
         return found
 
     def wait_for(self, metric: str, value: float) -> None:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 import pytest
 from fastapi import HTTPException
 
-from serving.messages import Done, Load, Loaded, Ready, Start, ToWorker
-from serving.scheduler import Scheduler, Ticket
+from serving.messages import Done, FromWorker, Load, Loaded, Ready, Start, ToWorker
+from serving.scheduler import Scheduler
 from serving.telemetry import Metrics
+from serving.ticket import Ticket
 
 
 class SomeJob(NamedTuple):
@@ -25,14 +26,17 @@ class Bench:
     def __init__(self) -> None:
         self.sent: list[ToWorker] = []
         self.scheduler = Scheduler(max_batch=8, max_waiting=8, metrics=Metrics("test"))
-        self.scheduler.connect(self.sent.append)
-        self.scheduler.received([Ready({"capacity": {"big": 2, "little": 100}})])
+        self.scheduler.add_worker(self.sent.append, "cpu")
+        self.receive(Ready({"capacity": {"big": 2, "little": 100}}))
         self._admitted = ExitStack()
 
     def ask(self, group: str, rows: int) -> Ticket:
         ticket = self._admitted.enter_context(self.scheduler.admit(rows))
         self.scheduler.submit(ticket, SomeJob(group, {}))
         return ticket
+
+    def receive(self, *messages: FromWorker) -> None:
+        self.scheduler.received(0, messages)
 
     @property
     def started(self) -> list[int]:
@@ -44,7 +48,7 @@ def test_no_more_run_than_there_is_memory_for() -> None:
         bench = Bench()
         first, second, third = (bench.ask("big", 1).uid for _ in range(3))
         assert bench.started == [first, second]
-        bench.scheduler.received([Done(first, None, {})])
+        bench.receive(Done(first, None, {}))
         assert bench.started == [first, second, third]
 
     asyncio.run(scenario())
@@ -64,7 +68,7 @@ def test_what_there_can_never_be_memory_for_is_refused_and_holds_up_nobody() -> 
         bench = Bench()
         running = bench.ask("big", 2)
         waiting, huge, behind = bench.ask("big", 1), bench.ask("big", 3), bench.ask("big", 1)
-        bench.scheduler.received([Done(running.uid, None, {})])
+        bench.receive(Done(running.uid, None, {}))
         assert bench.started == [running.uid, waiting.uid, behind.uid]
         with pytest.raises(HTTPException, match="there is memory for 2 at a time of big, and 3 are asked for"):
             async for _ in huge.outcome():
@@ -79,11 +83,11 @@ def test_waiting_for_a_group_to_load_is_told_apart_from_waiting_for_room() -> No
         asked = time.monotonic()
         first, second = bench.ask("new", 1), bench.ask("new", 1)
         await asyncio.sleep(0.05)
-        bench.scheduler.received([Loaded("new", 0.05, {"capacity": {"new": 1}})])
+        bench.receive(Loaded("new", 0.05, {"capacity": {"new": 1}}))
         assert first.started
         assert first.load_seconds >= 0.05
         await asyncio.sleep(0.05)
-        bench.scheduler.received([Done(first.uid, None, {})])
+        bench.receive(Done(first.uid, None, {}))
         assert second.started
         assert 0.05 <= second.load_seconds <= second.started - asked - 0.05
 
@@ -96,7 +100,7 @@ def test_one_load_serves_all_who_wait_for_it_and_the_loaded_wait_for_none() -> N
         waiting = [bench.ask("new", 1) for _ in range(3)]
         loaded = bench.ask("little", 1)
         assert [message for message in bench.sent if isinstance(message, Load)] == [Load("new", {})]
-        bench.scheduler.received([Loaded("new", 0.05, {"capacity": {"new": 100, "little": 100}})])
+        bench.receive(Loaded("new", 0.05, {"capacity": {"new": 100, "little": 100}}))
         assert all(ticket.load_seconds > 0 for ticket in waiting)
         assert (loaded.started is not None, loaded.load_seconds) == (True, 0)
 
