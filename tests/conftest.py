@@ -192,23 +192,13 @@ class Service:
 
     @property
     def worker(self) -> int:
-        """The process id of the first worker."""
-        return self.workers(1)[0]
-
-    def workers(self, count: int) -> list[int]:
-        """The process ids of at least so many workers, which multiprocessing has spawned, in the order of their start.
-
-        Process ids need not rise, but the system lists children as they were started.
-        """
+        """The process id of the worker that was started first, of those that run; multiprocessing has spawned it."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         while True:
-            found = []
-            for pid in map(int, children.read_text().split()):
+            for pid in children.read_text().split():  # in the order of their start
                 with suppress(FileNotFoundError):
                     if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                        found.append(pid)
-            if len(found) >= count:
-                return found
+                        return int(pid)
             assert self.process.poll() is None, self.output()
             time.sleep(0.01)
 
@@ -252,6 +242,14 @@ def descendants(pid: int) -> set[int]:
     except FileNotFoundError:  # it has just ended
         return set()
     return {pid}.union(*(descendants(int(child)) for child in children))
+
+
+def still_running(pids: set[int]) -> set[int]:
+    """Return those that still run five seconds later; Python's resource tracker outlives its parent by a moment."""
+    deadline = time.monotonic() + 5
+    while (left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return left
 
 
 @pytest.fixture
