@@ -247,9 +247,17 @@ def descendants(pid: int) -> set[int]:
 def still_running(pids: set[int]) -> set[int]:
     """Return those that still run five seconds later; Python's resource tracker outlives its parent by a moment."""
     deadline = time.monotonic() + 5
-    while (left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}) and time.monotonic() < deadline:
+    while (left := {pid for pid in pids if _has_command(pid)}) and time.monotonic() < deadline:
         time.sleep(0.05)
     return left
+
+
+def _has_command(pid: int) -> bool:
+    """Return whether a process runs: one that has ended has no command line, even if nobody asks for its status."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import Final, NamedTuple
 
-import mido
 import numpy as np
 
 from amt.midi import kinds
@@ -272,9 +271,7 @@ class Rewriter:
         """Return the file, which ends at a time."""
         end = self._timing.file_tick(end_milliseconds)
         has_ports = any(item.channel is not None and item.channel >= N_CHANNELS for own in self._tracks for item in own)
-        conductor = [
-            Item(tick, _META, -1, None, bytes(message.bytes())) for tick, message in timing_messages(self._timing)
-        ]
+        conductor = [Item(tick, _META, -1, None, message) for tick, message in timing_messages(self._timing)]
         tracks = []
         for number, (name, own) in enumerate(zip(self._names, self._tracks, strict=True)):
             ordered = sorted([*conductor, *own] if number == 0 else own, key=lambda item: item[:3])
@@ -369,22 +366,26 @@ def _note(begin: int, end: int, channel: int, pitch: int, velocity: int) -> tupl
     return Item(begin, _BEGIN, 0, channel, on), Item(end, last, 0, channel, off)
 
 
-def timing_messages(timing: Timing) -> list[tuple[int, mido.MetaMessage]]:
+def timing_messages(timing: Timing) -> list[tuple[int, bytes]]:
     """Return changes of tempo and time signature at their file ticks; the time signature is first at one tick."""
     changes = [
         (
             change.tick,
-            mido.MetaMessage(
-                "time_signature",
-                numerator=change.numerator,
-                denominator=change.denominator,
-                clocks_per_click=change.clocks_per_click,
-                notated_32nd_notes_per_beat=change.thirty_seconds_per_beat,
+            meta_message(
+                kinds.TIME_SIGNATURE,
+                bytes(
+                    (
+                        change.numerator,
+                        change.denominator.bit_length() - 1,
+                        change.clocks_per_click,
+                        change.thirty_seconds_per_beat,
+                    )
+                ),
             ),
         )
         for change in timing.signatures
     ]
-    changes += [(change.tick, mido.MetaMessage("set_tempo", tempo=change.tempo)) for change in timing.tempos]
+    changes += [(change.tick, meta_message(kinds.TEMPO, change.tempo.to_bytes(3, "big"))) for change in timing.tempos]
     return sorted(changes, key=lambda change: change[0])
 
 
