@@ -2,14 +2,15 @@
 
 Starts the service with four workers of a scripted model that costs nothing: whatever is asked, it answers in one step
 with the same 80 events of 5 s, so that all the rest is real, from the socket to the MIDI file and back. Clients in one
-process keep many generates of 5 s under way, as cheaply as a client can be. Prints requests and events a second, and
-the processor time of a request in each process.
+process keep many generates of 5 s under way, as cheaply as a client can be. Prints requests and events a second, the
+processor time of a request in each process, and what its parts take in the API process, called one by one.
 """
 
 import argparse
 import asyncio
 import json
 import multiprocessing
+import pickle
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,10 +24,14 @@ import psutil
 from amt.tokens.vocab import DURATION, NOTE, ONSET
 from api import AnticipatoryAPI
 from benchmarks.markdown import table
+from serving.batching import Report
 from serving.limits import Limits
 from serving.messages import Done, FromWorker, Ready
 from serving.server import Server
+from tasks.body import read_body
 from tasks.documentation import DOCUMENTATION
+from tasks.encoding import ResultEncoder
+from tasks.velocity import VelocityShapers
 from worker.jobs import GeneratedVariation, GenerateJob
 
 N_WORKERS: Final = 4
@@ -62,6 +67,10 @@ class ScriptedRunner:
     def load(self, group: str, headers: Mapping[str, str]) -> None:
         """Load nothing: there is one model."""
 
+    def results(self, job: GenerateJob) -> list[GeneratedVariation]:
+        """Return the result of any job."""
+        return [GeneratedVariation(self._events, each.seed, 1, None) for each in job.sequences]
+
     def step(self) -> Iterator[FromWorker]:
         """Yield the results of all jobs."""
         if not self._is_told:
@@ -69,7 +78,7 @@ class ScriptedRunner:
             sizes = {"tiny": {"checkpoint": "scripted", "loaded": True, "available": True}}
             yield Ready({"device": "scripted", "default_size": "tiny", "sizes": sizes, "capacity": {"tiny": 1_000}})
         for uid, job in self._jobs.items():
-            result = [GeneratedVariation(self._events, each.seed, 1, None) for each in job.sequences]
+            result = self.results(job)
             yield Done(uid, result, {"events": N_EVENTS * len(result)})
         self._jobs = {}
 
@@ -108,11 +117,12 @@ def serve(port: int) -> None:
 
 @dataclass(frozen=True)
 class Figures:
-    """Hold rates, and the processor time of one request by process."""
+    """Hold rates, and the processor time of one request by process and by part."""
 
     requests_per_second: float
     events_per_second: float
     cpu_ms: Mapping[str, float]
+    part_ms: Mapping[str, float]
 
 
 async def _client(port: int, bodies: Iterator[bytes], take: Callable[[bytes], None]) -> None:
@@ -164,7 +174,44 @@ def measure(n_requests: int, n_clients: int) -> Figures:
         service.join()
     n_events = sum(json.loads(answer)["variations"][0]["num_events"] for answer in answers)
     cpu_ms = {name: 1e3 * each / n_requests for name, each in spent.items()}
-    return Figures(n_requests / seconds, n_events / seconds, cpu_ms)
+    return Figures(n_requests / seconds, n_events / seconds, cpu_ms, measure_parts(n_requests // 10))
+
+
+def measure_parts(repeats: int) -> dict[str, float]:
+    """Return the processor time in milliseconds of what the API process does with a request, by name."""
+    api, runner = ScriptedAPI(), ScriptedRunner()
+    (ready,) = runner.step()
+    assert isinstance(ready, Ready)
+    request = read_body(json.loads(BODY))
+    job = api.decode_request(request, ready.info, {}, streams=False)
+    result, report = runner.results(job), Report("0" * 32, "0" * 16, 0.0, 0.0, 0.0)
+    answer = api.encode_response(request, job, result, ready.info, report)
+    shapers, encoder = VelocityShapers(request, job.plan), ResultEncoder(request, job)
+    notes = job.plan.new_notes(result[0].events)
+
+    def shape() -> None:
+        shaper = shapers(0)
+        for note in notes:
+            shaper.shape(note)
+
+    parts: dict[str, Callable[[], object]] = {
+        "JSON to request": lambda: read_body(json.loads(BODY)),
+        "decode, request to job": lambda: api.decode_request(request, ready.info, {}, streams=False),
+        "pickle, job and result": lambda: (pickle.dumps(job), pickle.loads(pickle.dumps(result))),
+        "encode, result to answer": lambda: api.encode_response(request, job, result, ready.info, report),
+        "of that, velocities": shape,
+        "of that, the MIDI file": lambda: encoder.midi(notes),
+        "answer to JSON": answer.model_dump_json,
+    }
+    return {name: _cpu_ms(action, repeats) for name, action in parts.items()}
+
+
+def _cpu_ms(action: Callable[[], object], repeats: int) -> float:
+    action()
+    start = time.process_time()
+    for _ in range(repeats):
+        action()
+    return 1e3 * (time.process_time() - start) / repeats
 
 
 def _wait_for_workers(port: int) -> None:
@@ -189,6 +236,7 @@ def markdown(figures: Figures) -> str:
         ("requests", f"{figures.requests_per_second:.0f} a second"),
         ("events", f"{figures.events_per_second:.0f} a second"),
         *((f"processor time of a request, {name}", f"{each:.2f} ms") for name, each in figures.cpu_ms.items()),
+        *((name, f"{each:.3f} ms") for name, each in figures.part_ms.items()),
     ]
     return table(("generate of 5 s, scripted model", ""), rows)
 

@@ -17,7 +17,6 @@ PRIOR_ONSETS: Final = 4.0
 """Each accent is weakened as if this many onsets had followed no beat, because a few onsets alone prove nothing."""
 
 _RADIANS_PER_TICK: Final = 2j * np.pi / PERIODS_TICKS
-_ONES: Final = np.ones(len(PERIODS_TICKS))
 
 
 class BeatTracker:
@@ -31,6 +30,7 @@ class BeatTracker:
     def __init__(self) -> None:
         self._now = 0
         self._sums = np.zeros(len(PERIODS_TICKS), dtype=np.complex128)
+        self._rows = np.ones((3, len(PERIODS_TICKS)))  # what `accent` averages over the periods; ones for the total
         self._n_notes, self._n_onsets = 0.0, 0.0
 
     def observe(self, onset: int, n_notes: int = 1) -> None:
@@ -48,11 +48,12 @@ class BeatTracker:
         self._advance(onset)
         certainty = self._n_onsets / (self._n_onsets + PRIOR_ONSETS)
         scale = certainty / max(self._n_notes, 1e-12)  # from sums to means, in the end and not for each period
-        real, imaginary = self._sums.real, self._sums.imag
-        squares = real * real + imaginary * imaginary
+        squares = np.abs(self._sums)
+        squares *= squares
+        self._rows[0], self._rows[1] = self._sums.real, squares
         weights = squares * squares  # strengths to the power of 4, so that the few strongest periods decide
-        unscaled = scale * float(weights @ real) - scale**2 * float(weights @ squares)
-        return scale**4 * unscaled / max(scale**4 * float(weights @ _ONES), 1e-12)
+        real, square, total = (self._rows @ weights).tolist()
+        return float(scale**4 * (scale * real - scale**2 * square) / max(scale**4 * total, 1e-12))
 
     def _advance(self, onset: int) -> None:
         """Let time pass until the onset: turn the sums, and let all counts fade."""
