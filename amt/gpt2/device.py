@@ -42,12 +42,16 @@ def find_devices(wanted: str) -> list[torch.device]:
     Raises:
         ValueError: they are not there, or one is named twice.
     """
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = [torch.device("cuda", index) for index in range(n_cuda)]
     if wanted != "auto" and not wanted.isdecimal():
-        named = [find_device(name.strip()) for name in wanted.split(",")]
+        # One that is known to be there is not tried: this process would keep memory on each.
+        known = {str(device): device for device in cuda}
+        named = [known.get(name) or find_device(name) for name in map(str.strip, wanted.split(","))]
         if len({(each.type, each.index or 0) for each in named}) < len(named):
             raise ValueError(f"{wanted} names a device twice: name it once, and ask for more workers on each device")
         return named
-    here = [torch.device("cuda", index) for index in range(torch.cuda.device_count())] or [find_device("auto")]
+    here = cuda or [find_device("auto")]
     if wanted == "auto":
         return here
     if not 1 <= int(wanted) <= len(here):
