@@ -3,7 +3,7 @@
 Note: no `from __future__ import annotations` here; LitServe reads the annotations to build /openapi.json.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from amt.errors import AMTError, ModelUnavailableError
@@ -36,11 +36,13 @@ class AnticipatoryAPI(BatchingAPI):
 
     _runner: "Runner"
 
-    def __init__(self, checkpoints: Mapping[str, str], default_model: str, device: str, dtype: str) -> None:
-        """Take what `ModelStore` does, and which model requests get that name none."""
+    def __init__(
+        self, checkpoints: Mapping[str, str], default_model: str, devices: str, workers_per_device: int, dtype: str
+    ) -> None:
+        """Take what `ModelStore` and `find_devices` do, and which model requests get that name none."""
         super().__init__(api_path="/predict")
         self._checkpoints, self._default_model = checkpoints, default_model
-        self._device_name, self._dtype_name = device, dtype
+        self._devices, self._workers_per_device, self._dtype_name = devices, workers_per_device, dtype
 
     def rows(self, request: PredictRequest) -> int:
         """Return how many places in the batch a request takes: each variation is a sequence of its own."""
@@ -78,6 +80,16 @@ class AnticipatoryAPI(BatchingAPI):
             return embed.encode_response(request, job, result, metadata)
         return music.encode_response(request, job, result, metadata)
 
+    def describe(self, workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return what all workers offer together: as the first one describes itself, and what others have loaded."""
+        sizes = {name: dict(size) for name, size in workers[0]["sizes"].items()}
+        for worker in workers[1:]:
+            for name, size in sizes.items():
+                size |= {key: size[key] or worker["sizes"][name][key] for key in ("loaded", "available")}
+        names = sorted({name for worker in workers for name in worker["capacity"]}, key=list(sizes).index)
+        capacity = {name: sum(worker["capacity"].get(name, 0) for worker in workers) for name in names}
+        return {**workers[0], "sizes": sizes, "capacity": capacity}
+
     def explain(self, error: Exception) -> tuple[int, str]:
         """Return (status, detail): errors of our own are the caller's, but for models that cannot be had now."""
         match error:
@@ -92,8 +104,14 @@ class AnticipatoryAPI(BatchingAPI):
             case _:
                 return 500, f"{type(error).__name__}: {error}"
 
+    def find_devices(self) -> list[str]:
+        """Return the device of each worker: those of one device follow each other."""
+        from amt.gpt2.device import find_devices
+
+        return [str(device) for device in find_devices(self._devices) for _ in range(self._workers_per_device)]
+
     def setup(self, device: str) -> None:
-        """Set the worker up, in its process, once. Our own setting names the device, not LitServe.
+        """Set a worker up, in its process, once.
 
         Raises:
             ValueError: there is no such device.
@@ -101,7 +119,7 @@ class AnticipatoryAPI(BatchingAPI):
         from models import ModelStore
         from worker.runner import Runner
 
-        models = ModelStore(self._checkpoints, self._device_name, self._dtype_name)
+        models = ModelStore(self._checkpoints, device, self._dtype_name, self._workers_per_device)
         self._runner = Runner(models, self._default_model, start_tracing("anticipatory"), self.explain)
 
     @property

@@ -12,8 +12,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from amt.decoding.model import load_model, warm_up
 from amt.errors import ModelUnavailableError
 from amt.gpt2.checkpoint import WEIGHT_FILES
-from amt.gpt2.device import find_device, find_dtype, release_memory
+from amt.gpt2.device import find_device, find_dtype, free_bytes, release_memory
 from amt.gpt2.network import GPT2
+from amt.gpt2.threads import share_cores
 
 logger = logging.getLogger("anticipatory")
 
@@ -35,8 +36,12 @@ _CHECKPOINT_FILES: Final = ["config.json", GENERATION_FILE, *WEIGHT_FILES]
 class ModelStore:
     """Load the models on offer to one device, each when it is first asked for."""
 
-    def __init__(self, checkpoints: Mapping[str, str], device: str = "auto", dtype: str = "auto") -> None:
+    def __init__(
+        self, checkpoints: Mapping[str, str], device: str = "auto", dtype: str = "auto", n_sharing: int = 1
+    ) -> None:
         """Take name -> checkpoint: a folder, or a hub repository as `repo` or `repo@revision`.
+
+        `n_sharing` stores of as many processes share the device: its memory, and the cores of a CPU.
 
         Raises:
             ValueError: the device is not there, or cannot compute in that precision.
@@ -46,6 +51,9 @@ class ModelStore:
         self._varieties: dict[str, float | None] = {}
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
+        self._n_sharing = n_sharing
+        if self.device.type == "cpu":
+            share_cores(n_sharing)
 
     def get(self, name: str) -> GPT2:
         """Return the model of a name.
@@ -66,6 +74,11 @@ class ModelStore:
     def loaded(self) -> Mapping[str, GPT2]:
         """The models that have been loaded so far."""
         return dict(self._loaded)
+
+    @property
+    def free_bytes(self) -> int:
+        """How many bytes this store's process could take on the device now."""
+        return free_bytes(self.device) // self._n_sharing
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Say of each model where its checkpoint comes from, and whether it is loaded or could be without a network."""

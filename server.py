@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from api import AnticipatoryAPI
@@ -40,7 +40,15 @@ class Settings(BaseSettings):
 
     host: Literal["127.0.0.1", "0.0.0.0", "::"] = Field("127.0.0.1", description="address to listen on")
     port: int = Field(2011, ge=1024, le=65535, description="port to listen on")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps; ROCm presents as cuda")
+    device: str = Field(
+        "auto", description="one device: cpu, cuda, cuda:N or mps; ROCm presents as cuda; auto leaves it to devices"
+    )
+    devices: str = Field(
+        "auto",
+        description="several devices, when device is auto: a number of CUDA devices, names such as cuda:0,cuda:2, or "
+        "auto for all CUDA devices there are, else mps, else cpu",
+    )
+    workers_per_device: int = Field(1, ge=1, description="worker processes on each device, each with its own models")
     dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
         "auto",
         description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on x86 CPUs",
@@ -54,7 +62,7 @@ class Settings(BaseSettings):
     model_large: str = Field("stanford-crfm/music-large-800k", description="likewise for size large")
     timeout: float = Field(300, gt=0, description="seconds that a request may take, waiting included")
     max_payload_bytes: int = Field(8 * 2**20, gt=0, description="largest request body")
-    max_batch: int = Field(32, ge=5, description="sequences decoded together; each variation is one")
+    max_batch: int = Field(32, ge=5, description="sequences that a worker decodes together; each variation is one")
     max_waiting: int = Field(64, ge=0, description="requests that may wait for a place; more are refused with 429")
     step_timeout: float = Field(
         120, gt=0, description="seconds without a sign of life after which a worker is replaced"
@@ -73,6 +81,15 @@ class Settings(BaseSettings):
     def _check_sound_font(cls, value: str) -> str:
         if value and not (value.endswith(".sf2") and Path(value).is_file()):
             raise ValueError(f"{value} is no file whose name ends in .sf2")
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, value: str, info: ValidationInfo) -> str:
+        if "auto" not in (value, info.data.get("device", "auto")):
+            raise ValueError(
+                f"device is {info.data['device']} already: set device for one device, or devices for several"
+            )
         return value
 
     @field_validator("cors_origins")
@@ -135,7 +152,10 @@ def main() -> None:
     except ValidationError as error:
         problems = "; ".join(f"{problem['loc'][0]}: {problem['msg']}" for problem in error.errors())
         sys.exit(f"invalid settings: {problems}. See python server.py --help")
-    api = AnticipatoryAPI(settings.checkpoints, settings.default_model, settings.device, settings.dtype)
+    devices = settings.devices if settings.device == "auto" else settings.device
+    api = AnticipatoryAPI(
+        settings.checkpoints, settings.default_model, devices, settings.workers_per_device, settings.dtype
+    )
     key = os.environ.get("LIT_SERVER_API_KEY")
     font = settings.sound_font
     Server(api, settings.limits, DOCUMENTATION, rendering(font), key, font).run()

@@ -111,7 +111,7 @@ class Clients:
 
 
 def kill(running: Running, clients: Clients, after: int) -> float:
-    """Kill the worker once `after` answers have come; return how many seconds later the service is good again."""
+    """Kill a worker once `after` answers have come; return how many seconds later the service is good again."""
     while clients.statuses["200"] + clients.statuses["422"] < after:
         time.sleep(0.05)
     deaths = running.metric(DEATHS)
@@ -174,13 +174,13 @@ class Figures:
         return self.wrong + left + [f"still running: {each}" for each in self.orphans]
 
 
-def measure(n_requests: int, n_clients: int, n_kills: int, small: Path | None) -> Figures:
-    """Send requests to a service of its own, and kill its worker `n_kills` times in their first half.
+def measure(n_requests: int, n_clients: int, n_kills: int, small: Path | None, n_workers: int = 1) -> Figures:
+    """Send requests to a service of its own, and kill a worker of it `n_kills` times in their first half.
 
     `small`: the folder of a model of small's shape, if it takes part.
     """
     flags = ("--model-small", str(small)) if small else ()
-    with service(*flags) as running:
+    with service("--workers-per-device", str(n_workers), *flags) as running:
         running.wait_until_ready()
         clients = Clients(running, SIZES if small else ("tiny",))
         with ThreadPoolExecutor(n_clients) as pool:  # every size loaded, every cache grown
@@ -231,9 +231,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=1_000)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--workers", type=int, default=1)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measure(args.requests, args.clients, 2, random_small(Path(folder)))
+        figures = measure(args.requests, args.clients, 2, random_small(Path(folder)), args.workers)
     print(markdown(figures))
     if figures.problems:
         raise SystemExit("\n".join(figures.problems[:10]))

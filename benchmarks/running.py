@@ -57,10 +57,11 @@ class Running:
         return found
 
     def kill_worker(self) -> None:
-        """Send SIGKILL, as the system does when memory runs out."""
+        """Send SIGKILL to a worker, as the system does when memory runs out."""
         for pid in self.processes():
             if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes():
                 os.kill(pid, signal.SIGKILL)
+                return
 
     def megabytes(self) -> float:
         """Return the memory of all processes, shared pages divided among those that share them (PSS)."""

@@ -1,7 +1,7 @@
 """Define what an API offers to be served with continuous batching: the hooks of LitServe's LitAPI, and a few more."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -68,11 +68,20 @@ class BatchRunner(Protocol):
 
 
 class BatchingAPI(LitAPI):  # type: ignore[misc]
-    """Describe an API whose jobs share batches, step by step, in one worker process.
+    """Describe an API whose jobs share batches, step by step, in worker processes.
 
-    `setup` and `runner` are the worker's. The rest is called in the API process: `decode_request`, `update_encoder` and
-    `encode_response` in threads, as they may take long, the others in the event loop.
+    `find_devices`, `setup(device)` and `runner` are the workers'. The rest is called in the API process:
+    `decode_request`, `update_encoder` and `encode_response` in threads, as they may take long, the others in the event
+    loop.
     """
+
+    @abstractmethod
+    def find_devices(self) -> Sequence[str]:
+        """Return the device of each worker that is to run; called in the first one.
+
+        Raises:
+            ValueError: the devices that are wanted are not there.
+        """
 
     @property
     @abstractmethod
@@ -91,7 +100,7 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
 
         Args:
             request: its body, validated.
-            info: how the worker describes what it offers.
+            info: how a worker describes what it offers.
             headers: of the trace.
             streams: whether updates are wanted.
 
@@ -107,7 +116,11 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
     def encode_response(
         self, request: Any, job: Any, result: Any, info: Mapping[str, Any], report: Report
     ) -> BaseModel:
-        """Return the response that carries the job's result."""
+        """Return the response that carries the job's result; `info` describes the worker that it comes from."""
+
+    @abstractmethod
+    def describe(self, workers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+        """Return what all workers offer together, of how each describes itself; there is one or more."""
 
     @abstractmethod
     def explain(self, error: Exception) -> tuple[int, str]:

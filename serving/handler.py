@@ -16,15 +16,16 @@ from serving.abortable import limited
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.messages import Done
 from serving.record import Recorder, RequestBody, RequestRecord
-from serving.scheduler import Scheduler, Ticket
+from serving.scheduler import Scheduler
 from serving.sse import KEEP_ALIVE_SECONDS, Event, EventStream, encode_events, with_pauses
 from serving.telemetry import trace_headers
+from serving.ticket import Ticket
 
 T = TypeVar("T")
 
 
 class Handler:
-    """Answer requests with the results of the worker."""
+    """Answer requests with the results of the workers."""
 
     def __init__(self, api: BatchingAPI, scheduler: Scheduler, recorder: Recorder, timeout_seconds: float) -> None:
         self._api, self._scheduler, self._timeout = api, scheduler, timeout_seconds
@@ -85,7 +86,7 @@ class Handler:
         assert isinstance(message, Done)
         report = self._report(record, ticket)
         with self._span("encode", record):
-            response = await self._in_thread(self._encode, body, job, message.result, report)
+            response = await self._in_thread(self._encode, ticket, body, message.result, report)
         yield "result", response
 
     def _report(self, record: RequestRecord, ticket: Ticket) -> Report:
@@ -105,8 +106,8 @@ class Handler:
     async def _in_thread(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **named))
 
-    def _encode(self, body: RequestBody, job: Any, result: Any, report: Report) -> str:
-        return self._api.encode_response(body, job, result, self._scheduler.info, report).model_dump_json()
+    def _encode(self, ticket: Ticket, body: RequestBody, result: Any, report: Report) -> str:
+        return self._api.encode_response(body, ticket.job, result, ticket.info, report).model_dump_json()
 
     @contextmanager
     def _span(self, name: str, record: RequestRecord) -> Iterator[None]:

@@ -12,9 +12,9 @@ class Limits:
         port: port to listen on.
         timeout_seconds: that a request may take, waiting included.
         max_payload_bytes: of a request's body.
-        max_batch: rows that the worker runs together.
+        max_batch: rows that each worker runs together.
         max_waiting: requests that may wait to run.
-        step_timeout_seconds: without a sign of life after which the worker is replaced.
+        step_timeout_seconds: without a sign of life after which a worker is replaced.
         drain_seconds: that running requests get when the service is stopped.
         public_metrics: whether /metrics needs no key.
         cors_origins: of the web pages that may call the service, or "*" for all.

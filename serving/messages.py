@@ -1,6 +1,6 @@
-"""Define what travels through the pipe between the API process and its worker, in lists of messages."""
+"""Define what travels through the pipe between the API process and a worker, in lists of messages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 
@@ -26,6 +26,15 @@ class Load(NamedTuple):
 
 class Stop(NamedTuple):
     """Tell the worker to drop everything and exit."""
+
+
+class Devices(NamedTuple):
+    """Tell, before anything else, for which devices there are to be workers: a name for each worker.
+
+    Only a worker that has not been told its own device looks for them; its own is the first.
+    """
+
+    names: Sequence[str]
 
 
 class Ready(NamedTuple):
@@ -90,4 +99,4 @@ class Failed(NamedTuple):
 
 
 ToWorker: TypeAlias = Start | Cancel | Load | Stop
-FromWorker: TypeAlias = Ready | Changed | SetupFailed | Loaded | NotLoaded | Update | Done | Failed
+FromWorker: TypeAlias = Devices | Ready | Changed | SetupFailed | Loaded | NotLoaded | Update | Done | Failed

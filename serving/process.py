@@ -7,7 +7,7 @@ from typing import Final
 
 from serving import telemetry
 from serving.batching import BatchingAPI, BatchRunner
-from serving.messages import Cancel, Load, SetupFailed, Start, Stop, ToWorker
+from serving.messages import Cancel, Devices, Load, SetupFailed, Start, Stop, ToWorker
 
 logger = logging.getLogger("anticipatory")
 
@@ -17,11 +17,18 @@ SIGN_OF_LIFE_SECONDS: Final = 0.25
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
-def run_worker(api: BatchingAPI, connection: Connection) -> None:
-    """Run jobs until told to stop, or until the service at the other end of the pipe has gone."""
+def run_worker(api: BatchingAPI, device: str | None, connection: Connection) -> None:
+    """Run jobs on a device until told to stop, or until the service at the other end of the pipe has gone.
+
+    Without a device, find out first which devices there are to be workers for, and take the first one.
+    """
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     try:
-        api.setup("worker")
+        if device is None:
+            devices = api.find_devices()
+            connection.send([Devices(devices)])
+            device = devices[0]
+        api.setup(device)
     except ValueError as error:  # a setting that cannot work; anything else is worth another try
         connection.send([SetupFailed(str(error))])
         return

@@ -1,123 +1,81 @@
-"""Decide which requests run and which wait for room in the worker's batch, in order of arrival."""
+"""Decide which requests run, on which worker, and which wait for room in a batch, in order of arrival."""
 
-import asyncio
 import itertools
-import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-from serving.abortable import Abortable, refusal
+from serving.abortable import refusal
 from serving.batching import Job
-from serving.messages import (
-    Cancel,
-    Changed,
-    Done,
-    Failed,
-    FromWorker,
-    Load,
-    Loaded,
-    NotLoaded,
-    Ready,
-    Start,
-    ToWorker,
-    Update,
-)
+from serving.messages import Changed, Done, Failed, FromWorker, Loaded, NotLoaded, Ready, ToWorker, Update
 from serving.telemetry import Metrics
+from serving.ticket import Ticket
+from serving.worker_state import WorkerState, count_rows
 
 RETRY_RESTART_SECONDS: Final = 5
 RETRY_FULL_SECONDS: Final = 2
 
 
-class Ticket(Abortable):
-    """Hold a request's place with the scheduler: first it waits, then its job runs.
-
-    Attributes:
-        uid: names the job to the worker.
-        rows: of the batch that the job takes.
-        job: what the worker is asked to do; None until the request has been decoded.
-        started: when the job was sent to the worker, in seconds of the monotonic clock; None while it waits.
-        load_seconds: in which it has waited for its group to be loaded.
-        arrived: what the worker has sent.
-    """
-
-    def __init__(self, uid: int, rows: int) -> None:
-        super().__init__()
-        self.uid, self.rows = uid, rows
-        self.job: Job | None = None
-        self.started: float | None = None
-        self.load_seconds = 0.0
-        self._load_began: float | None = None
-        self.arrived: asyncio.Queue[Update | Done] = asyncio.Queue()
-
-    def begin_load(self) -> None:
-        """Count the seconds from now on, if they are not counted yet, as those of loading."""
-        if self._load_began is None:
-            self._load_began = time.monotonic()
-
-    def end_load(self) -> None:
-        """Count them no longer."""
-        if self._load_began is not None:
-            self.load_seconds += time.monotonic() - self._load_began
-            self._load_began = None
-
-    async def outcome(self) -> AsyncIterator[Update | Done]:
-        """Yield the job's updates, and last its result.
-
-        Raises:
-            HTTPException: the ticket was aborted.
-        """
-        message: Update | Done | None = None
-        while not isinstance(message, Done):
-            message = await self.unless_aborted(self.arrived.get())
-            yield message
-
-
 class Scheduler:
-    """Start jobs when there is room for them; know what the worker has loaded and is doing.
+    """Start jobs where there is most room for them, in order of arrival; know what the workers are doing.
 
     Attributes:
-        info: how the worker describes what it offers, empty before the first one is ready.
-        is_ready: whether a worker takes jobs.
+        workers: what is known of each, by its number.
     """
 
     def __init__(self, max_batch: int, max_waiting: int, metrics: Metrics) -> None:
-        """Let at most `max_batch` rows run, and `max_waiting` tickets wait."""
-        self.info: Mapping[str, Any] = {}
-        self.is_ready = False
+        """Let at most `max_batch` rows run on each worker, and `max_waiting` tickets wait."""
+        self.workers: list[WorkerState] = []
         self._is_stopping = False
         self._max_batch, self._max_waiting, self._metrics = max_batch, max_waiting, metrics
-        self._send: Callable[[ToWorker], None]
         self._uids = itertools.count()
         self._waiting: dict[int, Ticket] = {}
-        self._running: dict[int, Ticket] = {}
-        self._capacity: Mapping[str, int] = {}
-        self._loading: set[str] = set()
         metrics.observe("queue.depth", "Requests that wait for a place", lambda: len(self._waiting))
-        metrics.observe("batch.rows", "Rows that run together", lambda: _rows(self._running))
-        metrics.observe("fallbacks", "Parts that run in a slower way than they should", lambda: self._fallbacks)
+        metrics.observe_workers("batch.rows", "Rows that run together", self._rows_running)
+        metrics.observe_workers("fallbacks", "Parts that run in a slower way than they should", self._fallbacks)
+
+    def _rows_running(self) -> list[int]:
+        return [worker.rows for worker in self.workers]
+
+    def _fallbacks(self) -> list[int]:
+        return [int(worker.info.get("fallbacks", 0)) for worker in self.workers]
+
+    def add_worker(self, send: Callable[[ToWorker], None], device: str | None) -> None:
+        """Take the function that sends a message to one more worker, and its device if that is known."""
+        self.workers.append(WorkerState(send, device, self._max_batch))
 
     @property
-    def _fallbacks(self) -> int:
-        return int(self.info.get("fallbacks", 0))
+    def _ready(self) -> list[WorkerState]:
+        return [worker for worker in self.workers if worker.is_ready]
 
-    def connect(self, send: Callable[[ToWorker], None]) -> None:
-        """Take the function that sends a message to the worker."""
-        self._send = send
+    @property
+    def is_ready(self) -> bool:
+        """Whether any worker takes jobs."""
+        return bool(self._ready)
+
+    @property
+    def infos(self) -> list[Mapping[str, Any]]:
+        """How each worker that is ready describes what it offers; while none is, how they did."""
+        return [worker.info for worker in self._ready or self.workers if worker.info]
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """How the first of them does; empty before one has been ready."""
+        return next(iter(self.infos), {})
 
     @contextmanager
     def admit(self, rows: int) -> Iterator[Ticket]:
         """Give a request a ticket, which waits and then runs, at most until the block is left.
 
         Raises:
-            HTTPException: 503 while there is no worker, 429 when too many wait.
+            HTTPException: 503 while no worker is ready, 429 when too many wait.
         """
         if self._is_stopping or not self.is_ready:
             state = "restarting after a failure" if self.info else "starting"
             state = "stopping" if self._is_stopping else state
             text = f"the service is {state}: try again in a few seconds"
             raise refusal(503, text, RETRY_RESTART_SECONDS)
-        is_full = _rows(self._waiting) + _rows(self._running) + rows > self._max_batch
+        is_full = count_rows(self._waiting) + sum(self._rows_running()) + rows > self._max_batch * len(self._ready)
         if is_full and len(self._waiting) >= self._max_waiting:
             text = f"the service is busy, and {len(self._waiting)} requests wait already: try again in a few seconds"
             raise refusal(429, text, RETRY_FULL_SECONDS)
@@ -144,90 +102,112 @@ class Scheduler:
 
     def abort_all(self, status: int, detail: str) -> None:
         """End every ticket without a result."""
-        for ticket in [*self._waiting.values(), *self._running.values()]:
+        running = [ticket for worker in self.workers for ticket in worker.running.values()]
+        for ticket in [*self._waiting.values(), *running]:
             self.abort(ticket, status, detail)
 
     def _free(self, ticket: Ticket) -> None:
         self._waiting.pop(ticket.uid, None)
-        if self._running.pop(ticket.uid, None):
-            self._send(Cancel(ticket.uid))
+        for worker in self.workers:
+            worker.cancel(ticket.uid)
         self._start_what_fits()
 
     def _start_what_fits(self) -> None:
+        """Start jobs in order of arrival, each where there is most room.
+
+        One that finds none holds the workers that it could run on: what came later may not overtake it there, or a
+        ticket with many rows would wait for ever.
+        """
+        ready, held = self._ready, set[int]()
         for ticket in list(self._waiting.values()):
-            if not self.is_ready or ticket.job is None or ticket.uid not in self._waiting:
+            if len(held) == len(ready):
+                break
+            if ticket.job is None or ticket.uid not in self._waiting:
                 continue
             group = ticket.job.group
-            if group not in self._capacity:
-                ticket.begin_load()
-                self._load(ticket.job)  # those behind it need not wait for that
-            elif ticket.rows > self._capacity[group]:
-                text = (
-                    f"there is memory for {self._capacity[group]} at a time of {group}, and {ticket.rows} are asked for"
-                )
-                self.abort(ticket, 503, text)
-            elif self._has_room(group, ticket.rows):
-                ticket.started = time.monotonic()
-                self._running[ticket.uid] = self._waiting.pop(ticket.uid)
-                self._send(Start(ticket.uid, ticket.job))
+            could_run = {index for index, worker in enumerate(ready) if ticket.rows <= worker.capacity.get(group, 0)}
+            free = [worker for index, worker in enumerate(ready) if index in could_run - held]
+            roomiest = max(free, key=lambda worker: worker.room(group), default=None)
+            if roomiest and ticket.rows <= roomiest.room(group):
+                roomiest.start(self._waiting.pop(ticket.uid))
+            elif self._is_loading(ticket, ticket.job) or could_run:
+                held |= could_run
             else:
-                break  # or a ticket with many rows would wait for ever
+                most = max(worker.capacity.get(group, 0) for worker in ready)
+                text = f"there is memory for {most} at a time of {group}, and {ticket.rows} are asked for"
+                self.abort(ticket, 503, text)
 
-    def _has_room(self, group: str, rows: int) -> bool:
-        in_group = {uid: ticket for uid, ticket in self._running.items() if ticket.job and ticket.job.group == group}
-        return _rows(self._running) + rows <= self._max_batch and _rows(in_group) + rows <= self._capacity[group]
+    def _is_loading(self, ticket: Ticket, job: Job) -> bool:
+        """Tell whether a worker loads what the job needs; let the least busy one begin if that would help.
 
-    def _load(self, job: Job) -> None:
-        if job.group not in self._loading:
-            self._loading.add(job.group)
-            self._send(Load(job.group, job.headers))
+        Where it is loaded nowhere, the ticket waits for that. Where it is, loading elsewhere helps if there is room.
+        """
+        is_loaded = any(job.group in worker.capacity for worker in self._ready)
+        if not is_loaded:
+            ticket.begin_load()
+        if any(job.group in worker.loading for worker in self._ready):
+            return True
+        could_load = [
+            worker
+            for worker in self._ready
+            if not is_loaded
+            or (job.group not in {*worker.capacity, *worker.refused} and worker.rows + ticket.rows <= self._max_batch)
+        ]
+        if could_load:
+            min(could_load, key=lambda worker: (worker.rows, len(worker.capacity) + len(worker.loading))).load(job)
+        return bool(could_load)
 
-    def _waiting_for(self, groups: set[str]) -> list[Ticket]:
-        return [ticket for ticket in self._waiting.values() if ticket.job and ticket.job.group in groups]
+    def _waiting_for(self, group: str) -> list[Ticket]:
+        return [ticket for ticket in self._waiting.values() if ticket.job and ticket.job.group == group]
 
-    def received(self, messages: Sequence[FromWorker]) -> None:
-        """Take messages from the worker."""
+    def received(self, index: int, messages: Sequence[FromWorker]) -> None:
+        """Take messages from a worker."""
         for message in messages:
-            match message:
-                case Ready(info):
-                    self._metrics.count_worker_start()
-                    self.info, self.is_ready = info, True
-                    self._capacity = info["capacity"]
-                case Changed(info):
-                    self.info = info
-                    self._capacity = info["capacity"]
-                case Loaded(group, seconds, info):
-                    self.info = info
-                    self._capacity = info["capacity"]
-                    self._loading.discard(group)
-                    for ticket in self._waiting_for({group}):
-                        ticket.end_load()
-                    self._metrics.record_load(group, seconds)
-                case NotLoaded(group, status, detail):
-                    for ticket in self._waiting_for({group}):
-                        self.abort(ticket, status, detail)
-                    self._loading.discard(group)
-                case Update(uid) if uid in self._running:
-                    self._running[uid].arrived.put_nowait(message)
-                case Done(uid, _, amounts):
-                    self._metrics.count_amounts(amounts)
-                    if uid in self._running:
-                        self._running.pop(uid).arrived.put_nowait(message)
-                case Failed(uid, status, detail) if uid in self._running:
-                    retry_seconds = RETRY_RESTART_SECONDS if status == 503 else None
-                    self.abort(self._running.pop(uid), status, detail, retry_seconds)
+            self._take(index, message)
         self._start_what_fits()
 
-    def worker_died(self, reason: str) -> None:
-        """Abort what was running or loading; what else waits will run on the next worker."""
-        self._metrics.count_worker_death()
-        self.is_ready = False
-        lost = [*self._running.values(), *self._waiting_for(self._loading)]
-        self._running.clear()
-        self._capacity, self._loading = {}, set()
+    def _take(self, index: int, message: FromWorker) -> None:
+        worker = self.workers[index]
+        match message:
+            case Ready(info):
+                self._metrics.count_worker_start(index)
+                worker.is_ready = True
+                worker.offer(info)
+            case Changed(info):
+                worker.offer(info)
+            case Loaded(group, seconds, info):
+                worker.loading.discard(group)
+                worker.refused.discard(group)
+                worker.offer(info)
+                for ticket in self._waiting_for(group):
+                    ticket.end_load()
+                self._metrics.record_load(group, seconds, index)
+            case NotLoaded(group, status, detail):
+                worker.loading.discard(group)
+                worker.refused.add(group)
+                self._abort_without(group, status, detail, None)
+            case Update(uid) if uid in worker.running:
+                worker.running[uid].arrived.put_nowait(message)
+            case Done(uid, _, amounts):
+                self._metrics.count_amounts(amounts, index)
+                if uid in worker.running:
+                    worker.running.pop(uid).arrived.put_nowait(message)
+            case Failed(uid, status, detail) if uid in worker.running:
+                retry_seconds = RETRY_RESTART_SECONDS if status == 503 else None
+                self.abort(worker.running.pop(uid), status, detail, retry_seconds)
+
+    def worker_died(self, index: int, reason: str) -> None:
+        """Abort what ran there or waited for what was loading there; what else waits will run on another worker."""
+        self._metrics.count_worker_death(index)
+        lost, loading = self.workers[index].die()
+        text = f"the worker {reason}: try again in a few seconds"
         for ticket in lost:
-            self.abort(ticket, 503, f"the worker {reason}: try again in a few seconds", RETRY_RESTART_SECONDS)
+            self.abort(ticket, 503, text, RETRY_RESTART_SECONDS)
+        for group in loading:
+            self._abort_without(group, 503, text, RETRY_RESTART_SECONDS)
 
-
-def _rows(tickets: Mapping[int, Ticket]) -> int:
-    return sum(ticket.rows for ticket in list(tickets.values()))  # metrics are read in other threads, too
+    def _abort_without(self, group: str, status: int, detail: str, retry_seconds: int | None) -> None:
+        """Abort what waits for a group, unless another worker has it."""
+        if not any(group in worker.capacity for worker in self._ready):
+            for ticket in self._waiting_for(group):
+                self.abort(ticket, status, detail, retry_seconds)

@@ -1,8 +1,9 @@
-"""Serve with LitServe in another arrangement of processes: the API in this one, one worker at the end of a pipe.
+"""Serve with LitServe in another arrangement of processes: the API in this one, each worker at the end of a pipe.
 
 Stock LitServe talks to its workers through a manager process, lets clients wait for ever when one of them dies, runs
 jobs that nobody waits for, and takes any number of requests. Here the death of a worker closes a pipe, and one place
-knows what waits and what runs: see `supervisor.py` and `scheduler.py`. LitServe's app, routes and limits stay.
+knows what waits and what runs: see `fleet.py`, `supervisor.py` and `scheduler.py`. LitServe's app, routes and limits
+stay.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from serving.batching import BatchingAPI
 from serving.conversion import Conversion, ConversionHandler
 from serving.converter import Converter
 from serving.documentation import Documentation, add_pages
+from serving.fleet import Fleet
 from serving.handler import Handler
 from serving.json_body import JSONBodyRoute, explain_invalid_requests
 from serving.limits import Limits
@@ -35,7 +37,6 @@ from serving.playground import add_playground
 from serving.record import Recorder
 from serving.scheduler import Scheduler
 from serving.sse import EventStream
-from serving.supervisor import Supervisor
 from serving.telemetry import Metrics, start_tracing
 
 logger = logging.getLogger("anticipatory")
@@ -61,15 +62,15 @@ class Server(LitServer):  # type: ignore[misc]
         self._limits, self._documentation = limits, documentation
         self._metrics = Metrics("anticipatory")
         self._scheduler = Scheduler(limits.max_batch, limits.max_waiting, self._metrics)
-        self._supervisor = Supervisor(api, limits.step_timeout_seconds, self._scheduler)
-        self._scheduler.connect(self._supervisor.send)
+        self._fleet = Fleet(api, limits.step_timeout_seconds, self._scheduler)
+        self._api = api
         recorder = Recorder(start_tracing("anticipatory"), self._metrics, api.explain)
         self._handler = Handler(api, self._scheduler, recorder, limits.timeout_seconds)
         self._converter = Converter(conversion.convert, api.explain)
         self._failure: str | None = None
         super().__init__(
             api,
-            accelerator="cpu",  # only says how many workers: the worker finds its device by our own setting
+            accelerator="cpu",  # only says how many workers LitServe would start: see `Fleet`
             devices=1,
             max_payload_size=limits.max_payload_bytes,
         )
@@ -102,7 +103,7 @@ class Server(LitServer):  # type: ignore[misc]
         add = self.app.add_api_route
         add("/health", self._health, response_class=PlainTextResponse, responses=not_ready, summary="ok, if it is")
         add("/health", self._health, methods=["HEAD"], include_in_schema=False)  # load balancers ask so
-        add("/info", self._info, summary="Sizes, limits and version")
+        add("/info", self._info, summary="Sizes, workers, limits and version")
         add("/metrics", self._prometheus, response_class=PlainTextResponse, summary="Metrics for Prometheus")
 
     def _register_api_endpoints(self, lit_api: BatchingAPI, request_type: Any, response_type: Any) -> None:
@@ -133,27 +134,29 @@ class Server(LitServer):  # type: ignore[misc]
         names = ("max_batch", "max_waiting", "timeout_seconds", "max_payload_bytes")
         limits = {name: getattr(self._limits, name) for name in names}
         ready = {"version": self._documentation.version, "ready": self._scheduler.is_ready}
-        return JSONResponse({**ready, **self._scheduler.info, "limits": limits})
+        infos, workers = self._scheduler.infos, [worker.describe() for worker in self._scheduler.workers]
+        offered = self._api.describe(infos) if infos else {}
+        return JSONResponse({**ready, **offered, "limits": limits, "workers": workers})
 
     async def _prometheus(self) -> Response:
         return Response(generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Keep the worker alive as long as the app."""
+        """Keep the workers alive as long as the app."""
         supervision = asyncio.create_task(self._supervise())
         try:
             yield
         finally:
             supervision.cancel()
             self._converter.close()
-            await asyncio.gather(self._supervisor.stop(), asyncio.to_thread(telemetry.finish))
+            await asyncio.gather(self._fleet.stop(), asyncio.to_thread(telemetry.finish))
 
     async def _supervise(self) -> None:
         try:
-            self._failure = await self._supervisor.run()
+            self._failure = await self._fleet.run()
         except Exception as error:
-            logger.exception("the worker cannot be kept running")
+            logger.exception("the workers cannot be kept running")
             self._failure = str(error)
         self._uvicorn.should_exit = True
 
@@ -161,7 +164,7 @@ class Server(LitServer):  # type: ignore[misc]
         """Serve until SIGTERM or Ctrl-C, then let what runs finish.
 
         Raises:
-            SystemExit: with a message if the worker cannot be set up as it is configured, or the port is taken.
+            SystemExit: with a message if a worker cannot be set up as it is configured, or the port is taken.
         """
         limits = self._limits
         config = uvicorn.Config(

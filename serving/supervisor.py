@@ -31,25 +31,27 @@ EXIT_SECONDS: Final = 1.0
 
 
 class Listener(Protocol):
-    """Take what the worker sends, and learn of its death; in the event loop."""
+    """Take what a worker sends, and learn of its death; in the event loop."""
 
-    def received(self, messages: Sequence[FromWorker]) -> None:
-        """Take messages from the worker."""
+    def received(self, index: int, messages: Sequence[FromWorker]) -> None:
+        """Take messages from the worker of that number."""
 
-    def worker_died(self, reason: str) -> None:
-        """Learn that the worker's jobs are lost. Another worker is started."""
+    def worker_died(self, index: int, reason: str) -> None:
+        """Learn that the worker's jobs are lost. Another one is started in its place."""
 
 
 class _Worker:
     """Hold a worker process, and this end of the pipe to it."""
 
-    def __init__(self, api: BatchingAPI, received: Callable[["_Worker", Sequence[FromWorker]], None]) -> None:
-        """Start the process; `received` is told what it sends.
+    def __init__(
+        self, api: BatchingAPI, device: str | None, received: Callable[["_Worker", Sequence[FromWorker]], None]
+    ) -> None:
+        """Start the process for a device; `received` is told what it sends.
 
         Raises:
             OSError: the system has no room for another process.
         """
-        self.process, self._connection = start_child(run_worker, api, name="worker")
+        self.process, self._connection = start_child(run_worker, api, device, name="worker")
         self.gone, self._exited = asyncio.Event(), asyncio.Event()
         self.last_heard = time.monotonic()
         self.was_ready = False
@@ -96,29 +98,40 @@ class _Worker:
 
 
 class Supervisor:
-    """Run one worker at a time: start it, pass messages, replace it when it dies or hangs."""
+    """Run one worker at a time: start it, pass messages, replace it when it dies or hangs.
 
-    def __init__(self, api: BatchingAPI, step_timeout_seconds: float, listener: Listener) -> None:
+    Attributes:
+        index: the worker's number.
+        device: that it runs on; None: it is to find out.
+    """
+
+    def __init__(
+        self, api: BatchingAPI, index: int, device: str | None, step_timeout_seconds: float, listener: Listener
+    ) -> None:
+        self.index, self.device = index, device
         self._api, self._step_timeout, self._listener = api, step_timeout_seconds, listener
         self._worker: _Worker | None = None  # that takes messages
         self._last_started: _Worker | None = None
+        self._was_ever_ready = False
         self._setup_failure: str | None = None
 
     async def run(self) -> str:
-        """Keep a worker running until cancelled. Return why, if one finds that it cannot be set up at all."""
+        """Keep a worker running until cancelled. Return why, if the first one finds that it cannot be set up at all."""
         delay = FIRST_DELAY_SECONDS
         while True:
             try:
-                worker = self._worker = self._last_started = _Worker(self._api, self._received)
+                worker = self._worker = self._last_started = _Worker(self._api, self.device, self._received)
             except OSError as error:
                 reason, was_ready = f"cannot be started ({error})", False
             else:
                 reason = await self._end(worker)
                 was_ready = worker.was_ready
             if self._setup_failure is not None:
-                return self._setup_failure
+                if not self._was_ever_ready:
+                    return self._setup_failure
+                reason, self._setup_failure = f"cannot be set up ({self._setup_failure})", None
             delay = FIRST_DELAY_SECONDS if was_ready else min(2 * delay, MAX_DELAY_SECONDS)
-            logger.error("the worker %s; another one is started in %.2g s", reason, delay)
+            logger.error("the worker %s; number %d is started again in %.2g s", reason, self.index, delay)
             await asyncio.sleep(delay)
 
     def send(self, message: ToWorker) -> None:
@@ -139,10 +152,10 @@ class Supervisor:
         for message in messages:
             match message:
                 case Ready():
-                    worker.was_ready = True
+                    worker.was_ready = self._was_ever_ready = True
                 case SetupFailed(reason):
                     self._setup_failure = reason
-        self._listener.received(messages)
+        self._listener.received(self.index, messages)
 
     async def _end(self, worker: _Worker) -> str:
         """Wait for the worker's end, or kill it when it hangs. Return what happened."""
@@ -154,10 +167,10 @@ class Supervisor:
         self._worker = None
         if not gone.done():
             reason = f"was stuck in one step for {timeout:g} s and has been killed"
-            self._listener.worker_died(reason)
+            self._listener.worker_died(self.index, reason)
             await worker.end()
             return reason
-        self._listener.worker_died("died")
+        self._listener.worker_died(self.index, "died")
         await worker.end(EXIT_SECONDS)
         code = worker.process.exitcode or 0
         return f"died (signal {-code})" if code < 0 else f"died (exit status {code})"

@@ -115,7 +115,18 @@ class Metrics:
 
     def observe(self, name: str, description: str, value: Callable[[], int]) -> None:
         """Report what a function says whenever somebody looks."""
-        self._meter.create_observable_gauge(f"{self._name}.{name}", [_callback(value)], description=description)
+        self._gauge(name, description, lambda options: [Observation(value())])
+
+    def observe_workers(self, name: str, description: str, values: Callable[[], Iterable[int]]) -> None:
+        """Report likewise a value of each worker."""
+        self._gauge(
+            name,
+            description,
+            lambda options: [Observation(value, _worker(index)) for index, value in enumerate(values())],
+        )
+
+    def _gauge(self, name: str, description: str, callback: Callable[[CallbackOptions], Iterable[Observation]]) -> None:
+        self._meter.create_observable_gauge(f"{self._name}.{name}", [callback], description=description)
 
     def count_request(self, status: int, labels: Mapping[str, str] = UNKNOWN_LABELS) -> None:
         """Count a request that has been answered, or refused."""
@@ -126,26 +137,26 @@ class Metrics:
         self._queue.record(queue_seconds, labels)
         self._compute.record(compute_seconds, labels)
 
-    def count_amounts(self, amounts: Mapping[str, int]) -> None:
+    def count_amounts(self, amounts: Mapping[str, int], worker: int) -> None:
         """Add what a job has decoded, by kind."""
         for kind, amount in amounts.items():
             if kind not in self._amounts:
                 self._amounts[kind] = self._meter.create_counter(f"{self._name}.{kind}", description="Decoded so far")
-            self._amounts[kind].add(amount)
+            self._amounts[kind].add(amount, _worker(worker))
 
-    def record_load(self, group: str, seconds: float) -> None:
+    def record_load(self, group: str, seconds: float, worker: int) -> None:
         """Record how long a group took to load."""
-        self._load.record(seconds, {"size": group})
+        self._load.record(seconds, {"size": group, **_worker(worker)})
 
-    def count_worker_start(self) -> None:
+    def count_worker_start(self, worker: int) -> None:
         """Count a worker that takes jobs."""
-        self._starts.add(1)
-        self._deaths.add(0)  # Prometheus takes no increase from a counter's first value
+        self._starts.add(1, _worker(worker))
+        self._deaths.add(0, _worker(worker))  # Prometheus takes no increase from a counter's first value
 
-    def count_worker_death(self) -> None:
+    def count_worker_death(self, worker: int) -> None:
         """Count a worker that has died or been killed."""
-        self._deaths.add(1)
+        self._deaths.add(1, _worker(worker))
 
 
-def _callback(value: Callable[[], int]) -> Callable[[CallbackOptions], Iterable[Observation]]:
-    return lambda options: [Observation(value())]
+def _worker(index: int) -> dict[str, str]:
+    return {"worker": str(index)}

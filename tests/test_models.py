@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from amt.errors import ModelUnavailableError
-from amt.gpt2.device import find_device, find_dtype
+from amt.gpt2.device import find_device, find_devices, find_dtype
 from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
 from models import ModelStore
 from tests.conftest import GOLDEN
@@ -91,3 +91,40 @@ def test_int8_is_refused_on_devices_without_a_kernel() -> None:
 def test_an_unknown_device_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"device {name} is not available here"):
         find_device(name)
+
+
+def test_several_devices_are_named_or_counted() -> None:
+    assert [each.type for each in find_devices("cpu")] == ["cpu"]
+    assert [str(each) for each in find_devices("cpu,meta")] == ["cpu", "meta"]
+    assert find_devices("1") == find_devices("auto")[:1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "reason"),
+    [
+        ("cuda:98,cuda:99", "device cuda:98 is not available here"),
+        ("99", "99 devices are not available here: there are"),
+        ("0", "0 devices are not available here"),
+        ("cpu,cpu", "cpu,cpu names a device twice"),
+        ("", "device  is not available here"),
+    ],
+)
+def test_devices_that_are_not_there_are_refused(wanted: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        find_devices(wanted)
+
+
+def test_processes_that_share_a_cpu_share_its_memory_and_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(8)
+    try:
+        alone = ModelStore({}, "cpu").free_bytes
+        assert torch.get_num_threads() == 8
+        assert ModelStore({}, "cpu", n_sharing=3).free_bytes < alone / 2
+        assert torch.get_num_threads() == 2
+        monkeypatch.setenv("OMP_NUM_THREADS", "5")
+        ModelStore({}, "cpu", n_sharing=2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

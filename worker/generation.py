@@ -14,7 +14,6 @@ from opentelemetry.trace import Span, Tracer
 from amt.decoding.degenerate import Flaw, find_flaw
 from amt.decoding.engine import Engine
 from amt.decoding.sequence import Sequence
-from amt.gpt2.device import free_bytes
 from amt.tokens.vocab import EVENT_TOKENS
 from models import ModelStore
 from serving.messages import Done, Failed, FromWorker, Update
@@ -137,7 +136,7 @@ class Generations:
         """Return for how many sequences of each loaded model there is memory, if all models take as much."""
         loaded = self._models.loaded
         held = sum(engine.cache_bytes for engine in self._engines.values())
-        share = CACHE_SHARE * (free_bytes(self._models.device) + held) / max(len(loaded), 1)
+        share = CACHE_SHARE * (self._models.free_bytes + held) / max(len(loaded), 1)
         return {name: int(share // model.row_bytes) for name, model in loaded.items()}
 
     def _engine(self, name: str) -> Engine:

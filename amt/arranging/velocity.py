@@ -125,7 +125,7 @@ class VelocityShaper:
         """Take `velocity` for every note; if it is None, choose one for each note."""
         self._context, self._velocity = context, velocity
         rng = np.random.default_rng([seed, _SEED_OF_VELOCITIES])
-        self._random_offsets = rng.normal(0.0, RANDOM_DEVIATION, _N_RANDOM).tolist()
+        self._random_offsets = rng.normal(0.0, RANDOM_DEVIATION, _N_RANDOM)
         self._beats = BeatTracker()
         self._now: int | None = None
         self._beat_offset = 0.0
@@ -140,7 +140,7 @@ class VelocityShaper:
             self._advance(note.onset)
         self._simultaneous.append(note)
         centre, scale = self._centre(note)
-        random_offset = self._random_offsets[(note.onset * (DRUMS + 1) + note.instrument) % _N_RANDOM]
+        random_offset = float(self._random_offsets[(note.onset * (DRUMS + 1) + note.instrument) % _N_RANDOM])
         offset = scale * (self._beat_offset + self._pitch_offset(note) + random_offset)
         velocity = round(centre + _limit(offset, MAX_OFFSET))
         return note._replace(velocity=min(max(velocity, MIN_VELOCITY), MAX_VELOCITY))

@@ -34,6 +34,31 @@ def find_device(name: str) -> torch.device:
     return device
 
 
+def find_devices(wanted: str) -> list[torch.device]:
+    """Return the devices that are wanted: a number of CUDA devices, or names such as `cuda:0,cuda:2`.
+
+    auto is all CUDA devices; where there are none, the one that `find_device` finds counts as all.
+
+    Raises:
+        ValueError: they are not there, or one is named twice.
+    """
+    n_cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cuda = [torch.device("cuda", index) for index in range(n_cuda)]
+    if wanted != "auto" and not wanted.isdecimal():
+        # One that is known to be there is not tried: this process would keep memory on each.
+        known = {str(device): device for device in cuda}
+        named = [known.get(name) or find_device(name) for name in map(str.strip, wanted.split(","))]
+        if len({(each.type, each.index or 0) for each in named}) < len(named):
+            raise ValueError(f"{wanted} names a device twice: name it once, and ask for more workers on each device")
+        return named
+    here = cuda or [find_device("auto")]
+    if wanted == "auto":
+        return here
+    if not 1 <= int(wanted) <= len(here):
+        raise ValueError(f"{wanted} devices are not available here: there are {len(here)}, of kind {here[0].type}")
+    return here[: int(wanted)]
+
+
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the weights' precision of that name; auto is the fastest that costs hardly any quality.
 

@@ -1,5 +1,6 @@
 """Find how many threads decode fastest."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,12 @@ MIN_PAUSE_SECONDS: Final = 1.0
 
 _TURNS: Final = (False, False, True, True, False)
 """Whether a trial's step is the candidate's. The first is not counted; the others cancel what grows with time."""
+
+
+def share_cores(n_processes: int) -> None:
+    """Leave as many processes like this one their part of the cores, unless OMP_NUM_THREADS says how many threads."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() // n_processes))
 
 
 class ThreadTuner:

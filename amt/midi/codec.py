@@ -1,24 +1,20 @@
 """Decode the bytes of a MIDI file to notes, and encode notes to such bytes, in memory."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from io import BytesIO
 from math import ceil
 from typing import Final, NamedTuple
 
-import mido
-
 from amt.errors import MidiError
+from amt.midi import kinds
 from amt.midi.channels import assign_channels
 from amt.midi.drum_hits import Span, in_order
+from amt.midi.encoding import channel_message, encode_file, encode_track, meta_message
 from amt.midi.instruments import instrument_name
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND, Note
 from amt.midi.rewriting import NOTE_OFF_VELOCITY, numbers_of, rewrite, timing_messages
 from amt.midi.score import Score, read_score
 from amt.midi.sustain import sustained_notes
 from amt.midi.timing import MILLISECONDS_PER_TICK, Timing
-
-Fields = dict[str, str | int]
-"""A message as mido takes it, without its time."""
 
 MAX_FILE_SECONDS: Final = 24 * 3_600
 
@@ -145,23 +141,19 @@ def write_notes(
     last = max([length_ticks * MILLISECONDS_PER_TICK, *(end for _, end in spans)])
     timing = (timing or Timing()).fit_to_write(ceil(last))
     file_spans = [(timing.file_tick(start), timing.file_tick(end)) for start, end in spans]
-    tracks: dict[int, list[tuple[int, Fields]]] = {note.instrument: [] for note in ordered}
-    for tick, instrument, fields in _messages(ordered, file_spans, list(tracks)):
-        tracks[instrument].append((tick, fields))
+    tracks: dict[int, list[tuple[int, bytes]]] = {note.instrument: [] for note in ordered}
+    for tick, instrument, message in _messages(ordered, file_spans, list(tracks)):
+        tracks[instrument].append((tick, message))
     end = timing.file_tick(last)
-    file = mido.MidiFile(type=1, ticks_per_beat=timing.ticks_per_beat)
-    file.tracks.append(_tempo_track(timing, end))
-    for instrument, messages in tracks.items():
-        file.tracks.append(_note_track(instrument_name(instrument), messages, end))
-    buffer = BytesIO()
-    file.save(file=buffer)
-    return buffer.getvalue()
+    chunks = [_encode_track("Tempo", timing_messages(timing), end)]
+    chunks += [_encode_track(instrument_name(instrument), each, end) for instrument, each in tracks.items()]
+    return encode_file(chunks, timing.ticks_per_beat)
 
 
 def _messages(
     notes: list[Note], spans: list[tuple[int, int]], instruments: list[int]
-) -> Iterator[tuple[int, int, Fields]]:
-    """Yield (file tick, instrument, fields of the message) in the order in which a reader meets them.
+) -> Iterator[tuple[int, int, bytes]]:
+    """Yield (file tick, instrument, message) in the order in which a reader meets them.
 
     That is by time, then by track. Where instruments share a channel, the program is set again at each tick at which a
     note begins, and before a note-off too: some readers find the note that it ends by the program of the channel.
@@ -186,8 +178,8 @@ def _messages(
         if channel in shared and (program != note.instrument or (begins and since < tick)):
             programs[channel] = note.instrument, tick
             yield tick, note.instrument, _program_change(channel, note.instrument)
-        kind, velocity = ("note_on", note.velocity) if begins else ("note_off", NOTE_OFF_VELOCITY)
-        yield tick, note.instrument, {"type": kind, "channel": channel, "note": note.pitch, "velocity": velocity}
+        kind, velocity = (kinds.NOTE_ON, note.velocity) if begins else (kinds.NOTE_OFF, NOTE_OFF_VELOCITY)
+        yield tick, note.instrument, channel_message(kind, channel, note.pitch, velocity)
 
 
 def _note_order(
@@ -206,32 +198,9 @@ def _note_order(
     return ((tick, index, phase == begin) for tick, _, phase, index in sorted(order))
 
 
-def _program_change(channel: int, program: int) -> Fields:
-    return {"type": "program_change", "channel": channel, "program": program}
+def _program_change(channel: int, program: int) -> bytes:
+    return channel_message(kinds.PROGRAM_CHANGE, channel, program)
 
 
-def _track_name(name: str) -> mido.MetaMessage:
-    return mido.MetaMessage("track_name", name=name)
-
-
-def _tempo_track(timing: Timing, end: int) -> mido.MidiTrack:
-    """Return a track of time signatures and tempos."""
-    track = mido.MidiTrack([_track_name("Tempo")])
-    previous = 0
-    for tick, message in timing_messages(timing):
-        track.append(message.copy(time=tick - previous))
-        previous = tick
-    track.append(mido.MetaMessage("end_of_track", time=end - previous))
-    return track
-
-
-def _note_track(name: str, messages: list[tuple[int, Fields]], end: int) -> mido.MidiTrack:
-    """Return a track of messages whose times are given in file ticks from the start."""
-    track = mido.MidiTrack([_track_name(name)])
-    previous = 0
-    for tick, fields in messages:
-        # mido's checks of each field take longer than all the rest, and a Note holds only legal values.
-        track.append(mido.Message(skip_checks=True, time=tick - previous, **fields))
-        previous = tick
-    track.append(mido.MetaMessage("end_of_track", time=end - previous))
-    return track
+def _encode_track(name: str, messages: list[tuple[int, bytes]], end: int) -> bytes:
+    return encode_track([(0, meta_message(kinds.TRACK_NAME, name.encode("ascii"))), *messages], end)

@@ -272,9 +272,7 @@ class Rewriter:
         """Return the file, which ends at a time."""
         end = self._timing.file_tick(end_milliseconds)
         has_ports = any(item.channel is not None and item.channel >= N_CHANNELS for own in self._tracks for item in own)
-        conductor = [
-            Item(tick, _META, -1, None, bytes(message.bytes())) for tick, message in timing_messages(self._timing)
-        ]
+        conductor = [Item(tick, _META, -1, None, message) for tick, message in timing_messages(self._timing)]
         tracks = []
         for number, (name, own) in enumerate(zip(self._names, self._tracks, strict=True)):
             ordered = sorted([*conductor, *own] if number == 0 else own, key=lambda item: item[:3])
@@ -369,7 +367,7 @@ def _note(begin: int, end: int, channel: int, pitch: int, velocity: int) -> tupl
     return Item(begin, _BEGIN, 0, channel, on), Item(end, last, 0, channel, off)
 
 
-def timing_messages(timing: Timing) -> list[tuple[int, mido.MetaMessage]]:
+def timing_messages(timing: Timing) -> list[tuple[int, bytes]]:
     """Return changes of tempo and time signature at their file ticks; the time signature is first at one tick."""
     changes = [
         (
@@ -385,7 +383,7 @@ def timing_messages(timing: Timing) -> list[tuple[int, mido.MetaMessage]]:
         for change in timing.signatures
     ]
     changes += [(change.tick, mido.MetaMessage("set_tempo", tempo=change.tempo)) for change in timing.tempos]
-    return sorted(changes, key=lambda change: change[0])
+    return [(tick, bytes(message.bytes())) for tick, message in sorted(changes, key=lambda change: change[0])]
 
 
 def _with_ports(items: list[Item]) -> list[Item]:

@@ -4,7 +4,6 @@ import base64
 import json
 import os
 import signal
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
@@ -15,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import GOLDEN, Service, descendants
+from tests.conftest import GOLDEN, Service, descendants, still_running
 
 CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
 LONG = {"length_seconds": 120, "num_variations": 5}
@@ -255,14 +254,6 @@ def test_a_request_without_memory_for_it_fails_alone(start: Start, threads: Thre
     assert own.stop() == 0
 
 
-def running(pids: set[int]) -> set[int]:
-    """Return those that still run five seconds later; Python's resource tracker outlives its parent by a moment."""
-    deadline = time.monotonic() + 5
-    while (left := {pid for pid in pids if Path(f"/proc/{pid}").exists()}) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return left
-
-
 def terminate(service: Service) -> None:
     service.process.send_signal(signal.SIGTERM)
 
@@ -283,7 +274,7 @@ def test_stopping_finishes_what_runs_and_leaves_nothing_behind(start: Start, sto
     stop(own)
     assert request.status() == 200
     assert own.process.wait(timeout=40) == 0
-    assert not running(processes)
+    assert not still_running(processes)
     assert "Traceback" not in own.output()
 
 
@@ -302,7 +293,7 @@ def test_stopping_before_the_model_is_loaded_is_quick_and_clean(start: Start) ->
     processes = descendants(own.process.pid) | {own.worker}
     assert own.stop() == 0
     assert "Traceback" not in own.output()
-    assert not running(processes)
+    assert not still_running(processes)
 
 
 @pytest.mark.slow
@@ -312,7 +303,7 @@ def test_the_worker_goes_when_the_service_is_killed(start: Start) -> None:
     processes = descendants(own.process.pid)
     own.process.kill()
     own.process.wait()
-    assert not running(processes)
+    assert not still_running(processes)
 
 
 def test_a_device_that_is_not_there_stops_the_service_with_one_line(start: Start) -> None:

@@ -30,6 +30,12 @@ def test_values_out_of_range_are_refused(wrong: dict[str, object]) -> None:
         Settings(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("device", "devices"), [("cuda:1", "2"), ("cpu", "cpu"), ("cuda", "cuda:0,cuda:1")])
+def test_one_device_and_several_are_a_contradiction(device: str, devices: str) -> None:
+    with pytest.raises(ValidationError, match=f"device is {device} already"):
+        Settings(device=device, devices=devices)
+
+
 def test_origins_are_told_apart_by_commas_and_none_is_the_default() -> None:
     assert Settings().limits.cors_origins == ()
     origins = Settings(cors_origins=" https://Example.org , http://localhost:3000,").limits.cors_origins
