@@ -2,7 +2,7 @@
 
 from typing import TypeVar
 
-from amt.arranging.defaults import BALANCE
+from amt.arranging.defaults import BALANCE, IMPLIED_CHORD_SHARE, NAMED_CHORD_SHARE
 from amt.arranging.plan import EditPlan
 from amt.decoding.constraints import Constraints
 from amt.errors import ConstraintError
@@ -55,9 +55,15 @@ def find_constraints(request: MusicRequest) -> Constraints:
         allow_repetition=request.on_degenerate == "keep",
         grid_durations=request.grid_durations,
         key_is_strict=request.key_mode == "strict",
-        chord_share=request.chord_share,
+        chord_share=_find_chord_share(request),
         variety=request.variety,
     )
+
+
+def _find_chord_share(request: MusicRequest) -> float:
+    if request.chord_share is not None:
+        return request.chord_share
+    return IMPLIED_CHORD_SHARE if request.chords == "auto" else NAMED_CHORD_SHARE
 
 
 def find_grid(request: MusicRequest, plan: EditPlan, timing: Timing) -> Grid | None:

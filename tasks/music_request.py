@@ -8,7 +8,7 @@ from pydantic import (
     StrictBool,
 )
 
-from amt.arranging.defaults import BALANCE
+from amt.arranging.defaults import BALANCE, IMPLIED_CHORD_SHARE, NAMED_CHORD_SHARE
 from amt.midi.grid import STRAIGHT, Division
 from tasks.base import TaskRequest
 from tasks.fields import (
@@ -143,10 +143,10 @@ class MusicRequest(TaskRequest):
         'list, `[{"symbol": "Am7", "start_bar": 1}]` or with `start_seconds`, counted from the start of the piece. '
         "Null: none.",
     )
-    chord_share: Annotated[float, InRange(0.0, 1.0)] = Field(
-        default=0.8,
-        description="With `chords`: how much of the new notes' time is aimed to be within chords that hold them. Music "
-        "that people wrote has 0.63 to 0.70.",
+    chord_share: Annotated[float, InRange(0.0, 1.0)] | None = Field(
+        default=None,
+        description="With `chords`: how much of the new notes' time is aimed to be within chords that hold them. Null: "
+        f"{NAMED_CHORD_SHARE:g}; with chords auto {IMPLIED_CHORD_SHARE:g}, as in music that people wrote.",
     )
     variety: Variety = Field(
         default="auto",

@@ -35,6 +35,12 @@ MIN_BALANCE_OVER_SPAN: Final = 30.0
 OVERDUE_SECONDS: Final = 2.0
 """All parts count as silent for this long when new notes begin, so that they do not come in seconds late."""
 
+NAMED_CHORD_SHARE: Final = 0.8
+"""How much of the time of new notes is aimed to be within chords that the caller names."""
+
+IMPLIED_CHORD_SHARE: Final = 0.9
+"""How much within chords that the input implies: of held-out music 0.87 to 0.90 is within those of the whole piece."""
+
 MIN_ACCOMPANIMENT_DENSITY, MAX_ACCOMPANIMENT_DENSITY = 3.0, 6.0
 """Notes per second of an accompaniment that replaces nothing."""
 

@@ -45,7 +45,7 @@ MUSIC = {
     "key": None,
     "key_mode": "bias",
     "chords": None,
-    "chord_share": 0.8,
+    "chord_share": None,
     "variety": "auto",
     "include": ["midi"],
     "time_unit": "seconds",
