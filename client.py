@@ -180,9 +180,7 @@ class MusicOptions(TimeOptions, total=False):
         "of new notes, a bar each: Am | F | C G | E7, or auto: those of what is kept, or off "
         "(default: none; accompany, infill, variation: auto)",
     ]
-    chord_share: Annotated[
-        float | None, "how much of new notes is aimed to fit the chords, 0 to 1 (default: 0.8; with auto 0.9)"
-    ]
+    chord_share: Annotated[float | None, "how much of new notes is aimed to fit the chords, 0 to 1"]
     variety: Annotated[
         float | Literal["auto", "off"] | None,
         "share of the six commonest notes that is aimed at, or off, 0.1 to 1 (default: auto)",
