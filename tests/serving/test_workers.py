@@ -19,7 +19,7 @@ FULL = {"length_seconds": 120, "num_variations": 5}
 
 PIECE = {"length_seconds": 30, "seed": 7}
 
-TWO = ("--default-model", "tiny", "--workers-per-device", "2", "--max-batch", "5", "--step-timeout", "5")
+TWO = ("--default-model", "tiny", "--workers-per-device", "2", "--max-batch", "5")
 RANDOM = ("--model-small", str(GOLDEN / "model"), "--model-medium", str(GOLDEN / "model"))
 
 DEATHS, EVENTS, ROWS = "anticipatory_worker_deaths_total", "anticipatory_events_total", "anticipatory_batch_rows"
@@ -48,7 +48,7 @@ def post(service: Service, **body: Any) -> httpx.Response:
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[Service]:
-    """Run a service with two workers of five places each, and replace a worker stuck for 5 s."""
+    """Run a service with two workers of five places each."""
     running = Service(*TWO, *RANDOM)
     yield running
     assert running.stop() == 0
@@ -111,7 +111,9 @@ def test_models_are_spread_over_the_workers(both: Service, threads: ThreadPoolEx
     sizes = httpx.get(f"{both.url}/info").json()["sizes"]
     assert [name for name, size in sizes.items() if size["loaded"]] == ["tiny", "small", "medium"]
     bodies = [{"model_size": size, "length_seconds": 2, "seed": 3} for size in ("tiny", "small", "medium")] * 4
-    answers = list(threads.map(lambda body: post(both, **body).json(), bodies))
+    responses = list(threads.map(lambda body: post(both, **body), bodies))
+    assert not [response.text for response in responses if response.status_code != 200]
+    answers = [response.json() for response in responses]
     for body, answer in zip(bodies, answers, strict=True):
         assert answer["metadata"]["model_size"] == body["model_size"]
         assert answer["variations"] == answers[bodies.index(body)]["variations"]
@@ -119,7 +121,7 @@ def test_models_are_spread_over_the_workers(both: Service, threads: ThreadPoolEx
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_while_the_other_goes_on(start: Start, threads: ThreadPoolExecutor) -> None:
-    own = start(*TWO)
+    own = start(*TWO, "--step-timeout", "5")
     wait_for_both(own)
     lost = fill_first(own, threads)
     os.kill(own.worker, signal.SIGSTOP)
