@@ -32,7 +32,6 @@ from tasks.body import read_body
 from tasks.documentation import DOCUMENTATION
 from tasks.encoding import ResultEncoder
 from tasks.rendering import rendering
-from tasks.velocity import VelocityShapers
 from worker.jobs import GeneratedVariation, GenerateJob
 
 N_WORKERS: Final = 4
@@ -187,11 +186,11 @@ def measure_parts(repeats: int) -> dict[str, float]:
     job = api.decode_request(request, ready.info, {}, streams=False)
     result, report = runner.results(job), Report("0" * 32, "0" * 16, 0.0, 0.0, 0.0)
     answer = api.encode_response(request, job, result, ready.info, report)
-    shapers, encoder = VelocityShapers(request, job.plan), ResultEncoder(request, job)
-    notes = job.plan.new_notes(result[0].events)
+    encoder = ResultEncoder(request, job, job.plan)
+    notes = encoder.find_new(result[0].events)
 
     def shape() -> None:
-        shaper = shapers(0)
+        shaper = encoder.new_shaper(0)
         for note in notes:
             shaper.shape(note)
 
