@@ -9,10 +9,10 @@ import { History } from "./history.js";
 import { DRUMS } from "./instruments.js";
 import { takeLinkedFile } from "./link.js";
 import { readMidi, writeMidi } from "./midi.js";
-import { endOf, notesOf } from "./piece.js";
+import { endOf, notesOf, rewritten } from "./piece.js";
 import { Player } from "./player.js";
 import { Recorder } from "./recorder.js";
-import { accompanyJob, continueJob, generateJob, infillJob } from "./requests.js";
+import { accompanyJob, continueJob, generateJob, infillJob, varyJob } from "./requests.js";
 import { Schema } from "./schema.js";
 import { Service, ServiceError, Unreachable } from "./service.js";
 import { bindKeys } from "./shortcuts.js";
@@ -28,6 +28,8 @@ import { Wishes } from "./wishes.js";
 
 /** New music inside a piece is heard with what leads to it. */
 const LEAD_IN_SECONDS = 2;
+/** What comes after the new music is known. @type {ReadonlySet<unknown>} */
+const SPAN_TASKS = new Set(["infill", "variation"]);
 
 /** Holds what the page knows, and does what its buttons say. */
 export class App {
@@ -51,7 +53,7 @@ export class App {
     bindPointers(this);
     bindKeys(this);
     addEventListener("pagehide", () => {
-      if (this.work?.hasNotes) this.history.push(this.work.job.label, this.work.piece);
+      if (this.work?.isMusic) this.history.push(this.work.job.label, this.work.piece);
       this.history.save();
     });
     this.player.loadFont().catch((error) => this.say(error.message, true));
@@ -146,7 +148,7 @@ export class App {
   #follow() {
     const { work, player } = this;
     player.front = work ? work.front : Infinity;
-    player.knownFrom = work && work.job.body.task === "infill" ? work.to : Infinity;
+    player.knownFrom = work && SPAN_TASKS.has(work.job.body.task) ? work.to : Infinity;
     this.display.touch();
   }
 
@@ -154,14 +156,14 @@ export class App {
   #conclude(work, problem) {
     const { job } = work, { piece } = work;
     this.work = undefined;
-    if (work.hasNotes) this.history.push(job.label, piece);
+    if (work.isMusic) this.history.push(job.label, piece);
     this.#follow();
-    if (problem) this.say(advice(problem), true);
+    if (problem) this.say(advice(problem, work.isMusic), true);
     else if (work.result) {
       const flaw = work.result.variations.find((/** @type {any} */ each) => each.flaw)?.flaw;
       const notices = [flaw && `It is ${flaw}: try another seed.`, ...work.result.notices].filter(Boolean).join(" ");
       this.say(`${job.label}: written, ${work.written[work.chosen].length} notes. ${notices}`);
-    } else if (work.hasNotes) this.say("Stopped. What was written is kept.");
+    } else if (work.isMusic) this.say("Stopped. What was written is kept.");
     else {
       this.player.pause();
       this.say("Stopped.");
@@ -181,7 +183,21 @@ export class App {
     if (!span || !notesOf(this.piece).length) {
       return this.say("Drag over the roll first, to say what is written again.");
     }
-    this.compose(() => infillJob(this.history.piece, span, this.chosen, this.wishes));
+    if (this.#someoneIsFree()) this.compose(() => infillJob(this.history.piece, span, this.chosen, this.wishes));
+  }
+
+  vary() {
+    if (!notesOf(this.piece).length) return this.say("There is nothing yet to vary.");
+    if (!this.#someoneIsFree()) return;
+    const similarity = Number(find("similarity").value);
+    this.compose(() => varyJob(this.history.piece, this.span, this.chosen, similarity, this.wishes));
+  }
+
+  /** Tell whether there is somebody to write for, who is not locked. */
+  #someoneIsFree() {
+    const free = rewritten(this.piece, this.chosen)?.length !== 0;
+    if (!free) this.say("All these instruments are locked.");
+    return free;
   }
 
   continue() {
@@ -351,9 +367,11 @@ export class App {
   }
 }
 
-/** @param {Error} error @returns {string} what was wrong, and what to do */
-function advice(error) {
-  if (error instanceof Unreachable) return error.message || "The connection broke. What had come is kept; try again.";
+/** @param {Error} error @param {boolean} kept whether there is music of it @returns {string} what was wrong, and what to do */
+function advice(error, kept) {
+  if (error instanceof Unreachable) {
+    return error.message || `The connection broke. ${kept ? "What had come is kept; try" : "Try"} again.`;
+  }
   if (!(error instanceof ServiceError)) return error.message;
   const wait = error.retrySeconds ? ` Try again in ${error.retrySeconds} s.` : " Try again later.";
   const next = {

@@ -19,6 +19,7 @@ export function bindControls(app) {
     loop: () => app.loop(),
     listen: () => app.listen(),
     infill: () => app.infill(),
+    vary: () => app.vary(),
     continue: () => app.continue(),
     accompany: () => app.accompany(),
     record: () => app.record(),

@@ -16,6 +16,7 @@ import { Unreachable } from "./service.js";
  * @property {number} from where new music begins, in seconds
  * @property {number} to where it ends
  * @property {number} count of variations
+ * @property {readonly Note[]} [varied] the others, if the service chooses which of them stay
  */
 
 /** A request that runs, and its notes. */
@@ -31,6 +32,8 @@ export class Work {
     /** Where new music ends: the service knows it best. */
     this.to = job.to;
     this.began = performance.now();
+    /** What stays of the varied notes, by variation: the result says it. @type {Note[][] | undefined} */
+    this.stays = undefined;
     /** @type {any} */
     this.result = undefined;
     /** @type {Piece | undefined} */
@@ -47,10 +50,16 @@ export class Work {
     return this.written.some((notes) => notes.length);
   }
 
+  /** Whether it can be kept: half of a variation lacks the notes that stay. */
+  get isMusic() {
+    return this.hasNotes && (!this.job.varied || Boolean(this.result));
+  }
+
   /** Up to where the chosen variation is decided. */
   get front() {
-    const { job: { from, count }, to, written, chosen, seconds } = this;
+    const { job: { from, count, varied }, to, written, chosen, seconds } = this;
     if (this.result) return Infinity;
+    if (varied) return from;
     // Of several variations the service says how far they are on average; the last note is a safe bound for one.
     const decided = count === 1 ? from + seconds : Math.max(from, written[chosen].at(-1)?.onset ?? from);
     return Math.min(decided, to);
@@ -74,9 +83,10 @@ export class Work {
 
   /** @returns {Piece} */
   #make() {
-    const { job, written, result } = this, seeds = result?.variations.map((/** @type {any} */ each) => each.seed);
+    const { job, written, stays, result } = this;
+    const seeds = result?.variations.map((/** @type {any} */ each) => each.seed);
     const all = written.map((notes, index) => ({
-      notes: sorted([...job.kept, ...notes]),
+      notes: sorted([...job.kept, ...(stays?.[index] ?? []), ...notes]),
       seed: seeds?.[index] ?? Number(job.body.seed) + index,
     }));
     return { ...job.base, takes: all, chosen: this.chosen };
@@ -100,7 +110,21 @@ export class Work {
     this.written = result.variations.map((/** @type {any} */ { notes }) =>
       notes.filter((/** @type {any} */ note) => note.is_new).map(readNote)
     );
+    const { varied } = this.job;
+    if (varied) this.stays = result.variations.map((/** @type {any} */ { notes }) => staying(varied, notes));
   }
+}
+
+/**
+ * Return those notes that an answer has kept, as they are here: of a file's notes it rounds the times to 10 ms.
+ * @param {readonly Note[]} notes
+ * @param {any[]} answered
+ * @returns {Note[]}
+ */
+function staying(notes, answered) {
+  const key = (/** @type {Note} */ { pitch, instrument }) => `${pitch} ${instrument}`;
+  const kept = Map.groupBy(answered.filter(({ is_new }) => !is_new), key);
+  return notes.filter((note) => kept.get(key(note))?.some(({ onset }) => Math.abs(onset - note.onset) < 0.01));
 }
 
 /** @param {any} data of the service @returns {Note} */

@@ -3,7 +3,7 @@
 import { find } from "./dom.js";
 import { DRUMS, GROUPS, instrumentName } from "./instruments.js";
 import { InstrumentList, StepList, VariationList } from "./panels.js";
-import { instrumentsOf, notesOf } from "./piece.js";
+import { instrumentsOf, notesOf, rewritten } from "./piece.js";
 import { Roll } from "./roll.js";
 import { barAt, clockText, spanText } from "./timing.js";
 
@@ -130,6 +130,7 @@ export class Display {
     enable("generate", idle);
     enable("stop", !idle || player.playing);
     enable("infill", idle && some && Boolean(span));
+    enable("vary", idle && some);
     enable("continue", idle && some);
     enable("accompany", idle && (some || recorder.on));
     enable("listen", Boolean(span) && some);
@@ -149,13 +150,15 @@ export class Display {
   /** Say what the buttons would do now. */
   #hint() {
     const { span, chosen, piece, tool } = this.app, some = notesOf(piece).length > 0;
-    const who = chosen.size ? [...chosen].map(instrumentName).join(", ") : "all instruments";
     let text = "";
     if (tool === "edit") {
       text = "Click to add a note, drag to move it, drag its end to stretch it. Shift selects several.";
-    } else if (span) text = `Infill writes ${spanText(piece.timing, span)} again, for ${who}.`;
-    else if (chosen.size) text = `Accompany writes other parts around ${who}.`;
-    else if (some) text = "Drag over the roll to select bars. Click to go there.";
+    } else if (span) {
+      const players = rewritten(piece, chosen)?.map(instrumentName).join(", ") ?? "all instruments";
+      text = `Infill writes ${spanText(piece.timing, span)} again, Vary a part of it, for ${players || "nobody"}.`;
+    } else if (chosen.size) {
+      text = `Accompany writes other parts around ${[...chosen].map(instrumentName).join(", ")}.`;
+    } else if (some) text = "Drag over the roll to select bars. Click to go there.";
     find("hint").textContent = text;
   }
 

@@ -43,7 +43,15 @@ function press(element, name, value) {
   element.querySelector(`[data-name=${name}]`)?.setAttribute("aria-pressed", String(value));
 }
 
-/** Who plays: choose, mute, solo, hide. */
+/** What can be switched of an instrument, and what that does. */
+const TOGGLES = /** @type {const} */ ([
+  ["mute", "Mute", "Do not play it"],
+  ["solo", "Solo", "Play it alone"],
+  ["locked", "Lock", "Leave its notes as they are in Infill and Vary"],
+  ["hidden", "Hide", "Do not show it"],
+]);
+
+/** Who plays: choose, mute, solo, lock, hide. */
 export class InstrumentList {
   /**
    * @param {HTMLElement} list
@@ -67,6 +75,7 @@ export class InstrumentList {
       const channel = mixer[instrument] ?? {};
       press(row, "mute", Boolean(channel.mute));
       press(row, "solo", Boolean(channel.solo));
+      press(row, "locked", Boolean(channel.locked));
       press(row, "hidden", Boolean(channel.hidden));
       row.classList.toggle("muted", Boolean(channel.mute));
       row.style.setProperty("--colour", instrumentColour(instrument, dark));
@@ -85,14 +94,15 @@ export class InstrumentList {
     const swatch = document.createElement("span");
     swatch.className = "swatch";
     label.append(box, swatch, name);
-    label.title = `Choose ${name} for Infill and Accompany`;
+    label.title = `Choose ${name} for Infill, Vary and Accompany`;
     row.append(label);
-    for (const [key, text] of /** @type {const} */ ([["mute", "Mute"], ["solo", "Solo"], ["hidden", "Hide"]])) {
+    for (const [key, text, title] of TOGGLES) {
       const toggle = button(text, () => {
         const on = toggle.getAttribute("aria-pressed") !== "true";
         this.onChange(instrument, { [key]: on }, `${on ? text : `${text} off`}: ${name}`);
       });
       toggle.dataset.name = key;
+      toggle.title = title;
       toggle.setAttribute("aria-description", name);
       row.append(toggle);
     }

@@ -20,6 +20,7 @@ import { steady } from "./timing.js";
  * @property {boolean} [mute]
  * @property {boolean} [solo]
  * @property {boolean} [hidden]
+ * @property {boolean} [locked]
  *
  * @typedef {object} Piece
  * @property {readonly Take[]} takes at least one
@@ -70,6 +71,24 @@ export function withNotes(piece, notes) {
 /** @param {readonly Note[]} notes @returns {number[]} who plays, by number, drums last */
 export function instrumentsOf(notes) {
   return [...new Set(notes.map((note) => note.instrument))].sort((a, b) => a - b);
+}
+
+/** @param {Piece} piece @returns {number[]} instruments whose notes stay */
+export function lockedOf(piece) {
+  return instrumentsOf(notesOf(piece)).filter((instrument) => piece.mixer[instrument]?.locked);
+}
+
+/**
+ * Return who is written again: those who are chosen, or everybody, but nobody who is locked.
+ * @param {Piece} piece
+ * @param {ReadonlySet<number>} chosen instruments; none means all
+ * @returns {number[] | undefined} undefined: all
+ */
+export function rewritten(piece, chosen) {
+  const locked = lockedOf(piece);
+  if (!chosen.size && !locked.length) return undefined;
+  const players = chosen.size ? [...chosen] : instrumentsOf(notesOf(piece));
+  return players.filter((instrument) => !locked.includes(instrument));
 }
 
 /**

@@ -3,7 +3,7 @@
 import { continuation } from "./composer.js";
 import { instrumentName } from "./instruments.js";
 import { toBase64, writeMidi } from "./midi.js";
-import { emptyPiece, endOf, notesOf } from "./piece.js";
+import { emptyPiece, endOf, lockedOf, notesOf, rewritten } from "./piece.js";
 import { barAt, spanText } from "./timing.js";
 
 /**
@@ -42,32 +42,67 @@ export function generateJob(wishes) {
 }
 
 /**
+ * Return what jobs that write a span again have in common.
+ * @param {"infill" | "variation"} task
  * @param {Piece} piece
  * @param {readonly [number, number]} span in seconds
  * @param {ReadonlySet<number>} chosen instruments; none means all
  * @param {Wishes} wishes
  * @returns {Job}
  */
-export function infillJob(piece, [from, to], chosen, wishes) {
+function spanJob(task, piece, [from, to], chosen, wishes) {
   const notes = notesOf(piece), end = Math.max(from + 0.1, Math.min(to, Math.floor(endOf(notes) * 100) / 100));
+  const players = rewritten(piece, chosen);
   const replaced = (/** @type {Note} */ { onset, instrument }) =>
-    onset >= from - 1e-6 && onset < end - 1e-6 && (!chosen.size || chosen.has(instrument));
-  const who = chosen.size ? ` (${[...chosen].map(instrumentName).join(", ")})` : "";
+    onset >= from - 1e-6 && onset < end - 1e-6 && (!players || players.includes(instrument));
   return {
-    label: `Infill ${spanText(piece.timing, [from, to])}${who}`,
+    label: `${spanText(piece.timing, [from, to])}${players ? ` (${players.map(instrumentName).join(", ")})` : ""}`,
     body: {
-      task: "infill",
+      task,
       ...input(notes, piece.timing),
       start_seconds: from,
       end_seconds: end,
-      ...wishes.fields("infill", barAt(piece.timing, from).number),
-      ...(chosen.size ? { instruments: [...chosen] } : {}),
+      ...wishes.fields(task, barAt(piece.timing, from).number),
+      ...(players ? { instruments: players } : {}),
     },
     base: piece,
     kept: notes.filter((note) => !replaced(note)),
     from,
     to: end,
     count: wishes.count,
+  };
+}
+
+/**
+ * @param {Piece} piece
+ * @param {readonly [number, number]} span in seconds
+ * @param {ReadonlySet<number>} chosen instruments; none means all
+ * @param {Wishes} wishes
+ * @returns {Job}
+ */
+export function infillJob(piece, span, chosen, wishes) {
+  const job = spanJob("infill", piece, span, chosen, wishes), locked = lockedOf(piece);
+  const body = locked.length ? { ...job.body, locked: { instruments: locked } } : job.body;
+  return { ...job, label: `Infill ${job.label}`, body };
+}
+
+/**
+ * @param {Piece} piece
+ * @param {readonly [number, number] | undefined} span in seconds; undefined: the whole piece, as far as the service goes
+ * @param {ReadonlySet<number>} chosen instruments; none means all
+ * @param {number} similarity share of the notes that stays
+ * @param {Wishes} wishes
+ * @returns {Job}
+ */
+export function varyJob(piece, span, chosen, similarity, wishes) {
+  const notes = notesOf(piece), end = barAt(piece.timing, endOf(notes) - 0.02).end;
+  const job = spanJob("variation", piece, span ?? [0, Math.min(MAX_PART_SECONDS, end)], chosen, wishes);
+  const kept = new Set(job.kept);
+  return {
+    ...job,
+    label: `Vary, keep ${100 * similarity} % of ${job.label}`,
+    body: { ...job.body, similarity },
+    varied: notes.filter((note) => !kept.has(note)),
   };
 }
 

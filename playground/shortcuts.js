@@ -43,6 +43,7 @@ export function bindKeys(app) {
       Backspace: () => edits() && editor.remove(),
       g: () => app.wishes.form.requestSubmit(),
       i: () => app.infill(),
+      v: () => app.vary(),
       c: () => app.continue(),
       a: () => app.accompany(),
       l: () => app.loop(),

@@ -13,12 +13,14 @@ const PLACED = new Set(
   ("task length_seconds length_bars num_variations seed bpm time_signature key chords client_job_id include time_unit " +
     "notes midi_input").split(" "),
 );
+const LEFT_OUT_OF_SPANS = ["bpm", "time_signature", "instruments", "exclude_instruments", "density"];
 /** What goes with each task but generate depends on the piece: these fields stay at home. */
 const LEFT_OUT = {
   generate: [],
   continue: ["bpm", "time_signature"],
   accompany: ["bpm", "time_signature"],
-  infill: ["bpm", "time_signature", "instruments", "exclude_instruments", "density"],
+  infill: LEFT_OUT_OF_SPANS,
+  variation: LEFT_OUT_OF_SPANS,
 };
 
 export class Wishes extends EventTarget {

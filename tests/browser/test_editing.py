@@ -157,6 +157,6 @@ def test_without_a_mouse_bars_are_selected_and_written_again(playground: Playgro
 
 def test_a_question_mark_shows_the_shortcuts(playground: Playground) -> None:
     playground.page.keyboard.press("?")
-    expect(playground.page.get_by_role("dialog", name="Shortcuts")).to_contain_text("infill, continue, accompany")
+    expect(playground.page.get_by_role("dialog", name="Shortcuts")).to_contain_text("infill, vary, continue, accompany")
     playground.button("Close").click()
     expect(playground.page.get_by_role("dialog")).to_have_count(0)

@@ -23,6 +23,7 @@ BUTTONS = [
     "Download MIDI",
     "Download WAV",
     "Infill",
+    "Vary",
     "Continue",
     "Accompany",
     "Undo",

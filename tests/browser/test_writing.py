@@ -91,6 +91,34 @@ def test_infill_leaves_alone_who_is_not_chosen(playground: Playground, song: Pat
     assert playground.sent[-1]["instruments"] == [73]
 
 
+def test_infill_leaves_alone_who_is_locked(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    drums = [note for note in playground.notes() if note[3] == 128]
+    before = playground.notes()
+    lock = playground.page.get_by_role("listitem", name="Drums").get_by_role("button", name="Lock", exact=True)
+    lock.click()
+    expect(lock).to_have_attribute("aria-pressed", "true")
+    playground.select(2 * BAR, 4 * BAR)
+    playground.button("Infill").click()
+    playground.settle()
+    assert [note for note in playground.notes() if note[3] == 128] == drums
+    assert playground.notes() != before
+    assert playground.sent[-1]["locked"] == {"instruments": [128]}
+
+
+def test_vary_keeps_about_half_of_the_notes_and_can_be_undone(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    before = playground.notes()
+    playground.button("Vary").click()
+    playground.settle()
+    expect(playground.status).to_contain_text("Vary, keep 50 % of bars 1 to 8: written")
+    kept = [note for note in playground.notes() if note in before]
+    assert len(before) / 2 <= len(kept) < 0.75 * len(before)
+    assert len(playground.notes()) > len(kept)
+    playground.button("Undo").click()
+    assert playground.notes() == before
+
+
 def test_music_goes_on_from_the_end_or_from_the_position(playground: Playground, song: Path) -> None:
     playground.open(song)
     before = playground.notes()
