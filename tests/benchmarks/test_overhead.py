@@ -3,6 +3,7 @@ import pytest
 from benchmarks import overhead
 
 
+@pytest.mark.slow
 def test_every_request_of_a_scripted_model_is_answered_with_all_its_events() -> None:
     figures = overhead.measure(40, 4)
     assert figures.requests_per_second > 0

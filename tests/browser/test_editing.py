@@ -13,6 +13,8 @@ from tests.browser.conftest import BAR, BEAT, Playground
 def editing(playground: Playground, song: Path) -> Playground:
     playground.open(song)
     playground.page.get_by_text("Edit notes", exact=True).click()
+    # What is clicked next must be where it is drawn.
+    playground.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return playground
 
 

@@ -158,7 +158,7 @@ def test_logits_of_rounded_weights_are_near_those_of_float32(
     assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()
 
 
-@pytest.mark.parametrize("activation", ["gelu_new", "relu"])
+@pytest.mark.parametrize("activation", ["gelu_new", pytest.param("relu", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
 def test_logits_of_a_row_are_equal_to_the_bit_in_any_batch_and_number_of_threads(
     dtype: torch.dtype, activation: str
