@@ -105,6 +105,7 @@ def test_an_error_reaches_its_own_client_alone(service: Service, threads: Thread
     assert [answer.status_code for answer in answers] == [200, 422, 422, 200, 503, 200]
 
 
+@pytest.mark.slow
 def test_what_is_past_its_deadline_is_stopped_whether_it_runs_or_waits(
     hasty: Service, threads: ThreadPoolExecutor
 ) -> None:
@@ -175,6 +176,7 @@ def test_what_waits_runs_when_there_is_room(small: Service, threads: ThreadPoolE
     assert waiting.result().status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGSEGV])
 def test_the_death_of_a_busy_worker_is_answered_at_once_and_what_waits_survives(
     end: signal.Signals, small: Service, threads: ThreadPoolExecutor
@@ -264,6 +266,7 @@ def interrupt_group_twice(service: Service) -> None:
         os.killpg(service.process.pid, signal.SIGINT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [terminate, interrupt_group_twice])
 def test_stopping_finishes_what_runs_and_leaves_nothing_behind(start: Start, stop: Callable[[Service], None]) -> None:
     own = start("--default-model", "tiny")
@@ -306,6 +309,7 @@ def test_the_worker_goes_when_the_service_is_killed(start: Start) -> None:
     assert not still_running(processes)
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there_stops_the_service_with_one_line(start: Start) -> None:
     own = start("--device", "cuda:99")
     assert own.process.wait(timeout=60) == 1
@@ -313,6 +317,7 @@ def test_a_device_that_is_not_there_stops_the_service_with_one_line(start: Start
     assert "Traceback" not in own.output()
 
 
+@pytest.mark.slow
 def test_health_is_the_truth_while_the_worker_starts(start: Start) -> None:
     own = start("--default-model", "tiny")
     own.wait_until_listening()

@@ -73,6 +73,7 @@ def test_every_request_is_counted(body: dict[str, Any], name: str, service: Serv
     assert service.metrics()[name] > before
 
 
+@pytest.mark.slow
 def test_loading_has_a_field_of_its_own_and_is_no_part_of_queueing(start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", "--model-small", str(GOLDEN / "model"))
     own.wait_until_ready()

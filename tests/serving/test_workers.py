@@ -14,6 +14,8 @@ from tests.conftest import GOLDEN, Service, descendants, still_running
 
 Start = Callable[..., Service]
 
+pytestmark = pytest.mark.slow  # each starts a service with two workers
+
 FULL = {"length_seconds": 120, "num_variations": 5}
 """Takes all places of one worker, and long."""
 
@@ -119,7 +121,6 @@ def test_models_are_spread_over_the_workers(both: Service, threads: ThreadPoolEx
         assert answer["variations"] == answers[bodies.index(body)]["variations"]
 
 
-@pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced_while_the_other_goes_on(start: Start, threads: ThreadPoolExecutor) -> None:
     own = start(*TWO, "--step-timeout", "5")
     wait_for_both(own)
@@ -136,7 +137,6 @@ def test_a_worker_that_hangs_is_replaced_while_the_other_goes_on(start: Start, t
     assert own.stop() == 0
 
 
-@pytest.mark.slow
 def test_stopping_finishes_what_runs_on_either_worker(start: Start, threads: ThreadPoolExecutor) -> None:
     own = start(*TWO)
     wait_for_both(own)
