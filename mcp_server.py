@@ -57,7 +57,7 @@ class OneToken:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the settings, then serve until the client goes away or the process is stopped."""
-    parser = _parser()
+    parser = make_parser()
     settings = parser.parse_args(arguments)
     try:
         access = _access(settings.http, settings.host, os.environ.get(TOKEN_VARIABLE, ""))
@@ -87,7 +87,8 @@ def _stop(signum: int, frame: FrameType | None) -> None:
     raise _Stopped
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(prog="mcp_server.py", description="Give agents the service as tools.")
     parser.add_argument(
         "--url",

@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -112,14 +112,12 @@ class Files:
             raise FileRefused("midi must be the handle of an earlier result, such as compose-1, or the path of a file")
         places = [root / f"{name}{ending}" for root in self.roots for ending in ("", ".mid")]
         allowed = [real for real in map(_real_path, places) if real and self._is_within(real)]
-        if not allowed:
-            folders = ", ".join(map(str, self.roots))
-            raise FileRefused(f"{_short(name)} is outside the folders that may be read: {folders}")
-        found = next((path for path in allowed if path.is_file()), None)
-        if found is None:
+        found = next((path for path in allowed if _holds(path.is_file)), None)
+        if found is None:  # what is outside is not told of, not even whether it is there
+            roots = ", ".join(map(str, self.roots))
             raise FileRefused(
-                f"there is no file {_short(name)}: midi is the handle of an earlier result (describe without midi "
-                "lists them) or the path of a file"
+                f"{_short(name)} is no file within the folders that may be read: {roots}. midi is the handle of an "
+                "earlier result (describe without midi lists them), or the path of a file there"
             )
         return found
 
@@ -129,10 +127,10 @@ class Files:
             return self.folder
         places = [_real_path(root / name) for root in self.roots if "\0" not in name]
         allowed = [real for real in places if real and self._is_within(real)]
-        found = next((path for path in allowed if path.is_dir()), None)
+        found = next((path for path in allowed if _holds(path.is_dir)), None)
         if found is None:
-            problem = "is no folder" if allowed else "is outside the folders that may be read"
-            raise FileRefused(f"{_short(name)} {problem}: {', '.join(map(str, self.roots))} and folders in them may be")
+            roots = ", ".join(map(str, self.roots))
+            raise FileRefused(f"{_short(name)} is no folder within those that may be read: {roots}")
         return found
 
     def midi_files(self, folder: Path) -> Iterator[Path]:
@@ -181,6 +179,14 @@ def _real_path(path: Path) -> Path | None:
         return Path(os.path.realpath(path, strict=False))
     except (OSError, ValueError):
         return None
+
+
+def _holds(check: Callable[[], bool]) -> bool:
+    """Return what a check of a path says; False if the path is too long to be one."""
+    try:
+        return check()
+    except OSError:
+        return False
 
 
 def _short(name: str) -> str:

@@ -63,6 +63,7 @@ class Tools:
 
     async def describe(
         self,
+        ctx: Context[Any, Any],
         midi: str | None = None,
         notes: list[Mapping[str, Any]] | None = None,
         bpm: float | None = None,
