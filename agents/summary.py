@@ -149,7 +149,7 @@ def say_summary(name: str, summary: Summary) -> list[str]:
     """Return the lines that say what the fields of a summary say."""
     metre, tempo = summary.time_signature or "changing metre", f"{summary.bpm:g} bpm" if summary.bpm else "rubato"
     return [
-        f"{name}: {summary.bars} bars, {metre}, {tempo}, {summary.seconds:g} s, "
+        f"{name}: {summary.bars} bar{'s' * (summary.bars != 1)}, {metre}, {tempo}, {summary.seconds:g} s, "
         f"fits {summary.key or 'no key'}, {summary.notes_per_second:g} notes/s",
         *summary.instruments,
     ]

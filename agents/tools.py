@@ -18,7 +18,7 @@ from agents.link import page_link
 from agents.pieces import GivenPiece, take_piece
 from agents.service import Report, Service
 from agents.similar import Index
-from agents.summary import Analysis, say_description, say_summary
+from agents.summary import Analysis, Summary, say_description, say_summary
 from agents.wishes import gather
 from amt.midi.codec import read_piece
 from client import Event, RenderFormat, Result, Task
@@ -76,7 +76,7 @@ class Tools:
         piece = take_piece(self.files, midi, notes, bpm)
         if start_bar is not None and end_bar is not None and end_bar <= start_bar:
             raise PieceRefused(f"end_bar must be after start_bar {start_bar}, got {end_bar}")
-        analysis = Analysis(piece.read())
+        analysis = Analysis(await asyncio.to_thread(piece.read))
         if start_bar is not None and start_bar > analysis.n_bars:
             raise PieceRefused(f"start_bar must be in range 1..{analysis.n_bars}, got {start_bar}")
         description = await asyncio.to_thread(analysis.describe, start_bar, end_bar)
@@ -153,8 +153,7 @@ class Tools:
         variation = result["variations"][0]
         path = self.files.create(word, ".mid", variation["midi_bytes"])
         link = page_link(self.service.url, fields | {"seed": variation["seed"]}) if piece is None else None
-        analysis = Analysis(read_piece(variation["midi_bytes"]))
-        summary, shown = await asyncio.to_thread(lambda: (analysis.summary(), analysis.ends()))
+        summary, shown = await asyncio.to_thread(_sum_up, variation["midi_bytes"])
         made = answers.MadePiece(
             **summary.model_dump(),
             midi=path.stem,
@@ -181,6 +180,12 @@ class Tools:
                     await report(done, total, f"{done:.0f} of {total:.0f} s of music")
         assert event is not None  # the client raises where a stream ends without its result
         return event.data
+
+
+def _sum_up(data: bytes) -> tuple[Summary, dict[str, str]]:
+    """Return what is said of a piece that was made: a large one takes a while to read."""
+    analysis = Analysis(read_piece(data))
+    return analysis.summary(), analysis.ends()
 
 
 def _apart(wishes: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | None]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ def over_stdio(url: str, folder: Path, *more: str, **variables: str) -> Client:
     )
 
 
+def over_stdio_as_before(url: str, folder: Path) -> Client:
+    """The same with the protocol of 2025, which begins with a handshake."""
+    return Client(over_stdio(url, folder).server, mode="legacy")
+
+
 @asynccontextmanager
 async def serving(url: str, folder: Path, *more: str, **variables: str) -> AsyncIterator[str]:
     """The address of a server over HTTP."""
@@ -86,18 +91,25 @@ async def serving(url: str, folder: Path, *more: str, **variables: str) -> Async
 
 
 @asynccontextmanager
-async def over_http(url: str, folder: Path) -> AsyncIterator[Client]:
+async def over_http(url: str, folder: Path, mode: str = "auto") -> AsyncIterator[Client]:
     """A client of a server over HTTP that wants a token."""
     async with (
         serving(url, folder, ANTICIPATORY_MCP_TOKEN=TOKEN) as address,
         create_mcp_http_client({"Authorization": f"Bearer {TOKEN}"}) as http,
-        Client(streamable_http_client(address, http_client=http)) as client,
+        Client(streamable_http_client(address, http_client=http), mode=mode) as client,
     ):
         yield client
 
 
+def over_http_as_before(url: str, folder: Path) -> AbstractAsyncContextManager[Client]:
+    """The same with the protocol of 2025."""
+    return over_http(url, folder, mode="legacy")
+
+
 CONNECT = {"stdio": over_stdio, "http": over_http}
 """Ways to a client, each an asynchronous context manager of a service's address and a folder."""
+
+CONNECT_AS_BEFORE = {"stdio-2025": over_stdio_as_before, "http-2025": over_http_as_before}
 
 
 def text_of(result: CallToolResult) -> str:

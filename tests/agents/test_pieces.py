@@ -9,7 +9,7 @@ from agents.pieces import MAX_NOTES, SENT_VELOCITY, take_piece, write_beats
 from agents.summary import Analysis, say_description
 from agents.words import pitch_name
 from amt.errors import InstrumentError
-from amt.midi.codec import read_piece
+from amt.midi.codec import read_piece, write_notes
 from amt.midi.notes import DRUMS, TICKS_PER_SECOND
 from tests.agents.conftest import MIDI
 
@@ -112,6 +112,12 @@ def test_any_file_is_described_in_few_words(path: Path) -> None:
     if read_piece(data).notes:
         assert len(described(data)) < 4_000
         assert len(described(data, 1, 1_000_000)) < 12_000
+
+
+def test_a_file_without_notes_is_described_too() -> None:
+    assert described(write_notes([], 400)).startswith(
+        "it: 1 bar, 4/4, 120 bpm, 0 s, fits no key, 0 notes/s\nchords: none\n"
+    )
 
 
 def test_pitches_have_the_names_of_their_key() -> None:

@@ -18,6 +18,7 @@ from amt.midi.instruments import NAMES
 from tests.agents.conftest import MIDI, PROJECT
 from tests.agents.connecting import (
     CONNECT,
+    CONNECT_AS_BEFORE,
     TOKEN,
     count_of,
     fields_of,
@@ -201,7 +202,10 @@ def test_resources_and_prompts_are_there(music_service: str, tmp_path: Path) -> 
     asyncio.run(session())
 
 
-@pytest.mark.parametrize("connect", CONNECT.values(), ids=CONNECT)
+ALL_WAYS = CONNECT | CONNECT_AS_BEFORE
+
+
+@pytest.mark.parametrize("connect", ALL_WAYS.values(), ids=ALL_WAYS)
 def test_long_work_tells_how_far_it_is_and_is_given_up(connect: Any, music_service: str, tmp_path: Path) -> None:
     told: list[tuple[float, float | None, str | None]] = []
     given_up = count_of(music_service, "499")
