@@ -45,8 +45,8 @@ ADDS: Final = ToolAnnotations(
 READS: Final = ToolAnnotations(read_only_hint=True, open_world_hint=False)
 
 HIDDEN: Final = frozenset({"title"})
-DEFAULTS: Final = (("default", None), ("additionalProperties", True))
-"""Parts of schemas that say nothing to an agent."""
+SILENT: Final = (("default", None), ("additionalProperties", True))
+"""Parts of schemas that say nothing to an agent: whatever their value is, and those with this value."""
 
 
 class Spec(NamedTuple):
@@ -162,7 +162,7 @@ def _slim(schema: Any) -> Any:
     slim = {
         name: {key: _slim(each) for key, each in value.items()} if name == "properties" else _slim(value)
         for name, value in schema.items()
-        if name not in HIDDEN and (name, value) not in DEFAULTS
+        if name not in HIDDEN and (name, value) not in SILENT
     }
     if kinds := [kind for kind in slim.get("anyOf", []) if kind != {"type": "null"}]:
         del slim["anyOf"]

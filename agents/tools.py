@@ -195,6 +195,7 @@ def _apart(wishes: dict[str, Any]) -> tuple[dict[str, Any], Mapping[str, Any] | 
 
 
 def _with_seed(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields with a seed, which is drawn if there is none."""
     return {"seed": secrets.randbelow(MAX_DRAWN_SEED), **fields}
 
 

@@ -22,10 +22,10 @@ KEY = "the key of the tests"
 @pytest.fixture(scope="session")
 def music_service() -> Iterator[str]:
     """The address of a real service with a key, in the project's environment."""
-    from tests.agents.connecting import free_port, wait_until
+    from tests.agents.connecting import free_port, until_ready
 
     os.environ |= {"LIT_SERVER_API_KEY": KEY, "ANTICIPATORY_DEFAULT_MODEL": "tiny"}
     service = Service(f"http://127.0.0.1:{free_port()}", start=True)
     with service.running():
-        wait_until(service.url, answering=True)
+        until_ready(service)
         yield service.url

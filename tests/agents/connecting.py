@@ -17,6 +17,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from mcp.types import CallToolResult, TextContent
 
+from agents.service import Service
 from tests.agents.conftest import KEY, MIDI, PROJECT
 
 TOKEN = "the token of the tests"
@@ -29,6 +30,19 @@ def free_port() -> int:
         holder.bind(("127.0.0.1", 0))
         port: int = holder.getsockname()[1]
         return port
+
+
+def until_ready(service: Service) -> None:
+    """Return once a service that was started is ready. Fail at once if it ended."""
+
+    async def report(done: float, total: float | None, text: str) -> None:
+        pass
+
+    async def wait() -> None:
+        async with service.client:
+            await service.ready(report)
+
+    asyncio.run(wait())
 
 
 def answers(url: str) -> bool:
