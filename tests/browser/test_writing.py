@@ -201,6 +201,19 @@ def test_limits_are_those_of_the_service(playground: Playground) -> None:
     assert playground.sent[-1]["density"] == 2
 
 
+def test_a_wish_goes_to_the_tasks_that_take_it(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    playground.page.get_by_text("All wishes", exact=True).click()
+    avoid_copy = playground.page.get_by_role("combobox", name="Avoid copy")
+    assert avoid_copy.locator("option").all_inner_texts() == ["as usual", "yes", "no"]  # variations alone avoid it
+    avoid_copy.select_option("yes")
+    playground.select(BAR, 2 * BAR)
+    playground.button("Infill").click()
+    playground.settle()
+    playground.generate(seconds="1")
+    assert [body.get("avoid_copy") for body in playground.sent] == [True, None]
+
+
 def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -> None:
     playground.page.get_by_text("All wishes", exact=True).click()
     playground.page.get_by_role("textbox", name="Exclude instruments").fill("violine")
