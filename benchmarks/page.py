@@ -11,7 +11,9 @@ from benchmarks import (
     length,
     load,
     overhead,
+    playground,
     precision,
+    rendering,
     service,
     soak,
     steering,
@@ -59,6 +61,35 @@ def of_throughput(figures: throughput.Figures, load: throughput.Load) -> str:
 sequences join and leave the batch between events, so a short request does not wait for a long one.
 
 {throughput.markdown(figures)}"""
+
+
+def of_playground(figures: playground.Figures) -> str:
+    """Write what the page's user waits for."""
+    return f"""## The page
+
+`benchmarks.playground`: the page in Chromium, which draws without a GPU here, on the cores that the service has too.
+
+{playground.markdown(figures)}"""
+
+
+WITHOUT_BROWSER = """## The page
+
+Not measured in this run: it needs Chromium."""
+
+
+def of_rendering(figures: rendering.Figures) -> str:
+    """Write what rendering takes."""
+    return f"""## Rendering
+
+`benchmarks.rendering`: generates one after another, alone and while a song is made into sound again and again, in a
+process of the lowest priority.
+
+{rendering.markdown(figures)}"""
+
+
+WITHOUT_AUDIO = """## Rendering
+
+Not measured in this run: it needs the audio libraries (`uv run --group audio`)."""
 
 
 def of_load(loads: Sequence[load.Load]) -> str:

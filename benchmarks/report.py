@@ -1,10 +1,10 @@
-"""Measure, and write docs/performance.md: `uv run --group evaluation --group load python -m benchmarks.report`.
+"""Measure, and write docs/performance.md: `uv run python -m benchmarks.report`.
 
 Takes less than an hour on two cores; leave them to it. `--only decoder memory` measures some sections, and leaves the
-others of the page as they are: each says of which commit it is. The groups add matplotlib, which draws the picture,
-and locust, which loads the service; without them the page lacks these. Some sections need the training corpus, a
-folder or an archive, else they say so. `--quick` only shows that everything runs: its figures mean nothing, so it must
-be told another place to write to.
+others of the page as they are: each says of which commit it is. With `--group evaluation` matplotlib draws the
+picture, with `--group load` locust loads the service, with `--group audio` it makes sound; without these, or Chromium,
+the page lacks what needs them. Some sections need the training corpus, a folder or an archive, else they say so.
+`--quick` only shows that everything runs: its figures mean nothing, so it must be told another place to write to.
 """
 
 import argparse
@@ -36,7 +36,9 @@ from benchmarks import (
     load,
     overhead,
     page,
+    playground,
     precision,
+    rendering,
     sections,
     service,
     soak,
@@ -81,6 +83,8 @@ class Report:
         """
         self.sections: Mapping[str, Callable[[], str]] = {
             "service": self._service,
+            "playground": self._playground,
+            "rendering": self._rendering,
             "throughput": self._throughput,
             "load": self._load,
             "overhead": self._overhead,
@@ -125,6 +129,18 @@ class Report:
             environment.disk_megabytes(Path(sys.prefix)),
             environment.cuda_megabytes(Path(sys.prefix)),
         )
+
+    def _playground(self) -> str:
+        chromium = find_spec("playwright") and playground.find_chromium()
+        if not chromium:
+            return page.WITHOUT_BROWSER
+        sizes = self._sizes
+        return page.of_playground(playground.measure(sizes.page_clicks, sizes.page_seconds, chromium))
+
+    def _rendering(self) -> str:
+        if not (find_spec("tinysoundfont") and find_spec("soundfile")):
+            return page.WITHOUT_AUDIO
+        return page.of_rendering(rendering.measure(self._sizes.service_repeats))
 
     def _throughput(self) -> str:
         sizes = self._sizes

@@ -14,6 +14,8 @@ class Sizes:
     service_starts: int = 3
     service_repeats: int = 5
     service_long_seconds: float = 120
+    page_clicks: int = 15
+    page_seconds: float = 15
     load: throughput.Load = field(default_factory=throughput.Load)
     decode_rows: tuple[int, ...] = decode.ROWS
     decode_events: int = decode.PIECE_EVENTS
@@ -43,6 +45,8 @@ QUICK: Final = Sizes(
     service_starts=1,
     service_repeats=1,
     service_long_seconds=5,
+    page_clicks=1,
+    page_seconds=1,
     load=throughput.Load(seconds=1, at_a_time=3, repeats=2, long_seconds=10),
     decode_rows=(1, 2),
     decode_events=10,
