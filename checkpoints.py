@@ -159,9 +159,7 @@ def _find_on_this_machine(source: str) -> Path | None:
             return folder
         if not _is_repository(source):
             return None
-        cached = snapshot_download(
-            repository, revision=revision or None, allow_patterns=_FILES, local_files_only=True
-        )
+        cached = snapshot_download(repository, revision=revision or None, allow_patterns=_FILES, local_files_only=True)
         return _checked(Path(cached))
     except (OSError, RuntimeError, ValueError):  # not there, or not even a name that could be
         return None

@@ -2,8 +2,8 @@
 
 import gc
 import logging
-from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from amt.decoding.model import build_model, warm_up
 from amt.errors import AMTError, ModelUnavailableError
@@ -11,6 +11,8 @@ from amt.gpt2.device import empty_device_cache, find_device, find_dtype, free_by
 from amt.gpt2.network import GPT2
 from amt.gpt2.threads import share_cores
 from checkpoints import Checkpoint, fetch, find_checkpoint, find_locally, is_named_without_controls
+
+T = TypeVar("T")
 
 logger = logging.getLogger("anticipatory")
 
@@ -63,6 +65,14 @@ class ModelStore:
             self._loaded[name] = self._load(name)
         return self._loaded[name].model
 
+    def find(self, name: str) -> None:
+        """Fetch what a model is loaded from, if that is not here yet.
+
+        Raises:
+            ModelUnavailableError: it cannot be had now, or is not a model that we can run.
+        """
+        self._attempt(name, lambda checkpoint: checkpoint.config)
+
     def unload(self, name: str) -> None:
         """Forget a model that nobody else holds any more, and give its memory back to the system."""
         if self._loaded.pop(name, None):
@@ -98,11 +108,9 @@ class ModelStore:
         return {name: self._describe(name, source) for name, source in self._sources.items()}
 
     def _describe(self, name: str, source: str) -> dict[str, Any]:
-        if loaded := self._loaded.get(name):
-            found = (True, loaded.n_parameters, loaded.has_controls)
-        else:
-            found = self._find_out(source)
-        is_available, n_parameters, has_controls = found
+        loaded = self._loaded.get(name)
+        known = (True, loaded.n_parameters, loaded.has_controls) if loaded else self._find_out(source)
+        is_available, n_parameters, has_controls = known
         return {
             "checkpoint": source,
             "loaded": loaded is not None,
@@ -139,18 +147,21 @@ class ModelStore:
         return name
 
     def _load(self, name: str) -> _Loaded:
+        loaded = self._attempt(name, self._build)
+        release_memory(self.device)
+        logger.info("loaded model %s from %s on %s in %s", name, self._sources[name], self.device, self.dtype)
+        return loaded
+
+    def _attempt(self, name: str, use: Callable[[Checkpoint], T]) -> T:
+        """Return what is made of a model's checkpoint; whatever goes wrong becomes a ModelUnavailableError."""
         source = self._sources[name]
         try:
-            checkpoint = find_checkpoint(source, self._sources, fetch)
-            loaded = self._build(checkpoint)
+            return use(find_checkpoint(source, self._sources, fetch))
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelUnavailableError(
                 f"model {name} cannot be loaded from {source} ({reason[0]}); {_advise(name)}"
             ) from error
-        release_memory(self.device)
-        logger.info("loaded model %s from %s on %s in %s", name, source, self.device, self.dtype)
-        return loaded
 
     def _build(self, checkpoint: Checkpoint) -> _Loaded:
         config, has_controls, variety = checkpoint.config, checkpoint.has_controls, checkpoint.variety

@@ -146,7 +146,8 @@ class GPT2:
     def weight_bytes(self) -> int:
         """Bytes of memory that the weights take, about."""
         embeddings = self._tokens.nbytes + self._positions.nbytes
-        return embeddings + sum(each.n_bytes for each in (*self._outputs, *self.blocks))
+        outputs = sum(output.n_bytes for output in self._outputs)
+        return embeddings + outputs + sum(block.n_bytes for block in self.blocks)
 
     def new_cache(self, max_rows: int | None = None) -> Cache:
         """Return a cache without rows, see `Cache`."""
