@@ -49,7 +49,7 @@ class Scheduler:
     """
 
     def __init__(self, max_batch: int, max_waiting: int, metrics: Metrics, max_loaded: int | None = None) -> None:
-        """Let at most `max_batch` rows run and `max_loaded` groups stay on each worker, and `max_waiting` tickets wait."""
+        """Let `max_batch` rows run on each worker at most, `max_loaded` groups stay, and `max_waiting` tickets wait."""
         self.workers: list[WorkerState] = []
         self._is_stopping = False
         self._max_batch, self._max_waiting, self._metrics = max_batch, max_waiting, metrics
@@ -171,7 +171,7 @@ class Scheduler:
                 text = f"there is memory for {most} at a time of {group}, and {ticket.rows} are asked for"
                 self.abort(ticket, 503, text)
 
-    def _is_loading(self, ticket: Ticket, job: Job, queue: "_Queue") -> bool:
+    def _is_loading(self, ticket: Ticket, job: Job, queue: _Queue) -> bool:
         """Tell whether a worker loads what the job needs, or will; let the least busy one begin if that would help.
 
         Where it is loaded nowhere, the ticket waits for that. Where it is, loading elsewhere helps if there is room.
@@ -187,18 +187,25 @@ class Scheduler:
             if not is_loaded
             or (job.group not in {*worker.capacity, *worker.refused} and worker.rows + ticket.rows <= self._max_batch)
         ]
-        could_load.sort(key=lambda worker: (worker.rows, len(worker.capacity) + len(worker.loading)))
-        for worker in could_load:
+        # What is about to be unloaded there is loaded again after that.
+        settled = [worker for worker in could_load if job.group not in worker.loading.values()]
+        settled.sort(key=lambda worker: (worker.rows, len(worker.capacity) + len(worker.loading)))
+        if not self._begin_load(job, settled, queue) and settled and not is_loaded:
+            queue.leaving.update((settled[0], group) for group in settled[0].by_last_use(queue.wanted)[:1])
+        return bool(could_load)
+
+    @staticmethod
+    def _begin_load(job: Job, workers: Sequence[WorkerState], queue: _Queue) -> bool:
+        """Let the first worker load what a job needs that has a place for it, or else an idle group; return whether."""
+        for worker in workers:
             if worker.has_place:
                 worker.load(job)
                 return True
-        for worker in could_load:
+        for worker in workers:
             if idle := worker.find_idle(queue.wanted):
                 worker.load(job, instead_of=idle)
                 return True
-        if could_load and not is_loaded:
-            queue.leaving.update((could_load[0], group) for group in could_load[0].by_last_use(queue.wanted)[:1])
-        return bool(could_load)
+        return False
 
     def _waiting_for(self, group: str) -> list[Ticket]:
         return [ticket for ticket in self._waiting.values() if ticket.job and ticket.job.group == group]

@@ -48,7 +48,8 @@ class WorkerState:
 
     def by_last_use(self, wanted: Set[str]) -> list[str]:
         """Return the loaded groups that are not wanted, the least recently used first."""
-        return sorted(self.capacity.keys() - wanted, key=lambda group: self._last_used.get(group, 0.0))
+        groups = [group for group in self.capacity if group not in wanted]
+        return sorted(groups, key=lambda group: self._last_used.get(group, 0.0))
 
     def find_idle(self, wanted: Set[str]) -> str | None:
         """Return the least recently used of the loaded groups that are not wanted and of which no job runs."""
