@@ -3,10 +3,12 @@
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.constants import HF_HUB_CACHE
 
 from amt.errors import CheckpointError
 from checkpoints import PROJECT, find_checkpoint, find_locally, is_named_without_controls
@@ -99,6 +101,37 @@ def test_an_adapter_asks_for_a_variety_of_its_own_or_for_that_of_its_base(tmp_pa
     assert find(folder).variety == find("weights/tiny").variety
     (folder / "generation_config.json").write_text('{"variety": 0.3}')
     assert find(folder).variety == 0.3
+
+
+@pytest.fixture
+def cached() -> Iterator[Path]:
+    """The folder of a repository that the hub's cache has at revision v2, still empty."""
+    repository = Path(HF_HUB_CACHE) / "models--someone--music-small-ar-x"
+    commit = "0" * 40
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/v2").write_text(commit)
+    (repository / f"snapshots/{commit}").mkdir(parents=True)
+    yield repository / f"snapshots/{commit}"
+    shutil.rmtree(repository)
+
+
+def test_a_repository_of_the_hub_is_found_in_its_cache_by_its_revision(cached: Path) -> None:
+    source = "someone/music-small-ar-x@v2"
+    with pytest.raises(FileNotFoundError):
+        find(source)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(GOLDEN / "model" / name, cached)
+    assert (find(source).folder, find(source).has_controls) == (cached, False)
+    for other in ("someone/music-small-ar-x", "someone/music-small-ar-x@v1"):
+        with pytest.raises(FileNotFoundError):
+            find(other)
+
+
+def test_an_adapter_may_be_in_the_hubs_cache_too(cached: Path, tmp_path: Path) -> None:
+    for file in write_adapter(tmp_path / "adapter", MODEL).iterdir():
+        shutil.copy(file, cached)
+    found = find("someone/music-small-ar-x@v2")
+    assert (found.folder, found.adapters, found.has_controls) == (GOLDEN / "model", (cached,), True)
 
 
 def test_a_configuration_counts_the_parameters(hf_model: Any, tmp_path: Path) -> None:

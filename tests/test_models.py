@@ -1,8 +1,12 @@
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
+from amt.decoding.engine import Engine
+from amt.decoding.request import DecodeRequest
 from amt.errors import ModelUnavailableError
 from amt.gpt2.device import find_device, find_devices, find_dtype
 from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
@@ -50,6 +54,22 @@ def test_what_has_been_unloaded_is_loaded_again_when_it_is_asked_for() -> None:
     models.unload("tiny")
     assert not models.loaded
     assert models.get("tiny") is not first
+
+
+def test_nothing_holds_a_model_that_has_been_used_and_unloaded() -> None:
+    models = store()
+    engine = Engine(models.get("tiny"), max_rows=2)
+    engine.add(DecodeRequest(end_ticks=100))
+    while not engine.is_idle:
+        engine.step()
+    held = weakref.ref(engine.model)
+    gc.disable()
+    try:
+        del engine
+        models.unload("tiny")
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_finding_a_model_loads_nothing_and_refuses_what_cannot_be_loaded(tmp_path: Path) -> None:
@@ -163,3 +183,15 @@ def test_processes_that_share_a_cpu_share_its_memory_and_cores(monkeypatch: pyte
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.gpu
+def test_the_memory_of_a_gpu_is_given_back() -> None:
+    models = ModelStore({"tiny": "weights/tiny"}, "cuda")
+    models.get("tiny")
+    models.unload("tiny")
+    reserved = torch.cuda.memory_reserved()
+    n_bytes = models.get("tiny").weight_bytes
+    assert torch.cuda.memory_reserved() > reserved + n_bytes / 2
+    models.unload("tiny")
+    assert torch.cuda.memory_reserved() < reserved + n_bytes / 10
