@@ -70,7 +70,6 @@ class Settings(BaseSettings):
     default_model: str = Field(
         "auto",
         description="model for requests that name none; auto is small if it can be had at start, else tiny",
-        validate_default=False,
     )
     max_loaded: int | None = Field(
         None, ge=1, description="models that a worker keeps loaded; the least recently used goes for another"
