@@ -142,6 +142,13 @@ class GPT2:
         """Bytes of a cache row in all layers."""
         return 2 * len(self.blocks) * math.prod(self.row_shape) * self.cache_dtype.itemsize
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of memory that the weights take, about."""
+        embeddings = self._tokens.nbytes + self._positions.nbytes
+        outputs = sum(output.n_bytes for output in self._outputs)
+        return embeddings + outputs + sum(block.n_bytes for block in self.blocks)
+
     def new_cache(self, max_rows: int | None = None) -> Cache:
         """Return a cache without rows, see `Cache`."""
         return Cache(len(self.blocks), self.row_shape, self.cache_dtype, self.device, max_rows)

@@ -223,6 +223,31 @@ def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -
 
 
 @pytest.mark.slow
+def test_models_on_offer_can_be_chosen_and_refuse_in_the_services_words(
+    chromium: Browser, start: Callable[..., Service], song: Path
+) -> None:
+    far = "stanford-crfm/music-small-ar-100k"  # which is known by its name to have no controls
+    own = start("--default-model", "tiny", "--model", "mine=weights/tiny", "--model", f"far={far}")
+    own.wait_until_ready()
+    opened = Playground(chromium.new_page(), own.url)
+    opened.load()
+    opened.page.get_by_text("All wishes", exact=True).click()
+    choice = opened.page.get_by_role("combobox", name="Model size")
+    names = ["tiny", "small", "medium", "large", "mine", "far"]
+    assert choice.locator("option").all_inner_texts() == ["as usual", *names]
+    choice.select_option("mine")
+    opened.generate(seconds="1")
+    assert opened.sent[-1]["model_size"] == "mine"
+    opened.open(song)
+    choice.select_option("far")
+    opened.select(2 * BAR, 4 * BAR)
+    opened.button("Infill").click()
+    expect(opened.status).to_contain_text("odel far cannot do task infill")
+    opened.page.close()
+    assert own.stop() == 0
+
+
+@pytest.mark.slow
 def test_a_service_that_starts_again_is_waited_for(chromium: Browser, start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny")
     own.wait_until_ready()

@@ -21,6 +21,8 @@ ORDER = [
     "amt.arranging",
     "amt.pooling",
     "amt.embedding",
+    "adapters",
+    "checkpoints",
     "models",
     "worker",
     "tasks",
@@ -42,7 +44,7 @@ WITHIN = {
 
 USES_SERVING = {"worker", "tasks", "api", "server"}
 
-OURS = {"amt", "api", "client", "commands", "models", "server", "serving", "tasks", "worker"}
+OURS = {"adapters", "amt", "api", "checkpoints", "client", "commands", "models", "server", "serving", "tasks", "worker"}
 
 MODULES = sorted(
     path
