@@ -11,10 +11,10 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError
 from torch import Tensor
 
-import adapters
-from adapters import is_adapter, merge_adapter, read_adapter_config
 from amt.decoding.model import load_config
 from amt.errors import CheckpointError
+from amt.gpt2 import adapter
+from amt.gpt2.adapter import is_adapter, merge_adapter, read_adapter_config
 from amt.gpt2.checkpoint import WEIGHT_FILES, read_weights
 from amt.gpt2.config import Config
 
@@ -31,7 +31,7 @@ GENERATION_FILE: Final = "generation_config.json"
 WITHOUT_CONTROLS: Final = "music-*-ar-*"
 """Names of Stanford's models that were trained without controls."""
 
-_FILES: Final = ["config.json", GENERATION_FILE, *WEIGHT_FILES, adapters.CONFIG_FILE, adapters.WEIGHT_FILE]
+_FILES: Final = ["config.json", GENERATION_FILE, *WEIGHT_FILES, adapter.CONFIG_FILE, adapter.WEIGHT_FILE]
 
 Locate = Callable[[str], Path]
 """A source -> its folder. Raises FileNotFoundError or ConnectionError if it cannot be had."""
@@ -172,7 +172,7 @@ def _is_repository(source: str) -> bool:
 def _checked(folder: Path) -> Path:
     """Return the folder if it holds a model or an adapter; raise FileNotFoundError if not."""
     is_model = (folder / "config.json").exists() and any((folder / name).exists() for name in WEIGHT_FILES)
-    if not is_model and not (is_adapter(folder) and (folder / adapters.WEIGHT_FILE).exists()):
+    if not is_model and not (is_adapter(folder) and (folder / adapter.WEIGHT_FILE).exists()):
         raise FileNotFoundError(f"the checkpoint in {folder.name} is incomplete")
     return folder
 

@@ -21,7 +21,6 @@ ORDER = [
     "amt.arranging",
     "amt.pooling",
     "amt.embedding",
-    "adapters",
     "checkpoints",
     "models",
     "worker",
@@ -44,7 +43,7 @@ WITHIN = {
 
 USES_SERVING = {"worker", "tasks", "api", "server"}
 
-OURS = {"adapters", "amt", "api", "checkpoints", "client", "commands", "models", "server", "serving", "tasks", "worker"}
+OURS = {"amt", "api", "checkpoints", "client", "commands", "models", "server", "serving", "tasks", "worker"}
 
 MODULES = sorted(
     path

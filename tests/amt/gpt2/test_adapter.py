@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from adapters import merge_adapter, read_adapter_config
 from amt.errors import CheckpointError
+from amt.gpt2.adapter import merge_adapter, read_adapter_config
 from amt.gpt2.checkpoint import read_weights
 from tests.conftest import GOLDEN
 from tests.lora import factors, write_adapter
