@@ -244,12 +244,50 @@ def test_limits_are_those_of_the_service(playground: Playground) -> None:
     assert playground.sent[-1]["density"] == 2
 
 
+def test_a_wish_goes_to_the_tasks_that_take_it(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    playground.page.get_by_text("All wishes", exact=True).click()
+    avoid_copy = playground.page.get_by_role("combobox", name="Avoid copy")
+    assert avoid_copy.locator("option").all_inner_texts() == ["as usual", "yes", "no"]  # variations alone avoid it
+    avoid_copy.select_option("yes")
+    playground.select(BAR, 2 * BAR)
+    playground.button("Infill").click()
+    playground.settle()
+    playground.generate(seconds="1")
+    assert [body.get("avoid_copy") for body in playground.sent] == [True, None]
+
+
 def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -> None:
     playground.page.get_by_text("All wishes", exact=True).click()
     playground.page.get_by_role("textbox", name="Exclude instruments").fill("violine")
     playground.button("Generate").click()
     expect(playground.status).to_contain_text("here is no instrument 'violine': did you mean 'violin'")
     playground.settle()
+
+
+@pytest.mark.slow
+def test_models_on_offer_can_be_chosen_and_refuse_in_the_services_words(
+    chromium: Browser, start: Callable[..., Service], song: Path
+) -> None:
+    far = "stanford-crfm/music-small-ar-100k"  # which is known by its name to have no controls
+    own = start("--default-model", "tiny", "--model", "mine=weights/tiny", "--model", f"far={far}")
+    own.wait_until_ready()
+    opened = Playground(chromium.new_page(), own.url)
+    opened.load()
+    opened.page.get_by_text("All wishes", exact=True).click()
+    choice = opened.page.get_by_role("combobox", name="Model size")
+    names = ["tiny", "small", "medium", "large", "mine", "far"]
+    assert choice.locator("option").all_inner_texts() == ["as usual", *names]
+    choice.select_option("mine")
+    opened.generate(seconds="1")
+    assert opened.sent[-1]["model_size"] == "mine"
+    opened.open(song)
+    choice.select_option("far")
+    opened.select(2 * BAR, 4 * BAR)
+    opened.button("Infill").click()
+    expect(opened.status).to_contain_text("odel far cannot do task infill")
+    opened.page.close()
+    assert own.stop() == 0
 
 
 @pytest.mark.slow

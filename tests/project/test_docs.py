@@ -181,9 +181,11 @@ def test_the_table_of_fields_is_the_schema(service: Service) -> None:
 
 def test_the_table_of_settings_is_that_of_the_command() -> None:
     rows = {row[0]: row for row in table("docs/settings.md", 4)[1:]}
-    assert rows.keys() == {f"`--{name.replace('_', '-')}`" for name in Settings.model_fields}
+    others = Settings.model_config["cli_shortcuts"] or {}
+    flags = {name: f"`--{others.get(name, name.replace('_', '-'))}`" for name in Settings.model_fields}
+    assert rows.keys() == set(flags.values())
     for name, field in Settings.model_fields.items():
-        _, variable, default, _ = rows[f"`--{name.replace('_', '-')}`"]
+        _, variable, default, _ = rows[flags[name]]
         assert variable == f"`ANTICIPATORY_{name.upper()}`"
         assert default == (f"`{field.default}`" if field.default not in (None, "", ()) else "none")
 

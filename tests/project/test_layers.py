@@ -22,6 +22,7 @@ ORDER = [
     "amt.arranging",
     "amt.pooling",
     "amt.embedding",
+    "checkpoints",
     "models",
     "worker",
     "tasks",
@@ -45,7 +46,20 @@ WITHIN = {
 
 USES_SERVING = {"worker", "tasks", "api", "server"}
 
-OURS = {"agents", "amt", "api", "client", "commands", "mcp_server", "models", "server", "serving", "tasks", "worker"}
+OURS = {
+    "agents",
+    "amt",
+    "api",
+    "checkpoints",
+    "client",
+    "commands",
+    "mcp_server",
+    "models",
+    "server",
+    "serving",
+    "tasks",
+    "worker",
+}
 
 MODULES = sorted(
     path
