@@ -4,11 +4,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from agents.link import page_link
+from client import AnticipatoryClient
 from tests.browser.conftest import BAR, WRITING_MS, Playground
 from tests.conftest import Service
 
@@ -178,6 +181,46 @@ def test_a_link_makes_the_same_music_again(playground: Playground) -> None:
     assert playground.page.get_by_role("checkbox", name="Lock").is_checked()
     playground.generate()
     assert playground.notes() == notes
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"length_bars": 2, "seed": 3},
+        {
+            "length_bars": 2,
+            "bpm": 100,
+            "key": "c minor",
+            "chords": "Cm | Fm",
+            "grid": "1/8",
+            "instruments": ["piano", "Acoustic Bass"],
+            "density": 5.5,
+            "seed": 7,
+        },
+        {
+            "length_seconds": 2.5,
+            "time_signature": "3/4",
+            "key": "Ab",
+            "exclude_instruments": ["drums"],
+            "pitch_range": [48, 80],
+            "top_p": 0.9,
+            "velocity": 90,
+            "key_mode": "strict",
+            "seed": 11,
+        },
+    ],
+    ids=lambda fields: "-".join(fields),
+)
+def test_the_link_that_an_agent_gets_makes_its_music(fields: Any, playground: Playground, service: Service) -> None:
+    with AnticipatoryClient(service.url) as client:
+        variation = client.generate(include=["notes"], **fields)["variations"][0]
+    link = page_link(service.url, fields | {"seed": variation["seed"]})
+    assert link is not None
+    playground.page.goto("about:blank")
+    playground.load(link.removeprefix(f"{service.url}/"))
+    playground.generate()
+    made = [(note["onset"], note["duration"], note["pitch"], note["instrument"]) for note in variation["notes"]]
+    assert sorted(playground.notes()) == sorted((round(a, 4), round(b, 4), c, d) for a, b, c, d in made)
 
 
 def test_a_new_seed_is_drawn_unless_it_is_locked(playground: Playground) -> None:

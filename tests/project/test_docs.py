@@ -20,7 +20,12 @@ from tests.conftest import GOLDEN, PROJECT, Service
 
 MAX_README_BYTES = 8_000
 
-PAGES = [PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")), PROJECT / "weights/tiny/README.md"]
+PAGES = [
+    PROJECT / "README.md",
+    *sorted(PROJECT.glob("docs/*.md")),
+    PROJECT / "weights/tiny/README.md",
+    PROJECT / "skills/compose/SKILL.md",
+]
 LINKED = [*PAGES, PROJECT / "CHANGELOG.md", PROJECT / "training/LOG.md", PROJECT / "tests/data/README.md"]
 
 BLOCKS = [
@@ -33,7 +38,7 @@ CALLS = sorted({text for text in SHELL if "curl" in text or "client.py" in text}
 SERVERS = sorted({line for text in SHELL for line in text.replace("\\\n", "").splitlines() if "server.py" in line})
 TESTS = "pip install uv && uv run pytest\n"
 PYTHON = [text for language, text in BLOCKS if language == "python"]
-JSON = [text for language, text in BLOCKS if language == "json"]
+JSON = [text for language, text in BLOCKS if language == "json" and "mcp_server.py" not in text]  # that is no answer
 
 
 @pytest.fixture
