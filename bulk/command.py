@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         ledger = Ledger(Output.at(options["out"]))
-        ledger.settle("job", {**vars(job), "model": settings.model, "root": source and source.root})
+        asked = {"task": job.task, "fields": job.fields, "seed": job.seed, "model": settings.model}
+        ledger.settle("job", {**asked, "root": source and source.root})
         ledger.plan(names, job.task)
         stages = Stages(job, settings, {}, source, Output.at(options["out"]))
         Pipeline(stages, ledger, options["address"], options["workers"]).run()
@@ -143,9 +144,10 @@ def _find_job(task: Task, options: Mapping[str, Any], flags: Mapping[str, Any]) 
     model = options["model"] or size or service.default_model
     if model not in ("auto", *service.checkpoints):
         raise BulkError(f"model_size must be one of {', '.join(service.checkpoints)}, got {model!r}")
-    job = BulkJob(task, fields, 0 if seed is None else seed, 3 * service.max_payload_bytes // 4)
+    max_file_bytes = 3 * service.max_payload_bytes // 4  # of as much base64
+    job = BulkJob(task, fields, 0 if seed is None else seed, max_file_bytes, service.timeout)
     job.check()
-    return Settings(service.checkpoints, model, service.device, service.dtype), job
+    return Settings(service.checkpoints, model, service.device, service.dtype, service.step_timeout), job
 
 
 def _check_names(job: BulkJob, names: Sequence[str]) -> None:

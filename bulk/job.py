@@ -36,12 +36,14 @@ class Settings:
         model: the model of the job; auto before one has been chosen.
         device: of each worker.
         dtype: precision of the weights.
+        step_seconds: after which a step of a worker counts as hung.
     """
 
     checkpoints: Mapping[str, str]
     model: str
     device: str
     dtype: str
+    step_seconds: float
 
     def new_api(self, n_sharing: int = 1) -> AnticipatoryAPI:
         """Return what decodes requests and encodes responses, for processes of which so many share a device."""
@@ -57,12 +59,14 @@ class BulkJob:
         fields: of the requests; all but the input and the seed.
         seed: of the job; each file's is derived from it.
         max_file_bytes: how large a file may be.
+        file_seconds: how long reading or writing one may take.
     """
 
     task: Task
     fields: Mapping[str, Any]
     seed: int
     max_file_bytes: int
+    file_seconds: float
 
     def request(self, name: str, data: bytes | None) -> TaskRequest:
         """Return the request for a file; `data` is None where there is no input.

@@ -5,12 +5,14 @@ that ends each process which touches it: its files are tried one by one, each wi
 missing after that is a failure of that file.
 """
 
+import logging
 import math
 import os
 import queue
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
@@ -31,7 +33,7 @@ from bulk.worker import Worker, find_max_rows, probe
 RETRIES: Final = 2
 """How often Ray tries again what a process was doing when it died."""
 
-STALL_SECONDS: Final = 20.0
+STALL_SECONDS: Final = 15.0
 """After the death of a node: what its workers had may wait for room that no other node has."""
 
 MAX_CALLS: Final = 16
@@ -40,7 +42,9 @@ MAX_CALLS: Final = 16
 MAX_INIT_DEATHS: Final = 5
 """In a row, of workers that load their model."""
 
-CRASHED: Final = Entry("", 500, f"the process died each of the {RETRIES + 1} times that it worked on this file alone")
+CRASHED: Final = Entry(
+    "", 500, f"the process died or hung each of the {RETRIES + 1} times that it worked on this file alone"
+)
 
 
 class Bar:
@@ -156,8 +160,12 @@ def _dataset(stages: Stages, units: Sequence[Unit], pool: Pool) -> Any:
     context.print_on_execution_start = False
     context.max_errored_blocks = -1  # what processes that died have left undone is found afterwards
     context.max_consecutive_actor_init_deaths = MAX_INIT_DEATHS
+    for handler in logging.getLogger("ray.data").handlers:
+        if isinstance(handler, logging.StreamHandler):
+            handler.setLevel(logging.CRITICAL)  # the bar is on the screen; Ray's log file has it all
     n_calls = _n_calls(stages, units)
     rows = [{"key": unit.key, "names": [os.fsencode(name) for name in unit.names]} for unit in units]
+    warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")  # there is no other way to bound retries
     return (
         ray.data.from_items(rows, override_num_blocks=len(rows))
         .map(stages.prepare, num_cpus=STAGE_CPUS, max_retries=RETRIES)

@@ -17,6 +17,7 @@ from bulk.ledger import Entry, Ledger
 from bulk.output import Output
 from bulk.results import embedding_rows, piece_rows
 from bulk.units import Unit
+from bulk.watchdog import limited
 from serving.batching import Report
 from tasks.base import TaskRequest
 from tasks.responses import EmbedResponse
@@ -61,9 +62,10 @@ class Stages:
         kept: list[Prepared | Failure] = []
         for name in map(os.fsdecode, row["names"]):
             try:
-                data = self.source.read(name, self.job.max_file_bytes) if self.source else None
-                request = self.job.request(name, data)
-                job = api.decode_request(request, self.info, {}, streams=False)  # type: ignore[arg-type]
+                with limited(self.job.file_seconds):
+                    data = self.source.read(name, self.job.max_file_bytes) if self.source else None
+                    request = self.job.request(name, data)
+                    job = api.decode_request(request, self.info, {}, streams=False)  # type: ignore[arg-type]
             except Exception as error:  # whatever a file, a disk or a network may come up with
                 jobs.append(None)
                 kept.append(explain(api, error))
@@ -88,7 +90,8 @@ class Stages:
             for name, prepared, outcome in zip(unit.names, kept, outcomes, strict=True):
                 failure = next((each for each in (prepared, outcome) if isinstance(each, Failure)), None)
                 if failure is None:
-                    failure = self._encode(api, name, prepared, outcome, tables)
+                    with limited(self.job.file_seconds):
+                        failure = self._encode(api, name, prepared, outcome, tables)
                 entries.append(Entry(name, *failure) if failure else Entry(name))
             Ledger(self.output).commit(unit, entries, pa.concat_tables(tables) if tables else None)
         except Exception as error:

@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from amt.errors import ModelUnavailableError
 from bulk.job import Failure, Settings
+from bulk.watchdog import Watchdog
 from serving.batching import BatchRunner
 from serving.messages import Done, Failed, FromWorker, Loaded, NotLoaded, Ready
 from worker.jobs import EmbedJob, GenerateJob
@@ -90,6 +91,7 @@ class Worker:
         self._waiting: deque[Group] = deque()
         self._running: dict[int, tuple[Job, Future[Any]]] = {}
         self._n_started = 0
+        self._watchdog = Watchdog(settings.step_seconds)
         threading.Thread(target=self._run, name="decoder", daemon=True).start()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -120,6 +122,7 @@ class Worker:
         try:
             while True:
                 self._admit()
+                self._watchdog.is_alive()
                 for message in self._runner.step():
                     self._take(message)
         except BaseException:
@@ -128,6 +131,8 @@ class Worker:
 
     def _admit(self) -> None:
         """Start what there is room for, in the order of arrival; wait if there is nothing to do at all."""
+        if not (self._waiting or self._running):
+            self._watchdog.rest()
         while not self._arrived.empty() or not (self._waiting or self._running):
             self._waiting.append(self._arrived.get())
         while self._waiting and self._has_room(self._waiting[0]):
