@@ -1,10 +1,11 @@
 """Start Ray here, or join a cluster, and find how many workers it has room for."""
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
+
+import ray
 
 from bulk.errors import BulkError
 from models import PROJECT
@@ -43,11 +44,6 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         BulkError: there is no cluster at the address.
     """
-    # `uv run` would have each worker make an environment of its own; and nobody is told that this has been used.
-    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    import ray
-
     options: dict[str, Any] = {"include_dashboard": False} if address is None else {}
     if address is not None:
         options["runtime_env"] = {"working_dir": str(PROJECT), "excludes": _NOT_SENT}
@@ -63,16 +59,12 @@ def connected(address: str | None) -> Iterator[None]:
 
 def nodes() -> set[str]:
     """Return the nodes that are alive."""
-    import ray
-
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def has_gpus() -> bool:
     """Return whether any node has a GPU."""
-    import ray
-
-    return ray.cluster_resources().get("GPU", 0) >= 1
+    return "GPU" in ray.cluster_resources()
 
 
 def find_pool(device: str, wanted: int | None) -> Pool:
@@ -82,8 +74,6 @@ def find_pool(device: str, wanted: int | None) -> Pool:
         device: the kind that a worker has found.
         wanted: at most so many; None: all.
     """
-    import ray
-
     resources = ray.cluster_resources()
     n_gpus = int(resources.get("GPU", 0)) if device == "cuda" else 0
     n_devices = n_gpus or (max(1, int(resources.get("CPU", 1))) if device == "cpu" else 1)

@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final, Self
 
+import ray
+from ray.data import ActorPoolStrategy, DataContext
 from tqdm import tqdm
 
 from amt.errors import ModelUnavailableError
@@ -139,8 +141,6 @@ def find_model(settings: Settings) -> tuple[Settings, dict[str, Any]]:
     Raises:
         BulkError: the model or the device cannot be had.
     """
-    import ray
-
     n_gpus = 1 if settings.device in ("auto", "cuda") and cluster.has_gpus() else 0
     task = ray.remote(num_cpus=STAGE_CPUS, num_gpus=n_gpus, max_retries=RETRIES)(probe)
     try:
@@ -152,9 +152,6 @@ def find_model(settings: Settings) -> tuple[Settings, dict[str, Any]]:
 
 def _dataset(stages: Stages, units: Sequence[Unit], pool: Pool) -> Any:
     """Return the data set of rows that say how each unit has ended; nothing is done before it is read."""
-    import ray
-    from ray.data import ActorPoolStrategy, DataContext
-
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

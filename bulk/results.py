@@ -8,7 +8,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from bulk.ledger import both_names
-from tasks.responses import EmbedResponse, PredictResponse, Variation
+from tasks.responses import EmbedResponse, PredictResponse, Variation, WindowEmbedding
 
 MIDI_SUFFIXES: Final = (".mid", ".midi")
 
@@ -24,8 +24,8 @@ _VARIATION: Final = {
 
 def embedding_rows(name: str, response: EmbedResponse) -> pa.Table:
     """Return a row for each vector of a file; `embedding` is a list of float32 of fixed size."""
-    vectors = [each.embedding for each in response.windows or ()] or [response.embedding]
-    windows = response.windows or [None]
+    windows: Sequence[WindowEmbedding | None] = response.windows or [None]
+    vectors = [each.embedding if each else response.embedding for each in windows]
     flat = pa.array([number for vector in vectors for number in vector or ()], pa.float32())
     n = len(vectors)
     return pa.table(

@@ -5,6 +5,7 @@ import os
 import pickle
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -51,27 +52,30 @@ def load(settings: Settings, n_sharing: int) -> tuple[BatchRunner, dict[str, Any
     """
     api = settings.new_api(n_sharing)
     api.setup(settings.device)
-    info: dict[str, Any] = {}
-    while not info:
-        for message in api.runner.step():
-            if isinstance(message, Ready):
-                info = dict(message.info)
+    info = _wait(api.runner)
     name = info["default_size"]
     if not info["sizes"][name]["loaded"]:
         api.runner.load(name, {})
-        while not info["sizes"][name]["loaded"]:
-            for message in api.runner.step():
-                if isinstance(message, NotLoaded):
-                    raise ModelUnavailableError(message.detail)
-                if isinstance(message, Loaded):
-                    info = dict(message.info)
+        info = _wait(api.runner)
     return api.runner, info
+
+
+def _wait(runner: BatchRunner) -> dict[str, Any]:
+    """Return how a worker describes itself when it has loaded a model. Raise ModelUnavailableError if it cannot."""
+    while True:
+        for message in runner.step():
+            if isinstance(message, NotLoaded):
+                raise ModelUnavailableError(message.detail)
+            if isinstance(message, Ready | Loaded):
+                return dict(message.info)
+        time.sleep(runner.poll_timeout)
 
 
 def find_max_rows(info: Mapping[str, Any]) -> int:
     """Return how many sequences a worker that describes itself so decodes together."""
     most = MAX_CPU_ROWS if info["device"] == "cpu" else MAX_ROWS
-    return max(1, min(info["capacity"][info["default_size"]], most))
+    capacity: int = info["capacity"][info["default_size"]]
+    return max(1, min(capacity, most))
 
 
 def probe(settings: Settings) -> dict[str, Any]:

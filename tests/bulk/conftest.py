@@ -21,7 +21,7 @@ TIMEOUT_SECONDS = 300
 
 INSIDE = "hostname localhost; ip link set lo up; echo ready; exec sleep infinity"
 
-ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = os.environ | {"RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -48,10 +48,10 @@ class Namespace:
         self._init = init.pid
         self._folder = tempfile.TemporaryDirectory(prefix="ray")  # a short path, for its sockets
 
-    def start(self, *command: str | Path) -> subprocess.Popen[str]:
-        """Start a command in the project's folder."""
+    def start(self, *command: str | Path, folder: Path = PROJECT) -> subprocess.Popen[str]:
+        """Start a command in a folder; Python finds the project in any."""
         into = ["nsenter", "-t", str(self._init), "--net", "--pid", "--mount", "--uts"]
-        script = f'cd {PROJECT} && exec "$@"'
+        script = f'cd {folder} && exec "$@"'
         return subprocess.Popen(
             [*into, "bash", "-c", script, "-", *map(str, command)],
             env=ENVIRONMENT,
@@ -61,9 +61,9 @@ class Namespace:
             errors="surrogateescape",
         )
 
-    def run(self, *command: str | Path) -> tuple[int, str]:
+    def run(self, *command: str | Path, folder: Path = PROJECT) -> tuple[int, str]:
         """Return the exit status of a command, and what it has printed."""
-        process = self.start(*command)
+        process = self.start(*command, folder=folder)
         output, _ = process.communicate(timeout=TIMEOUT_SECONDS)
         return process.returncode, output
 
