@@ -53,18 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     start = time.monotonic()
     try:
         settings, job = _find_job(TASKS[command], options, given)
-        source = find_files(options["files"]) if options["files"] else None
+        output = Output.at(options["out"])
+        # What earlier runs have written there is no input, though a pattern may match it.
+        source = find_files(options["files"]).without(*output) if options["files"] else None
         names = source.names if source else piece_names(options["count"])
         if job.task != "embed":
             _check_names(job, names)
     except BulkError as error:
         parser.error(str(error))
     try:
-        ledger = Ledger(Output.at(options["out"]))
+        ledger = Ledger(output)
         asked = {"task": job.task, "fields": job.fields, "seed": job.seed, "model": settings.model}
         ledger.settle("job", {**asked, "root": source and source.root})
         ledger.plan(names, job.task)
-        stages = Stages(job, settings, {}, source, Output.at(options["out"]))
+        stages = Stages(job, settings, {}, source, output)
         Pipeline(stages, ledger, options["address"], options["workers"]).run()
         totals = ledger.finish()
     except (BulkError, OSError) as error:

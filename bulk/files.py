@@ -26,6 +26,13 @@ class Source(NamedTuple):
     root: str
     names: list[str]
 
+    def without(self, fs: Any, folder: str) -> "Source":
+        """Return the source without what is in a folder, which may be among its files."""
+        if fs != self.fs:
+            return self
+        kept = [name for name in self.names if not f"{self.root}/{name}".startswith(f"{folder}/")]
+        return self._replace(names=kept)
+
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return the bytes of a file.
 

@@ -128,11 +128,17 @@ class Ledger:
 
     def commit(self, unit: Unit, entries: Sequence[Entry], rows: pa.Table | None) -> None:
         """Record how the files of a unit ended, after their results, of which there may be none."""
-        if rows is not None:
+        if rows is None:
+            self.discard(unit)
+        else:
             self._output.write_table(f"{_ROWS}/{unit.key}.parquet", rows)
         names, statuses, errors = zip(*entries, strict=True)
         table = pa.table({**both_names(names), "status": statuses, "error": errors}, schema=_ENTRY_SCHEMA)
         self._output.write_table(f"{_LEDGER}/{unit.key}.parquet", table)
+
+    def discard(self, unit: Unit) -> None:
+        """Remove results that a process may have written before it died."""
+        self._output.remove(f"{_ROWS}/{unit.key}.parquet")
 
     def finish(self) -> Totals:
         """Write what failed as one table, check that nothing is missing or there twice, and count.

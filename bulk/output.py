@@ -73,6 +73,11 @@ class Output(NamedTuple):
             return []
         return sorted(f"{folder}/{posixpath.basename(path)}" for path in paths if path.endswith(".parquet"))
 
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.folder}/{path}")
+
     def remove_temporary(self) -> None:
         """Remove what processes that were killed have left under temporary names."""
         with contextlib.suppress(FileNotFoundError):

@@ -133,6 +133,7 @@ class Pipeline:
                 bar.add(1, 1)
             else:
                 self._crashed.add(unit.key)
+                self._ledger.discard(unit)
 
 
 def find_model(settings: Settings) -> tuple[Settings, dict[str, Any]]:

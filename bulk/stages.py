@@ -3,6 +3,7 @@
 What travels between the stages is a row for each unit: plain bytes, which Ray moves without a look at them.
 """
 
+import errno
 import os
 import pickle
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from bulk.files import Source
 from bulk.job import BulkJob, Failure, Settings, explain
 from bulk.ledger import Entry, Ledger
 from bulk.output import Output
-from bulk.results import embedding_rows, piece_rows
+from bulk.results import embedding_rows, midi_name, piece_rows
 from bulk.units import Unit
 from bulk.watchdog import limited
 from serving.batching import Report
@@ -27,6 +28,9 @@ Row = dict[str, Any]
 
 NO_REPORT = Report(trace_id="", span_id="", queue_seconds=0.0, load_seconds=0.0, compute_seconds=0.0)
 """Times are not written: the same job gives the same rows."""
+
+NAME_ERRORS = frozenset({errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR})
+"""What is wrong with a name, and not with all that is written."""
 
 
 class Prepared(NamedTuple):
@@ -112,6 +116,11 @@ class Stages:
             return None
         table, midis = piece_rows(name, response)
         for file, data in midis.items():
-            self.output.write(f"midi/{file}", data)
+            try:
+                self.output.write(f"midi/{file}", data)
+            except (UnicodeError, OSError) as error:
+                if isinstance(error, OSError) and error.errno not in NAME_ERRORS:
+                    raise
+                return Failure(500, f"no file can have the name {midi_name(name, 1, len(midis))!a}: {error}")
         tables.append(table)
         return None

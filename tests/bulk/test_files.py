@@ -38,6 +38,13 @@ def test_the_root_is_where_all_patterns_begin_and_a_file_is_there_once(folder: s
     assert [os.fsencode(name) for name in source.names] == NAMES
 
 
+def test_what_is_written_among_the_files_is_none_of_them(folder: str) -> None:
+    source = find_files([f"{folder}/**/*.mid"])
+    assert source.without(source.fs, f"{folder}/a").names == ["z.mid"]
+    assert source.without(source.fs, f"{folder}/z").names == source.names
+    assert source.without(fsspec.filesystem("memory"), f"{folder}/a").names == source.names
+
+
 def test_another_file_system_is_reached_by_its_url() -> None:
     fs = fsspec.filesystem("memory")
     fs.pipe_file("/bulk/in/a.mid", b"a")

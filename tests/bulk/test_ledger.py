@@ -75,6 +75,16 @@ def test_a_unit_that_is_done_twice_is_there_once(output: Output) -> None:
     assert not output.fs.exists(f"{output.folder}/_job/tmp")
 
 
+def test_results_of_a_process_that_died_before_its_record_do_not_count(output: Output) -> None:
+    ledger = opened(output)
+    first, second = ledger.missing()
+    output.write_table(f"rows/{first.key}.parquet", rows_of(first))
+    ledger.discard(first)
+    for unit in [*first.alone(), second]:
+        commit(ledger, unit)
+    assert ledger.finish() == (len(NAMES), 0, 0)
+
+
 def test_an_output_belongs_to_one_job(output: Output) -> None:
     Ledger(output).settle("job", {"task": "embed", "fields": {"windows": "all"}})
     Ledger(output).settle("job", {"task": "embed", "fields": {"windows": "all"}})
