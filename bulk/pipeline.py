@@ -143,7 +143,7 @@ def find_model(settings: Settings) -> tuple[Settings, dict[str, Any]]:
         BulkError: the model or the device cannot be had.
     """
     n_gpus = 1 if settings.device in ("auto", "cuda") and cluster.has_gpus() else 0
-    task = ray.remote(num_cpus=STAGE_CPUS, num_gpus=n_gpus, max_retries=RETRIES)(probe)
+    task = ray.remote(num_cpus=STAGE_CPUS, num_gpus=n_gpus, max_retries=RETRIES, max_calls=1)(probe)
     try:
         info: dict[str, Any] = ray.get(task.remote(settings))
     except (ModelUnavailableError, ValueError) as error:
