@@ -1,6 +1,7 @@
 """Start Ray here, or join a cluster, and find how many workers it has room for."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
@@ -13,6 +14,9 @@ from models import PROJECT
 WORKER_CPUS: Final = 0.75
 STAGE_CPUS: Final = 0.25
 """Of a core, as Ray counts them: one worker a core leaves room for stages, which take little."""
+
+CONNECT_SECONDS: Final = 10.0
+"""In which whatever listens at an address answers."""
 
 _NOT_SENT: Final = [".git", ".venv", "docs", "tests", "site", "benchmarks", "training/data", "**/__pycache__"]
 """Of the project, what other machines need not have."""
@@ -44,9 +48,10 @@ def connected(address: str | None) -> Iterator[None]:
     Raises:
         BulkError: there is no cluster at the address.
     """
-    options: dict[str, Any] = {"include_dashboard": False} if address is None else {}
+    options: dict[str, Any] = {"include_dashboard": False}
     if address is not None:
-        options["runtime_env"] = {"working_dir": str(PROJECT), "excludes": _NOT_SENT}
+        _check(address)
+        options = {"runtime_env": {"working_dir": str(PROJECT), "excludes": _NOT_SENT}}
     try:
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
@@ -55,6 +60,19 @@ def connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check(address: str) -> None:
+    """Raise BulkError if nothing answers at an address: Ray would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if address == "auto":
+        return
+    if not (host and colon and port.isdecimal()) or "/" in host:
+        raise BulkError(f"the address of a cluster is auto or host:port, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BulkError(f"no cluster of Ray answers at {address}: {error}") from error
 
 
 def nodes() -> set[str]:

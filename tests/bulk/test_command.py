@@ -42,6 +42,20 @@ def test_a_call_that_is_wrong_says_what_is_allowed(
 
 
 @pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("127.0.0.1:9", "no cluster of Ray answers at 127.0.0.1:9: "),
+        ("ray://127.0.0.1:9", "the address of a cluster is auto or host:port, got 'ray://127.0.0.1:9'"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_said_at_once(
+    address: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", "--count", "1", "--out", str(tmp_path / "out"), "--address", address]) == 1
+    assert f"error: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("name", "n_variations", "file"),
     [
         ("a/b.mid", 1, "a/b.mid"),

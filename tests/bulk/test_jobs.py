@@ -150,7 +150,7 @@ def test_a_file_on_which_the_process_dies_is_listed_and_no_other_is_lost(namespa
     names, out = corpus(tmp_path / "in", 7), tmp_path / "out"
     os.mkfifo(tmp_path / "in/a/pipe.mid")
     command = (*BULK, "embed", tmp_path / "in/**/*.mid", "--out", out, "--model", "tiny")
-    status, output = namespace.run("env", "ANTICIPATORY_TIMEOUT=3", *command)
+    status, output = namespace.run("env", "ANTICIPATORY_TIMEOUT=5", *command)
     assert status == 1, output
     assert [row["path_bytes"] for row in rows(out)] == sorted(names)
     assert errors(out) == {
