@@ -1,6 +1,7 @@
 """Write files that are there as a whole or not at all."""
 
 import contextlib
+import os
 import posixpath
 import uuid
 from io import BytesIO
@@ -8,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
 
 from bulk.files import open_location
 
@@ -40,7 +42,10 @@ class Output(NamedTuple):
             self.fs.makedirs(posixpath.dirname(each), exist_ok=True)
         try:
             self.fs.pipe_file(temporary, data)
-            self.fs.mv(temporary, target)
+            if isinstance(self.fs, LocalFileSystem):
+                os.replace(temporary, target)  # noqa: PTH105 (mv would move it into a folder of that name)
+            else:
+                self.fs.mv(temporary, target)
         except BaseException:
             with contextlib.suppress(OSError):
                 self.fs.rm_file(temporary)

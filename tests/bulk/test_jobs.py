@@ -16,7 +16,9 @@ import pytest
 from tests.bulk.conftest import ADDRESS, Namespace, wait_until
 from tests.conftest import GOLDEN, Service
 
-pq = pytest.importorskip("pyarrow.parquet")
+pytest.importorskip("pyarrow")
+
+import pyarrow.parquet as pq
 
 pytestmark = pytest.mark.bulk
 
