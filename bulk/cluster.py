@@ -1,6 +1,7 @@
 """Start Ray here, or join a cluster, and find how many workers it has room for."""
 
 import logging
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,7 @@ def connected(address: str | None) -> Iterator[None]:
         ray.init(address or "local", logging_level=logging.ERROR, log_to_driver=False, **options)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise BulkError(f"no cluster of Ray can be joined at {address}: {error}") from error
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has set one that aborts
     try:
         yield
     finally:
