@@ -92,7 +92,7 @@ def find_pool(device: str, wanted: int | None) -> Pool:
 
     Args:
         device: the kind that a worker has found.
-        wanted: at most so many; None: all.
+        wanted: at most this many; None: all.
     """
     resources = ray.cluster_resources()
     n_gpus = int(resources.get("GPU", 0)) if device == "cuda" else 0

@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--dtype", help="precision of the weights (default: auto, as in the service)")
     address_help = "a cluster of Ray: host:port, or auto for the one of this machine (default: this machine alone)"
     common.add_argument("--address", help=address_help)
-    workers_help = "at most so many (default: one on each GPU, or on each core)"
+    workers_help = "at most this many (default: one on each GPU, or on each core)"
     common.add_argument("--workers", type=_positive, metavar="N", help=workers_help)
     parser = argparse.ArgumentParser(prog="python -m bulk", description="Run a task over many files.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

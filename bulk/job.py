@@ -46,7 +46,7 @@ class Settings:
     step_seconds: float
 
     def new_api(self, n_sharing: int = 1) -> AnticipatoryAPI:
-        """Return what decodes requests and encodes responses, for processes of which so many share a device."""
+        """Return what decodes requests and encodes responses, for one of `n_sharing` processes on a device."""
         return AnticipatoryAPI(self.checkpoints, self.model, self.device, n_sharing, self.dtype)
 
 

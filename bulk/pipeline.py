@@ -52,10 +52,16 @@ CRASHED: Final = Entry(
 class Bar:
     """Show how many files have ended, how many of them failed, at which rate, and the time left."""
 
-    def __init__(self, total: int, done: int) -> None:
+    def __init__(self, total: int) -> None:
         interval = 0.5 if sys.stderr.isatty() else 30.0  # a log has a line for each
-        self._bar = tqdm(total=total, initial=done, unit=" files", smoothing=0.1, mininterval=interval)
+        self._bar = tqdm(total=total, unit=" files", smoothing=0.1, mininterval=interval)
         self._n_failed = 0
+
+    def catch_up(self, n_done: int) -> None:
+        """Begin a round in which as many files have ended already, of which some may not have been counted."""
+        self._bar.initial += n_done - self._bar.n  # they are no part of the rate
+        self._bar.n = n_done
+        self._bar.refresh()
 
     def add(self, n_done: int, n_failed: int) -> None:
         """Count files that have ended."""
@@ -86,11 +92,11 @@ class Pipeline:
             BulkError: the model cannot be had, results cannot be written, or the cluster has gone.
         """
         missing = self._ledger.missing()
-        n_left = sum(len(unit.names) for unit in missing)
         if not missing:
             return
-        with Bar(self._ledger.total, self._ledger.total - n_left) as bar:
+        with Bar(self._ledger.total) as bar:
             while missing:
+                bar.catch_up(self._ledger.total - sum(len(unit.names) for unit in missing))
                 with cluster.connected(self._address):
                     if not self._stages.info:
                         self._meet_model()
@@ -148,6 +154,8 @@ def find_model(settings: Settings) -> tuple[Settings, dict[str, Any]]:
         info: dict[str, Any] = ray.get(task.remote(settings))
     except (ModelUnavailableError, ValueError) as error:
         raise BulkError(str(getattr(error, "cause", error))) from error
+    except ray.exceptions.RayError as error:
+        raise BulkError(f"no worker can load the model: {_last_line(error)}") from error
     return replace(settings, model=info["default_size"]), info
 
 
@@ -189,7 +197,7 @@ def _n_calls(stages: Stages, units: Sequence[Unit]) -> int:
         return 1
     if stages.job.task == "embed":
         return 2
-    n_rows = len(units[0].names) * int(stages.job.fields.get("num_variations", 1))
+    n_rows = len(units[0].names) * int(stages.job.fields.get("num_variations") or 1)
     return min(MAX_CALLS, math.ceil(find_max_rows(stages.info) / n_rows) + 1)
 
 
@@ -222,6 +230,11 @@ def _results(dataset: Any, alive: Set[str]) -> Iterator[dict[str, Any]]:
         if row is None:
             return
         if isinstance(row, Exception):
-            raise BulkError(f"Ray cannot go on: {str(row).strip().splitlines()[-1]}") from row
+            raise BulkError(f"Ray cannot go on: {_last_line(row)}") from row
         last = time.monotonic()
         yield row
+
+
+def _last_line(error: Exception) -> str:
+    """Return what an error says, without the stacks that Ray puts before it."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
