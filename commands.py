@@ -107,13 +107,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_music(each, "locked", "sustain", "avoid_copy")
     each = add("vary", help="write part of the notes of a MIDI file again", usage="client.py vary in.mid [options]")
     _add_input(each)
-    _add_fields(each, "similarity")
+    add_fields(each, "similarity")
     _add_one_of(each, "start_seconds", "start_bar")
     _add_one_of(each, "end_seconds", "end_bar")
     _add_music(each, "sustain", "avoid_copy")
     each = add("embed", help="describe MIDI files by vectors", usage="client.py embed in.mid [in.mid ...] [options]")
     each.add_argument("midis", type=Path, nargs="+", metavar="in.mid")
-    _add_fields(each, "embed_layer", *(EmbedOptions.__annotations__.keys() - {"bpm", "time_unit"}))
+    add_fields(each, "embed_layer", *(EmbedOptions.__annotations__.keys() - {"bpm", "time_unit"}))
     out_help = "the file to write, a line of JSON for each input (default: to stdout)"
     each.add_argument("--out", type=Path, metavar="FILE", help=out_help)
     each = add("play", help="open the page in a browser with a MIDI file", usage="client.py play in.mid [options]")
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_music(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add flags for these fields, for those of all music, and for the file to write."""
-    _add_fields(parser, *names, *MusicOptions.__annotations__)
+    add_fields(parser, *names, *MusicOptions.__annotations__)
     parser.epilog = MUSIC_HELP
     out_help = (
         "the file to write: MIDI (default: out.mid), or as its name ends what the service renders it to: "
@@ -143,10 +143,10 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 def _add_one_of(parser: argparse.ArgumentParser, *names: str, required: bool = False) -> None:
     """Add flags for these fields, of which there may be one."""
-    _add_fields(parser.add_mutually_exclusive_group(required=required), *names)
+    add_fields(parser.add_mutually_exclusive_group(required=required), *names)
 
 
-def _add_fields(parser: argparse._ActionsContainer, *names: str) -> None:
+def add_fields(parser: argparse._ActionsContainer, *names: str) -> None:
     """Add flags for these fields of requests, with the texts that describe them in client.py."""
     kinds = get_type_hints(Fields, include_extras=True)
     for name in names:

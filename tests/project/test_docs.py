@@ -37,7 +37,11 @@ SHELL = [text for language, text in BLOCKS if language == "bash"]
 CALLS = sorted({text for text in SHELL if "curl" in text or "client.py" in text})
 SERVERS = sorted({line for text in SHELL for line in text.replace("\\\n", "").splitlines() if "server.py" in line})
 TESTS = "pip install uv && uv run pytest\n"
-PYTHON = [text for language, text in BLOCKS if language == "python"]
+BULK = [
+    text for language, text in BLOCKS if language in ("bash", "python") and ("-m bulk" in text or "pyarrow" in text)
+]
+"""Run by tests/bulk: what starts bulk jobs, and what reads their results."""
+PYTHON = [text for language, text in BLOCKS if language == "python" and text not in BULK]
 JSON = [text for language, text in BLOCKS if language == "json" and "mcp_server.py" not in text]  # that is no answer
 
 
@@ -92,7 +96,7 @@ def test_commands_that_start_the_service_have_valid_settings(line: str) -> None:
 
 
 def test_every_shell_example_is_run() -> None:
-    assert not [text for text in SHELL if text not in CALLS and "server.py" not in text and text != TESTS]
+    assert not [text for text in SHELL if text not in CALLS and "server.py" not in text and text not in (TESTS, *BULK)]
     assert {language for language, _ in BLOCKS} <= {"bash", "python", "json", "text", "sh"}
 
 

@@ -28,6 +28,7 @@ ORDER = [
     "tasks",
     "api",
     "server",
+    "bulk",
 ]
 """Each may import what stands before it, and itself."""
 
@@ -44,12 +45,17 @@ WITHIN = {
 }
 """Narrower: these may import only so much of ours."""
 
-USES_SERVING = {"worker", "tasks", "api", "server"}
+BESIDE = {
+    **dict.fromkeys(["worker", "tasks", "api", "server"], frozenset({"serving"})),
+    "bulk": frozenset({"serving", "client", "commands"}),  # flags for fields of requests
+}
+"""What these may import besides."""
 
 OURS = {
     "agents",
     "amt",
     "api",
+    "bulk",
     "checkpoints",
     "client",
     "commands",
@@ -63,7 +69,7 @@ OURS = {
 
 MODULES = sorted(
     path
-    for pattern in ("*.py", "agents/*.py", "amt/**/*.py", "serving/*.py", "tasks/*.py", "worker/*.py")
+    for pattern in ("*.py", "agents/*.py", "amt/**/*.py", "bulk/*.py", "serving/*.py", "tasks/*.py", "worker/*.py")
     for path in PROJECT.glob(pattern)
 )
 
@@ -102,7 +108,7 @@ def test_imports_point_one_way(path: Path) -> None:
     if layer in WITHIN:
         allowed = set(WITHIN[layer])
     elif layer in ORDER:
-        allowed = set(ORDER[: ORDER.index(layer) + 1]) | ({"serving"} if layer in USES_SERVING else set())
+        allowed = set(ORDER[: ORDER.index(layer) + 1]) | BESIDE.get(layer, frozenset())
     else:
         allowed = set()  # amt itself
     assert imported <= allowed
@@ -139,6 +145,11 @@ def loaded_by(modules: str) -> set[str]:
 @pytest.mark.parametrize("modules", ["client", "server", "amt.midi.codec, amt.tokens.windows, amt.arranging.velocity"])
 def test_what_starts_fast_never_loads_torch(modules: str) -> None:
     assert not loaded_by(modules) & {"torch", "transformers"}
+
+
+def test_the_stages_of_bulk_jobs_load_neither_torch_nor_ray() -> None:
+    pytest.importorskip("pyarrow")
+    assert not loaded_by("bulk.stages") & {"torch", "transformers", "ray"}
 
 
 def test_the_service_never_loads_transformers() -> None:

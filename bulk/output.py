@@ -1,0 +1,89 @@
+"""Write files that are there as a whole or not at all."""
+
+import contextlib
+import os
+import posixpath
+import uuid
+from io import BytesIO
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from bulk.files import open_location
+
+
+class Output(NamedTuple):
+    """Hold the folder that a job writes to.
+
+    Attributes:
+        fs: its file system.
+        folder: its path there.
+    """
+
+    fs: Any
+    folder: str
+
+    @classmethod
+    def at(cls, url: str) -> "Output":
+        """Return the output at a path or URL. Raise BulkError if the file system is unknown."""
+        return cls(*open_location(url))
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a file under a temporary name, then rename it; one that is there is replaced.
+
+        Args:
+            path: from the folder of the output.
+            data: its bytes.
+        """
+        temporary, target = f"{self.folder}/_job/tmp/{uuid.uuid4().hex}", f"{self.folder}/{path}"
+        for each in (temporary, target):
+            self.fs.makedirs(posixpath.dirname(each), exist_ok=True)
+        try:
+            self.fs.pipe_file(temporary, data)
+            if isinstance(self.fs, LocalFileSystem):
+                os.replace(temporary, target)  # noqa: PTH105 (mv would move it into a folder of that name)
+            else:
+                self.fs.mv(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.fs.rm_file(temporary)
+            raise
+
+    def read(self, path: str) -> bytes | None:
+        """Return the bytes of a file; None if there is none."""
+        try:
+            data: bytes = self.fs.cat_file(f"{self.folder}/{path}")
+        except FileNotFoundError:
+            return None
+        return data
+
+    def write_table(self, path: str, table: pa.Table) -> None:
+        """Write a table as Parquet."""
+        buffer = BytesIO()
+        pq.write_table(table, buffer, compression="zstd")
+        self.write(path, buffer.getvalue())
+
+    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """Return a table, or some of its columns."""
+        return pq.read_table(BytesIO(self.read(path) or b""), columns=columns)
+
+    def tables(self, folder: str) -> list[str]:
+        """Return the paths of the tables in a folder, sorted; none if there is no such folder."""
+        self.fs.invalidate_cache()
+        try:
+            paths = self.fs.ls(f"{self.folder}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(f"{folder}/{posixpath.basename(path)}" for path in paths if path.endswith(".parquet"))
+
+    def remove(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm_file(f"{self.folder}/{path}")
+
+    def remove_temporary(self) -> None:
+        """Remove what processes that were killed have left under temporary names."""
+        with contextlib.suppress(FileNotFoundError):
+            self.fs.rm(f"{self.folder}/_job/tmp", recursive=True)
