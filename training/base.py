@@ -3,6 +3,7 @@
 import json
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ ADAPTER_FILE = "adapter_config.json"
 ADAPTED = ["c_attn", "c_fc", "c_proj"]
 """The matrices that an adapter changes: all four of each block."""
 
-MAX_RANK = 256
+_FUSED = {"gelu_new": "gelu_pytorch_tanh"}
 
 WITHOUT_CONTROLS = "-ar-"
 """Stands in the names of Stanford's checkpoints that never saw controls."""
@@ -41,8 +42,22 @@ class Base:
     """The precision of its file."""
 
     def load(self) -> GPT2LMHeadModel:
-        """Return the model with float32 weights, on the CPU."""
-        return GPT2LMHeadModel.from_pretrained(self.folder, dtype=torch.float32)
+        """Return the model with float32 weights, on the CPU.
+
+        In training it takes a third of the memory, and less time, without dropout in attention, which needs a matrix of
+        all pairs of tokens for each head, and with one function for GELU instead of seven operations: the same, but for
+        rounding.
+        """
+        said = self.config
+        activation = said.get("activation_function", "gelu_new")
+        lean = {"attn_pdrop": 0.0, "activation_function": _FUSED.get(activation, activation)}
+        return GPT2LMHeadModel.from_pretrained(self.folder, dtype=torch.float32, **lean)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What config.json says."""
+        said: dict[str, Any] = json.loads((self.folder / "config.json").read_text())
+        return said
 
     @property
     def generation(self) -> dict[str, Any]:
@@ -77,23 +92,18 @@ def find_base(name: str) -> Base:
     return Base(source, folder, bool(has_controls), dtype)
 
 
-def _fetch(source: str, offered: dict[str, str]) -> Path:
+def _fetch(source: str, offered: Mapping[str, str]) -> Path:
     """Return the folder of a hub repository, fetched if need be."""
+    choices = f"name {', '.join(offered)}, a folder, or a hub repository"
+    if source.count("/") != 1 or source.startswith(("/", ".", "~")):
+        raise TrainingError(f"there is no folder {source}: {choices}")
     repository, _, revision = source.partition("@")
+    files = ["config.json", GENERATION_FILE, ADAPTER_FILE, *WEIGHT_FILES]
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision or None,
-                allow_patterns=["config.json", GENERATION_FILE, ADAPTER_FILE, *WEIGHT_FILES],
-            )
-        )
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=files))
     except Exception as error:  # whatever a hub or a network may come up with
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TrainingError(
-            f"there is no folder {source}, and it cannot be had from the model hub ({reason}): "
-            f"name {', '.join(offered)}, a folder, or a hub repository"
-        ) from error
+        raise TrainingError(f"{source} is no folder, and the model hub does not give it ({reason}): {choices}") from error
 
 
 def add_adapter(model: GPT2LMHeadModel, base: Base, rank: int) -> PeftModel:
@@ -121,7 +131,7 @@ def write_model(model: GPT2LMHeadModel | PeftModel, base: Base, folder: Path) ->
     else:
         weights = {name: tensor.to(base.dtype) for name, tensor in model.state_dict().items()}
         model.save_pretrained(folder, state_dict=weights)
-        said = json.loads((folder / "config.json").read_text()) | {"dtype": str(base.dtype).removeprefix("torch.")}
+        said = base.config | {"dtype": str(base.dtype).removeprefix("torch.")}
         _write_json(folder / "config.json", said if base.has_controls else said | {"anticipation": False})
     _write_json(folder / GENERATION_FILE, base.generation)
 

@@ -40,14 +40,16 @@ def run(
             progress = _progress(tuner, schedule)
             bar.set_postfix_str(f"step {done.n_steps}, {done.nats:.2f} nats", refresh=False)
             bar.update(progress - bar.n)
-            if interruption.is_asked:
-                tuner.save(states)  # and not after the measurement, which would not be there without the interruption
-                _measure(tuner, held_out, keep)
-                return "it was interrupted"
-            if int(EVALUATIONS * progress) > last:
+            is_due = int(EVALUATIONS * progress) > last
+            if is_due:
                 last = int(EVALUATIONS * progress)
                 _measure(tuner, held_out, keep)
+            if is_due or interruption.is_asked:
                 tuner.save(states)
+            if interruption.is_asked:
+                if not is_due:  # after the state is saved, which does not depend on when it was interrupted
+                    _measure(tuner, held_out, keep)
+                return "it was interrupted"
             if done.n_stale >= PATIENCE and progress < 1:
                 return f"{PATIENCE} measurements in turn were no better"
     return None

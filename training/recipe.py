@@ -8,7 +8,7 @@ from amt.errors import TrainingError
 
 TOKENS = 4_096
 
-FULL_RATE, LORA_RATE = 2e-4, 1e-3
+FULL_RATE, LORA_RATE = 2e-4, 3e-4
 """Peaks of the learning rate for models as wide as tiny; for wider ones they fall with the root of the width."""
 
 RATED_WIDTH = 256

@@ -83,7 +83,7 @@ class Tuner:
         # One collection: sub-folders of a private library say nothing of how often a piece should be heard.
         self._sampler = Sampler([replace(piece, collection="") for piece in pieces], recipe.seed, REPEATING)
         self._trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
-        optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.rate, betas=BETAS, weight_decay=0.0)
+        optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.rate, betas=BETAS, weight_decay=0.0, fused=True)
         self._optimizer = self._accelerator.prepare(optimizer)
         self._accelerator.register_for_checkpointing(self.progress, _Weights(self._trained))
         for each in (random.seed, np.random.seed, torch.manual_seed):
