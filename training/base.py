@@ -1,7 +1,6 @@
 """Load what is fine-tuned, and write what comes of it: a Hugging Face folder, or a LoRA adapter of one."""
 
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,14 +102,14 @@ def _fetch(source: str, offered: Mapping[str, str]) -> Path:
         return Path(snapshot_download(repository, revision=revision or None, allow_patterns=files))
     except Exception as error:  # whatever a hub or a network may come up with
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TrainingError(f"{source} is no folder, and the model hub does not give it ({reason}): {choices}") from error
+        raise TrainingError(
+            f"{source} is no folder, and the model hub does not give it ({reason}): {choices}"
+        ) from error
 
 
 def add_adapter(model: GPT2LMHeadModel, base: Base, rank: int) -> PeftModel:
     """Return the model with its weights frozen, and with an adapter that changes nothing yet."""
-    config = LoraConfig(
-        r=rank, lora_alpha=2 * rank, target_modules=ADAPTED, fan_in_fan_out=True, task_type="CAUSAL_LM"
-    )
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ADAPTED, fan_in_fan_out=True, task_type="CAUSAL_LM")
     with _old_names():
         adapted = get_peft_model(model, config)
     own = adapted.peft_config["default"]
@@ -153,4 +152,4 @@ def _write_json(file: Path, value: dict[str, Any]) -> None:
     """Write a file as a whole or not at all."""
     part = file.with_suffix(".part")
     part.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    os.replace(part, file)
+    part.replace(file)

@@ -64,8 +64,8 @@ The base's licence holds for it, and so do the rights in the pieces below.
 
 ## Held-out perplexity per event
 
-Full windows of 341 events without controls, nats per slot, rests counted as events. The last two columns are of pieces with more
-than one instrument: what the others play, first alone, then given the controls of the instrument that plays most.
+Full windows of 341 events without controls, nats per slot, rests counted as events. The last two columns are of pieces
+with more than one instrument: what the others play, first alone, then given the controls of the one that plays most.
 
 {perplexity.HEADER.replace("collection", "model")}
 {outcome.before}

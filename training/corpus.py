@@ -50,12 +50,14 @@ def read(path: Path) -> Piece:
     """
     notes = codec.read_notes(path.read_bytes())
     if len(notes) < MIN_NOTES:
-        raise NoNotesError(f"it has {len(notes)} notes: at least {MIN_NOTES} are needed" if notes else "it has no notes")
+        raise NoNotesError(
+            f"it has {len(notes)} notes: at least {MIN_NOTES} are needed" if notes else "it has no notes"
+        )
     events = ev.sort(ev.from_notes(notes))
     return Piece(path.parent.name, path.name, ev.translate(events, -int(events[0, 0])))
 
 
-def _read(path: Path) -> Piece | None:
+def read_or_none(path: Path) -> Piece | None:
     """Return the piece in a file, or nothing if it cannot be read or is too short."""
     try:
         return read(path)
@@ -67,7 +69,7 @@ def load(folder: Path, cache: Path) -> list[Piece]:
     """Return every readable piece under the folder, from the cache file when there is one; else write that."""
     if not cache.exists():
         with ProcessPoolExecutor() as pool:
-            pieces = [piece for piece in pool.map(_read, sorted(folder.glob("*/*.mid")), chunksize=16) if piece]
+            pieces = [piece for piece in pool.map(read_or_none, sorted(folder.glob("*/*.mid")), chunksize=16) if piece]
         part = cache.with_suffix(f".{os.getpid()}.npz")  # another program may be about to read or to write it
         np.savez_compressed(
             part,

@@ -2,8 +2,8 @@
 
     uv run --group training python -m training.finetune MY_MIDIS --from tiny --out my-model --minutes 10
 
-MY_MIDIS is a folder tree of MIDI files; a tenth of the pieces is held out to measure by. OUT gets a model that the service
-loads by `--model mine=my-model`, its card, and the folder `training/`, from which `--resume` goes on.
+MY_MIDIS is a folder tree of MIDI files; a tenth of the pieces is held out to measure by. OUT gets a model that the
+service loads by `--model mine=my-model`, its card, and the folder `training/`, from which `--resume` goes on.
 """
 
 import argparse
@@ -30,7 +30,9 @@ def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("folder", type=Path, metavar="MY_MIDIS")
     parser.add_argument("--out", type=Path, required=True, help="folder for the model; a new one, but for --resume")
     parser.add_argument(
-        "--from", dest="base", help="what to begin with: a name that the service offers, a folder or a hub repository (tiny)"
+        "--from",
+        dest="base",
+        help="what to begin with: a name that the service offers, a folder or a hub repository (tiny)",
     )
     parser.add_argument("--lora", type=_number(int, 1, MAX_RANK), metavar="RANK", help="train an adapter of this rank")
     length = parser.add_mutually_exclusive_group()

@@ -16,8 +16,8 @@ from transformers import GPT2LMHeadModel
 from amt.midi.notes import N_PITCHES
 from amt.tokens import events as ev
 from amt.tokens.vocab import ANTICIPATE, MAX_WINDOW_EVENTS, NOTE, SLOTS
-from training.corpus import Piece
 from training.batches import collate
+from training.corpus import Piece
 from training.windows import Window, autoregressive, cut, held_out_windows
 
 MIN_TARGETS = 24
@@ -42,7 +42,9 @@ def slot_nats(model: GPT2LMHeadModel, modes: Tensor, events: Tensor, targets: Te
     tables = output.split([*(slot.size for slot in SLOTS), rest])  # the gradient of slices would take a matrix each
     return torch.stack(
         [
-            F.cross_entropy((hidden[:, index] @ tables[index].T).float(), wanted[:, index] - slot.offset, reduction="none")
+            F.cross_entropy(
+                (hidden[:, index] @ tables[index].T).float(), wanted[:, index] - slot.offset, reduction="none"
+            )
             for index, slot in enumerate(SLOTS)
         ],
         dim=1,

@@ -34,7 +34,9 @@ class RunFile:
         """Raise TrainingError if what is asked for, None where nothing is, or the pieces differ from this run's."""
         self.recipe.check(asked)
         if fingerprint != self.fingerprint:
-            raise TrainingError("these are not the pieces that this run was started with: begin a new one in another --out")
+            raise TrainingError(
+                "these are not the pieces that this run was started with: begin a new one in another --out"
+            )
 
 
 def read_run(out: Path) -> RunFile:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import transformers
+from accelerate.utils import set_seed
 from transformers import GPT2LMHeadModel
 
 from amt.errors import TrainingError
@@ -76,14 +77,15 @@ class Session:
     def _make_tuner(self) -> Tuner:
         """Return what trains; refuse what the memory has no room for."""
         recipe, model = self.file.recipe, self.model
+        set_seed(recipe.seed)  # of the adapter's first weights
         adapted = add_adapter(model, self.base, recipe.lora) if recipe.lora else model
         if needs.is_checkpointed(model.config):
             model.gradient_checkpointing_enable({"use_reentrant": False})
         need, free = self._needs(adapted), free_bytes(self.device)
         if need.n_bytes > free:
             raise TrainingError(
-                f"this would take about {need.n_bytes / 1e9:.1f} GB on {self.device}, and {free / 1e9:.1f} GB are free: "
-                f"train an adapter (--lora 16), or a smaller model"
+                f"this would take about {need.n_bytes / 1e9:.1f} GB on {self.device}, and {free / 1e9:.1f} GB are "
+                f"free: train an adapter (--lora 16), or a smaller model"
             )
         return Tuner(
             adapted,
@@ -108,12 +110,14 @@ class Session:
         tuner.evaluate(windows[:1])
         seconds = time.perf_counter() - began
         n_trained = sum(each.numel() for each in tuner.model.parameters() if each.requires_grad)
-        what = f"an adapter of rank {recipe.lora}, {n_trained / 1e6:.1f}" if recipe.lora else f"all {n_trained / 1e6:.0f}"
+        what = (
+            f"an adapter of rank {recipe.lora}, {n_trained / 1e6:.1f}" if recipe.lora else f"all {n_trained / 1e6:.0f}"
+        )
         n_once, per_step = count_windows(self.library.split()[0]), _windows_per_step(recipe)
         seconds_per_step = BACKWARD_COST * seconds * per_step
         n_steps = schedule.steps or max(round((schedule.seconds or 0) / seconds_per_step), 1)
         minutes = (n_steps * seconds_per_step + loop.EVALUATIONS * seconds * len(windows)) / 60
-        length = f"about {minutes:.0f} minutes" if schedule.steps else f"{(schedule.seconds or 0) / 60:g} minutes"
+        length = f"about {minutes:.1f} minutes" if schedule.steps else f"{(schedule.seconds or 0) / 60:g} minutes"
         return (
             f"training {what} million parameters of {recipe.base} on {self.device} in "
             f"{'bfloat16' if recipe.bfloat16 else 'float32'}, at a rate of {recipe.rate:.2g}\n"
@@ -135,7 +139,9 @@ class Session:
             ("precision", "bfloat16" if recipe.bfloat16 else "float32"),
             ("seed", str(recipe.seed)),
         ]
-        outcome = Outcome(self.out.resolve().name, self.base, recipe.base, self.library, before, after, settings, command)
+        outcome = Outcome(
+            self.out.resolve().name, self.base, recipe.base, self.library, before, after, settings, command
+        )
         write_card(outcome, self.out)
         first, last = (math.exp(row.slots.sum()) for row in (before, after))
         print(f"held-out perplexity per event: {first:.1f} before, {last:.1f} after ({last / first - 1:+.0%})")

@@ -129,12 +129,12 @@ class Run:
         better than splitting every operation among them: there is hardly any padding, and no thread waits for a core
         that other programs keep busy. Other devices take all windows at once.
         """
-        parts = list(parts(windows)) if self._is_on_cpu else [windows]
+        groups = list(parts(windows)) if self._is_on_cpu else [windows]
         n_events = sum(len(window.events) for window in windows)
         n_targets = sum(int(window.targets.sum()) for window in windows)
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
-        losses = list(pool.map(lambda part: self._add_gradients(part, n_events, n_targets), parts))
+        losses = list(pool.map(lambda part: self._add_gradients(part, n_events, n_targets), groups))
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         for optim in self._optims:
             for group in optim.param_groups:

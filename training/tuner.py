@@ -1,6 +1,5 @@
 """Take steps of fine-tuning, and save all that the next step depends on."""
 
-import random
 import shutil
 import time
 from collections.abc import Sequence
@@ -8,9 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 from peft import PeftModel
 from torch import Tensor
 from transformers import GPT2LMHeadModel
@@ -86,8 +85,7 @@ class Tuner:
         optimizer = torch.optim.AdamW(self._trained.values(), lr=recipe.rate, betas=BETAS, weight_decay=0.0, fused=True)
         self._optimizer = self._accelerator.prepare(optimizer)
         self._accelerator.register_for_checkpointing(self.progress, _Weights(self._trained))
-        for each in (random.seed, np.random.seed, torch.manual_seed):
-            each(recipe.seed)
+        set_seed(recipe.seed)
 
     @property
     def device(self) -> torch.device:

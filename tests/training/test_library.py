@@ -58,7 +58,9 @@ def test_too_few_pieces_are_refused_with_all_reasons(tmp_path: Path) -> None:
     for index in range(4):
         (tmp_path / f"{index}.mid").write_bytes(scale(30, 40 + index))
     (tmp_path / "silent.mid").write_bytes(scale(0))
-    with pytest.raises(TrainingError, match=r"4 pieces that can be used, of 5 MIDI files.*\n  silent.mid: it has no notes"):
+    with pytest.raises(
+        TrainingError, match=r"4 pieces that can be used, of 5 MIDI files.*\n  silent.mid: it has no notes"
+    ):
         read_library(tmp_path)
 
 
