@@ -37,8 +37,6 @@ class Base:
     """A folder, from the project's if it is within, else absolute; or a hub repository, `repo` or `repo@revision`."""
     folder: Path
     has_controls: bool
-    dtype: torch.dtype
-    """The precision of its file."""
 
     def load(self) -> GPT2LMHeadModel:
         """Return the model with float32 weights, on the CPU.
@@ -87,8 +85,7 @@ def find_base(name: str) -> Base:
         raise TrainingError(f"{name} has an output matrix apart from its embeddings, which cannot be fine-tuned here")
     said = json.loads((folder / "config.json").read_text())
     has_controls = said.get("anticipation", WITHOUT_CONTROLS not in Path(source).name)
-    dtype = getattr(torch, said.get("dtype") or said.get("torch_dtype") or "float32")
-    return Base(source, folder, bool(has_controls), dtype)
+    return Base(source, folder, bool(has_controls))
 
 
 def _fetch(source: str, offered: Mapping[str, str]) -> Path:
@@ -124,13 +121,15 @@ def plain(model: GPT2LMHeadModel | PeftModel) -> GPT2LMHeadModel:
 
 
 def write_model(model: GPT2LMHeadModel | PeftModel, base: Base, folder: Path) -> None:
-    """Write a model in the precision of its base, or an adapter, so that the service can load the folder."""
+    """Write a model, or an adapter, so that the service can load the folder.
+
+    Weights stay float32: where the base's are bfloat16, rounding would take many of them back to what they were.
+    """
     if isinstance(model, PeftModel):
         model.save_pretrained(folder, save_embedding_layers=False)
     else:
-        weights = {name: tensor.to(base.dtype) for name, tensor in model.state_dict().items()}
-        model.save_pretrained(folder, state_dict=weights)
-        said = base.config | {"dtype": str(base.dtype).removeprefix("torch.")}
+        model.save_pretrained(folder)
+        said = base.config | {"dtype": "float32"}
         _write_json(folder / "config.json", said if base.has_controls else said | {"anticipation": False})
     _write_json(folder / GENERATION_FILE, base.generation)
 

@@ -94,8 +94,10 @@ def main() -> None:
     """Fine-tune, or say in a sentence why not."""
     try:
         finetune(parse_arguments())
-    except AMTError as error:
-        sys.exit(f"{error}")
+    except (AMTError, OSError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("stopped")
 
 
 if __name__ == "__main__":

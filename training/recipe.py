@@ -5,8 +5,9 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 from amt.errors import TrainingError
+from amt.tokens.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
 
-TOKENS = 4_096
+TOKENS = 4 * EVENT_TOKENS * MAX_WINDOW_EVENTS
 
 FULL_RATE, LORA_RATE = 2e-4, 3e-4
 """Peaks of the learning rate for models as wide as tiny; for wider ones they fall with the root of the width."""

@@ -80,7 +80,7 @@ class Session:
         set_seed(recipe.seed)  # of the adapter's first weights
         adapted = add_adapter(model, self.base, recipe.lora) if recipe.lora else model
         if needs.is_checkpointed(model.config):
-            model.gradient_checkpointing_enable({"use_reentrant": False})
+            model.activation_checkpointing_enable({"use_reentrant": False})
         need, free = self._needs(adapted), free_bytes(self.device)
         if need.n_bytes > free:
             raise TrainingError(

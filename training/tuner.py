@@ -142,15 +142,10 @@ class Tuner:
                 shutil.rmtree(old)
 
     def resume(self, folder: Path) -> None:
-        """Continue from the last state that was saved there as a whole.
-
-        Raises:
-            FileNotFoundError: there is none.
-        """
+        """Continue from the last state that was saved there as a whole; from the beginning if none was."""
         states = [path for path in folder.glob("step-*") if path.suffix != ".part"]
-        if not states:
-            raise FileNotFoundError(f"there is no state of a run in {folder}")
-        self._accelerator.load_state(str(max(states)))
+        if states:
+            self._accelerator.load_state(str(max(states)))
 
 
 class _Weights:

@@ -229,7 +229,7 @@ def test_the_command_makes_a_model_that_the_service_plays(
     folder: Path, base: "Base", tmp_path: Path, start: Callable[..., Service]
 ) -> None:
     out = tmp_path / "mine"
-    words = ("--from", str(base.folder), "--tokens", "1000", "--steps", "24", "--rate", str(RATE))
+    words = ("--from", str(base.folder), "--tokens", "1000", "--steps", "12", "--rate", str(RATE))
     done = subprocess.run(command(folder, out, *words), cwd=PROJECT, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "not used:" in done.stdout
