@@ -7,14 +7,14 @@ from transformers import GPT2Config
 
 from amt.tokens.vocab import CONTEXT_TOKENS, MAX_WINDOW_EVENTS, SLOTS
 
-LIBRARY_BYTES = 8e8
+LIBRARY_BYTES = 1.1e9
 """Of Python and the libraries."""
 
 TRAINED_BYTES, FROZEN_BYTES = 16, 4
 """Of a parameter in float32: itself, and if it is trained its gradient and two moments."""
 
-MAX_WINDOWS = 8
-"""At once: more are no faster."""
+MAX_WINDOWS = 4
+"""At once: as many as a step has by default."""
 
 CHECKPOINTED_WIDTH = 1_280
 """From this width on (large), activations are computed a second time instead of being kept."""
