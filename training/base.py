@@ -41,8 +41,8 @@ class Base:
     def load(self) -> GPT2LMHeadModel:
         """Return the model with float32 weights, on the CPU.
 
-        Training takes less memory and time without dropout in attention, which needs a matrix of all pairs of tokens for
-        each head, and with one function for GELU instead of seven operations: the same, but for rounding.
+        Training takes less memory and time without dropout in attention, which needs a matrix of all pairs of tokens
+        for each head, and with one function for GELU instead of seven operations: the same, but for rounding.
         """
         said = self.config
         activation = said.get("activation_function", "gelu_new")

@@ -13,6 +13,9 @@ LIBRARY_BYTES = 1.1e9
 TRAINED_BYTES, FROZEN_BYTES = 16, 4
 """Of a parameter in float32: itself, and if it is trained its gradient and two moments."""
 
+ADAPTER_COST = 1.7
+"""What a window takes with an adapter, where it takes 1 without one; measured with small's shape."""
+
 MAX_WINDOWS = 4
 """At once: as many as a step has by default."""
 
@@ -44,7 +47,7 @@ def estimate(config: GPT2Config, n_trained: int, n_frozen: int, free_bytes: floa
     On a CPU one window fills the cores, and more would only take memory.
     """
     fixed = LIBRARY_BYTES + TRAINED_BYTES * n_trained + FROZEN_BYTES * n_frozen + _gradient_bytes(config, n_trained)
-    of_window = window_bytes(config)
+    of_window = window_bytes(config) * (ADAPTER_COST if n_frozen else 1)
     most = 1 if on_cpu else MAX_WINDOWS
     fitting = math.floor((0.8 * free_bytes - fixed) / of_window)
     n_windows = max(min(fitting, most), 1)
