@@ -21,6 +21,8 @@ from training.recipe import TOKENS, Recipe
 
 MAX_RANK = 256
 
+COMMAND = "uv run --group training python -m training.finetune"
+
 
 def parse_arguments(words: list[str] | None = None) -> argparse.Namespace:
     """Read the command line; None stands for what is not said there."""
@@ -87,7 +89,7 @@ def finetune(args: argparse.Namespace) -> None:
     asked = {field.name: getattr(args, field.name) for field in fields(Recipe)}
     length = {name: getattr(args, name) for name in ("minutes", "steps", "passes")}
     start = session.resume if args.resume else session.begin
-    start(library, args.out, asked, length, on_cpu=args.cpu).run(shlex.join(sys.argv))
+    start(library, args.out, asked, length, on_cpu=args.cpu).run(f"{COMMAND} {shlex.join(sys.argv[1:])}")
 
 
 def main() -> None:

@@ -93,9 +93,10 @@ class Tuner:
         return self._accelerator.device
 
     def windows(self, step: int) -> list[Window]:
-        """Return what a step learns from."""
+        """Return what a step learns from: full windows, and beginnings, which decide what comes from nothing."""
         self._sampler.reseed(self._recipe.seed, step)
-        return self._sampler.batch(self._recipe.tokens, MAX_WINDOW_EVENTS, self._anticipated)
+        full = self._sampler.batch(self._recipe.tokens, MAX_WINDOW_EVENTS, self._anticipated)
+        return full + self._sampler.openings(MAX_WINDOW_EVENTS)
 
     def step(self, rate_share: float) -> None:
         """Take the next step, at a share of the peak rate."""
