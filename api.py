@@ -6,11 +6,11 @@ Note: no `from __future__ import annotations` here; LitServe reads the annotatio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from amt.errors import AMTError, ModelUnavailableError
+from amt.errors import AMTError, ControlsError, ModelUnavailableError
 from serving.batching import BatchingAPI, Report, UpdateEncoder
 from serving.telemetry import start_tracing
 from tasks import embed, music
-from tasks.body import PredictRequest
+from tasks.body import MODELS, TASKS_WITH_CONTROLS, PredictRequest, request_type
 from tasks.requests import AnyMusicRequest, EmbedRequest
 from tasks.responses import Metadata, PredictResponse
 from tasks.stream import StreamEncoder
@@ -44,6 +44,11 @@ class AnticipatoryAPI(BatchingAPI):
         self._checkpoints, self._default_model = checkpoints, default_model
         self._devices, self._workers_per_device, self._dtype_name = devices, workers_per_device, dtype
 
+    @property
+    def request_type(self) -> Any:
+        """Return the type of a body, which may name a model on offer."""
+        return request_type(tuple(self._checkpoints))
+
     def rows(self, request: PredictRequest) -> int:
         """Return how many places in the batch a request takes: each variation is a sequence of its own."""
         return 1 if isinstance(request, EmbedRequest) else request.num_variations
@@ -53,6 +58,9 @@ class AnticipatoryAPI(BatchingAPI):
     ) -> GenerateJob | EmbedJob:
         """Return what the worker has to do. Raise an `AMTError` if the MIDI or the instruments cannot be used."""
         size = request.model_size or info["default_size"]
+        # Where it is not known yet, because the model has not been fetched, the worker refuses it in the same words.
+        if request.task in TASKS_WITH_CONTROLS and info["sizes"][size]["controls"] is False:
+            raise ControlsError(size, request.task)
         if isinstance(request, EmbedRequest):
             return embed.decode_request(request, size, headers, streams=streams)
         return music.decode_request(request, size, headers, streams=streams)
@@ -82,10 +90,7 @@ class AnticipatoryAPI(BatchingAPI):
 
     def describe(self, workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what all workers offer together: as the first one describes itself, and what others have loaded."""
-        sizes = {name: dict(size) for name, size in workers[0]["sizes"].items()}
-        for worker in workers[1:]:
-            for name, size in sizes.items():
-                size |= {key: size[key] or worker["sizes"][name][key] for key in ("loaded", "available")}
+        sizes = {name: _describe_model([each["sizes"][name] for each in workers]) for name in workers[0]["sizes"]}
         names = sorted({name for worker in workers for name in worker["capacity"]}, key=list(sizes).index)
         capacity = {name: sum(worker["capacity"].get(name, 0) for worker in workers) for name in names}
         return {**workers[0], "sizes": sizes, "capacity": capacity}
@@ -126,3 +131,20 @@ class AnticipatoryAPI(BatchingAPI):
     def runner(self) -> "Runner":
         """The runner that `setup` has made."""
         return self._runner
+
+
+def _describe_model(by_worker: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what /info says of a model, of what each worker knows of it; null: not known before it is loaded."""
+
+    def known(key: str) -> Any:
+        return next((each[key] for each in by_worker if each[key] is not None), None)
+
+    controls = known("controls")
+    return {
+        "checkpoint": by_worker[0]["checkpoint"],
+        "loaded": any(each["loaded"] for each in by_worker),
+        "available": any(each["available"] for each in by_worker),
+        "parameters": known("parameters"),
+        "tasks": None if controls is None else [task for task in MODELS if controls or task not in TASKS_WITH_CONTROLS],
+        "bytes": known("bytes"),
+    }

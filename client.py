@@ -133,7 +133,9 @@ ResultsT = TypeVar("ResultsT")
 class Options(TypedDict, total=False):
     """Name the fields of every request. For a field that is None or absent the service takes its own default."""
 
-    model_size: Annotated[str | None, "tiny, small, medium or large (default: the service's)"]
+    model_size: Annotated[
+        str | None, "tiny, small, medium, large or another that the service offers (default: the service's)"
+    ]
     client_job_id: Annotated[str | None, "your own name for this job"]
 
 

@@ -1,36 +1,36 @@
-"""Find models by name: name -> checkpoint (folder or hub) -> loaded model, on first use, once, and kept."""
+"""Keep the models on offer: name -> checkpoint -> loaded model, on first use, once, until it is unloaded."""
 
-import json
+import gc
 import logging
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
-
-from amt.decoding.model import load_model, warm_up
-from amt.errors import ModelUnavailableError
-from amt.gpt2.checkpoint import WEIGHT_FILES
-from amt.gpt2.device import find_device, find_dtype, free_bytes, release_memory
+from amt.decoding.model import build_model, warm_up
+from amt.errors import AMTError, ModelUnavailableError
+from amt.gpt2.device import empty_device_cache, find_device, find_dtype, free_bytes, release_memory
 from amt.gpt2.network import GPT2
 from amt.gpt2.threads import share_cores
+from checkpoints import Checkpoint, fetch, find_checkpoint, find_locally, is_named_without_controls
+
+T = TypeVar("T")
 
 logger = logging.getLogger("anticipatory")
-
-PROJECT: Final = Path(__file__).parent
-
-HUB_TIMEOUT_SECONDS: Final = 3.0
-"""How long the hub may take to answer at all, before a model is called unavailable."""
 
 BUNDLED: Final = "tiny"
 PREFERRED: Final = "small"
 """The default where it can be had."""
 
-GENERATION_FILE: Final = "generation_config.json"
-"""What a checkpoint recommends for making music, where Hugging Face's library looks for that too."""
+SIZES: Final = (BUNDLED, PREFERRED, "medium", "large")
+"""Names that are always on offer, each with a setting of its own for its checkpoint."""
 
-_CHECKPOINT_FILES: Final = ["config.json", GENERATION_FILE, *WEIGHT_FILES]
+
+class _Loaded(NamedTuple):
+    """Hold a model, and what its checkpoint says of it."""
+
+    model: GPT2
+    n_parameters: int
+    variety: float | None
+    has_controls: bool
 
 
 class ModelStore:
@@ -39,16 +39,15 @@ class ModelStore:
     def __init__(
         self, checkpoints: Mapping[str, str], device: str = "auto", dtype: str = "auto", n_sharing: int = 1
     ) -> None:
-        """Take name -> checkpoint: a folder, or a hub repository as `repo` or `repo@revision`.
+        """Take name -> source: a folder, or a hub repository as `repo` or `repo@revision`; of a model or an adapter.
 
         `n_sharing` stores of as many processes share the device: its memory, and the cores of a CPU.
 
         Raises:
             ValueError: the device is not there, or cannot compute in that precision.
         """
-        self._checkpoints = checkpoints
-        self._loaded: dict[str, GPT2] = {}
-        self._varieties: dict[str, float | None] = {}
+        self._sources = checkpoints
+        self._loaded: dict[str, _Loaded] = {}
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self._n_sharing = n_sharing
@@ -64,16 +63,37 @@ class ModelStore:
         """
         if name not in self._loaded:
             self._loaded[name] = self._load(name)
-        return self._loaded[name]
+        return self._loaded[name].model
+
+    def find(self, name: str) -> None:
+        """Fetch what a model is loaded from, if that is not here yet.
+
+        Raises:
+            ModelUnavailableError: it cannot be had now, or is not a model that we can run.
+        """
+        self._attempt(name, lambda checkpoint: checkpoint.config)
+
+    def unload(self, name: str) -> None:
+        """Forget a model that nobody else holds any more, and give its memory back to the system."""
+        if self._loaded.pop(name, None):
+            if self.device.type != "cpu":  # what is recorded there holds itself; on a CPU 0.2 s would be for nothing
+                gc.collect()
+            empty_device_cache(self.device)
+            release_memory(self.device)
+            logger.info("unloaded model %s", name)
 
     def variety(self, name: str) -> float | None:
         """Return which variety a loaded model asks for, see `Constraints`; None for none."""
-        return self._varieties[name]
+        return self._loaded[name].variety
+
+    def has_controls(self, name: str) -> bool:
+        """Tell whether a loaded model was trained with controls: without, it must not be sent any."""
+        return self._loaded[name].has_controls
 
     @property
     def loaded(self) -> Mapping[str, GPT2]:
-        """The models that have been loaded so far."""
-        return dict(self._loaded)
+        """The models that are loaded."""
+        return {name: each.model for name, each in self._loaded.items()}
 
     @property
     def free_bytes(self) -> int:
@@ -81,15 +101,36 @@ class ModelStore:
         return free_bytes(self.device) // self._n_sharing
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Say of each model where its checkpoint comes from, and whether it is loaded or could be without a network."""
+        """Say of each model where it comes from and what is known of it without a network; None: not known.
+
+        "loaded" says whether it is, "available" whether it could be without a network; "bytes" what its weights take
+        while it is, "controls" whether it was trained with them.
+        """
+        return {name: self._describe(name, source) for name, source in self._sources.items()}
+
+    def _describe(self, name: str, source: str) -> dict[str, Any]:
+        loaded = self._loaded.get(name)
+        known = (True, loaded.n_parameters, loaded.has_controls) if loaded else self._find_out(source)
+        is_available, n_parameters, has_controls = known
         return {
-            name: {
-                "checkpoint": source,
-                "loaded": name in self._loaded,
-                "available": name in self._loaded or _find_locally(source) is not None,
-            }
-            for name, source in self._checkpoints.items()
+            "checkpoint": source,
+            "loaded": loaded is not None,
+            "available": is_available,
+            "parameters": n_parameters,
+            "controls": has_controls,
+            "bytes": loaded.model.weight_bytes if loaded else None,
         }
+
+    def _find_out(self, source: str) -> tuple[bool, int | None, bool | None]:
+        """Return of a model that is not loaded whether it is on this machine, its parameters, if it has controls."""
+        try:
+            checkpoint = find_checkpoint(source, self._sources, find_locally)
+        except (AMTError, OSError):
+            return False, None, False if is_named_without_controls(source) else None
+        try:
+            return True, checkpoint.config.n_parameters, checkpoint.has_controls
+        except AMTError:  # loading will say what is wrong
+            return True, None, None
 
     def load_default(self, wanted: str) -> str:
         """Load the default model and return its name: `wanted`, or for auto small if it can be had now, else tiny.
@@ -106,79 +147,33 @@ class ModelStore:
                 return self.load_default(BUNDLED)
         return name
 
-    def _load(self, name: str) -> GPT2:
-        source = self._checkpoints[name]
-        advice = f"set ANTICIPATORY_MODEL_{name.upper()} to a folder with the checkpoint"
-        if name != BUNDLED:
-            advice = f"use model_size {BUNDLED}, or {advice}"
+    def _load(self, name: str) -> _Loaded:
+        loaded = self._attempt(name, self._build)
+        release_memory(self.device)
+        logger.info("loaded model %s from %s on %s in %s", name, self._sources[name], self.device, self.dtype)
+        return loaded
+
+    def _attempt(self, name: str, use: Callable[[Checkpoint], T]) -> T:
+        """Return what is made of a model's checkpoint; whatever goes wrong becomes a ModelUnavailableError."""
+        source = self._sources[name]
         try:
-            folder = _find(source)
-            model = load_model(folder, self.dtype, self.device)
-            warm_up(model)
-            self._varieties[name] = _read_variety(folder)
+            return use(find_checkpoint(source, self._sources, fetch))
         except Exception as error:  # whatever a hub, a disk or a damaged file may come up with
             reason = str(error).strip().splitlines() or [type(error).__name__]
             raise ModelUnavailableError(
-                f"size {name} cannot be loaded from {source} ({reason[0]}); {advice}"
+                f"model {name} cannot be loaded from {source} ({reason[0]}); {_advise(name)}"
             ) from error
-        release_memory(self.device)
-        logger.info("loaded size %s from %s on %s in %s", name, source, self.device, self.dtype)
-        return model
+
+    def _build(self, checkpoint: Checkpoint) -> _Loaded:
+        config, has_controls, variety = checkpoint.config, checkpoint.has_controls, checkpoint.variety
+        model = build_model(config, checkpoint.read_weights(), self.dtype, self.device)
+        warm_up(model)
+        return _Loaded(model, config.n_parameters, variety, has_controls)
 
 
-def _find(source: str) -> Path:
-    """Return the folder with the checkpoint, fetched from the hub if need be."""
-    if folder := _find_locally(source):
-        return folder
-    if not _is_repository(source):
-        raise FileNotFoundError(f"there is no folder {source}")
-    repository, _, revision = source.partition("@")
-    try:
-        files = HfApi().model_info(repository, revision=revision or None, timeout=HUB_TIMEOUT_SECONDS).siblings or []
-    except HfHubHTTPError as error:
-        raise ConnectionError(f"the model hub refused it: {error.response.status_code}") from error
-    except Exception as error:
-        raise ConnectionError(f"there is no folder {PROJECT / source}, and the model hub cannot be reached") from error
-    logger.info("fetching %s from the model hub", source)
-    has_safetensors = any(file.rfilename.endswith(".safetensors") for file in files)
-    fetched = snapshot_download(
-        repository,
-        revision=revision or None,
-        allow_patterns=_CHECKPOINT_FILES,
-        ignore_patterns=["*.bin"] if has_safetensors else None,
-    )
-    return _checked(Path(fetched))
-
-
-def _find_locally(source: str) -> Path | None:
-    """Return the folder with the checkpoint if it is on this machine: as named, or in the hub's cache."""
-    repository, _, revision = source.partition("@")
-    try:
-        folder = PROJECT / Path(source).expanduser()
-        if folder.is_dir():
-            return folder
-        if not _is_repository(source):
-            return None
-        cached = snapshot_download(
-            repository, revision=revision or None, allow_patterns=_CHECKPOINT_FILES, local_files_only=True
-        )
-        return _checked(Path(cached))
-    except (OSError, RuntimeError, ValueError):  # not there, or not even a name that could be
-        return None
-
-
-def _read_variety(folder: Path) -> float | None:
-    file = folder / GENERATION_FILE
-    variety = json.loads(file.read_text()).get("variety") if file.exists() else None
-    return None if variety is None else float(variety)
-
-
-def _is_repository(source: str) -> bool:
-    return source.count("/") == 1 and not source.startswith(("/", ".", "~"))
-
-
-def _checked(folder: Path) -> Path:
-    """Return the folder if it holds a configuration and weights; raise FileNotFoundError if not."""
-    if not (folder / "config.json").exists() or not any((folder / name).exists() for name in WEIGHT_FILES):
-        raise FileNotFoundError(f"the checkpoint in {folder.name} is incomplete")
-    return folder
+def _advise(name: str) -> str:
+    """Say what to do when a model cannot be loaded."""
+    if name not in SIZES:
+        return f"use another model_size, or name another source in --model {name}=SOURCE"
+    advice = f"set ANTICIPATORY_MODEL_{name.upper()} to a folder with the checkpoint"
+    return advice if name == BUNDLED else f"use model_size {BUNDLED}, or {advice}"

@@ -12,18 +12,22 @@ import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from api import AnticipatoryAPI
 from serving.limits import Limits
 from serving.process import LOG_FORMAT
 from serving.server import Server
 from tasks.documentation import DOCUMENTATION
-from tasks.fields import ModelSize
 from tasks.rendering import rendering
+
+MODEL_NAME_PATTERN: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+
+SIZES: Final = ("tiny", "small", "medium", "large")
+"""Models with a setting of their own."""
 
 
 class Settings(BaseSettings):
@@ -34,6 +38,7 @@ class Settings(BaseSettings):
         cli_prog_name="server.py",
         cli_kebab_case=True,
         cli_implicit_flags=True,
+        cli_shortcuts={"models": "model"},
         protected_namespaces=(),
         frozen=True,
     )
@@ -53,13 +58,22 @@ class Settings(BaseSettings):
         "auto",
         description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on x86 CPUs",
     )
-    default_model: Literal["auto"] | ModelSize = Field(
-        "auto", description="size for requests that name none; auto is small if it can be had at start, else tiny"
-    )
     model_tiny: str = Field("weights/tiny", description="folder or hub repository (repo@revision) of size tiny")
     model_small: str = Field("stanford-crfm/music-small-800k", description="likewise for size small")
     model_medium: str = Field("stanford-crfm/music-medium-800k", description="likewise for size medium")
     model_large: str = Field("stanford-crfm/music-large-800k", description="likewise for size large")
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="more models, NAME=SOURCE each: folders or hub repositories of models or LoRA adapters; repeat "
+        "--model, or separate by commas",
+    )
+    default_model: str = Field(
+        "auto",
+        description="model for requests that name none; auto is small if it can be had at start, else tiny",
+    )
+    max_loaded: int | None = Field(
+        None, ge=1, description="models that a worker keeps loaded; the least recently used goes for another"
+    )
     timeout: float = Field(300, gt=0, description="seconds that a request may take, waiting included")
     max_payload_bytes: int = Field(8 * 2**20, gt=0, description="largest request body")
     max_batch: int = Field(32, ge=5, description="sequences that a worker decodes together; each variation is one")
@@ -75,6 +89,42 @@ class Settings(BaseSettings):
     soundfont: str = Field(
         "", description="SoundFont (.sf2) that the page and /render play with; if none is named, the one of pretty-midi"
     )
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _read_models(cls, value: Any) -> Any:
+        """Take models one by one, or as a text in which commas separate them."""
+        if not isinstance(value, str):
+            return value
+        return tuple(each.strip() for each in value.split(",")) if value.strip() else ()
+
+    @field_validator("models")
+    @classmethod
+    def _check_models(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        names: list[str] = []
+        for each in value:
+            name, _, source = each.partition("=")
+            if not source.strip():
+                raise ValueError(f"{each!r} is not NAME=SOURCE, such as jazz=./jazz-model")
+            if not re.fullmatch(MODEL_NAME_PATTERN, name):
+                raise ValueError(
+                    f"{name!r} is no name for a model: 1 to 64 letters, digits or any of . _ - , of which the first is "
+                    "a letter or a digit"
+                )
+            if name in SIZES:
+                raise ValueError(f"{name} has a setting of its own, --model-{name}: use that, or another name")
+            if name in (*names, "auto"):
+                raise ValueError(f"{name} is named twice" if name in names else "auto stands for the default model")
+            names.append(name)
+        return value
+
+    @field_validator("default_model")
+    @classmethod
+    def _check_default(cls, value: str, info: ValidationInfo) -> str:
+        names = [*SIZES, *(each.partition("=")[0] for each in info.data.get("models", ()))]
+        if "models" in info.data and value not in ("auto", *names):
+            raise ValueError(f"{value} is not on offer: name one of auto, {', '.join(names)}, or add it by --model")
+        return value
 
     @field_validator("soundfont")
     @classmethod
@@ -105,12 +155,8 @@ class Settings(BaseSettings):
     @property
     def checkpoints(self) -> dict[str, str]:
         """Return where each model comes from, by name."""
-        return {
-            "tiny": self.model_tiny,
-            "small": self.model_small,
-            "medium": self.model_medium,
-            "large": self.model_large,
-        }
+        sizes = {name: getattr(self, f"model_{name}") for name in SIZES}
+        return sizes | {name: source.strip() for name, _, source in (each.partition("=") for each in self.models)}
 
     @property
     def sound_font(self) -> Path | None:
@@ -132,6 +178,7 @@ class Settings(BaseSettings):
             max_payload_bytes=self.max_payload_bytes,
             max_batch=self.max_batch,
             max_waiting=self.max_waiting,
+            max_loaded=self.max_loaded,
             step_timeout_seconds=self.step_timeout,
             drain_seconds=self.drain_timeout,
             public_metrics=self.public_metrics,

@@ -12,6 +12,7 @@ AMTError
 ├── ConstraintError      the constraints on new notes contradict one another
 ├── LayerError           the model has no such layer
 ├── TrainingError        a model cannot be trained as asked, or on these files
+├── ControlsError        the task tells the model notes ahead, and it was trained without any
 ├── CheckpointError      the files of a model do not describe a model that can be run here
 └── ModelUnavailableError  a model cannot be loaded now; a later try may succeed
 """
@@ -63,6 +64,16 @@ class LayerError(AMTError, ValueError):
 
 class TrainingError(AMTError, ValueError):
     """Report that a model cannot be trained as asked, or on these files; the message says why."""
+
+
+class ControlsError(AMTError, ValueError):
+    """Report that a task tells the model notes ahead, as controls, and that the model was trained without controls."""
+
+    def __init__(self, model: str, task: str) -> None:
+        super().__init__(
+            f"model {model} cannot do task {task}, which tells it notes ahead of their time: it was trained without "
+            "such controls, and would make wrong music; choose another model_size, or task generate, continue or embed"
+        )
 
 
 class CheckpointError(AMTError, ValueError):

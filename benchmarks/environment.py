@@ -55,27 +55,17 @@ def disk_megabytes(folder: Path) -> float:
 
 
 def cuda_megabytes(environment: Path) -> float:
-    """Return how much of a virtual environment only NVIDIA GPUs need."""
+    """Return how many megabytes of a virtual environment only NVIDIA GPUs need."""
     folders = (folder for name in CUDA_PACKAGES for folder in environment.glob(f"lib/python*/site-packages/{name}"))
     return sum(map(disk_megabytes, folders))
 
 
-def facts(device: torch.device) -> list[tuple[str, str]]:
-    """Return what to know about a run, each with its name."""
-    environment = Path(sys.prefix)
-    return [
-        ("date", f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"),
-        ("commit", commit()),
-        ("CPU", cpu()),
-        ("cores", str(len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count())),
-        ("memory", f"{psutil.virtual_memory().total / 2**30:.1f} GiB"),
-        ("device", device_name(device)),
-        ("threads of torch", str(torch.get_num_threads())),
-        ("system", f"{platform.system()} {platform.machine()}"),
-        ("Python", platform.python_version()),
-        *((name, version(name)) for name in PACKAGES),
-        (
-            "virtual environment, with the tools for development",
-            f"{disk_megabytes(environment):,.0f} MB on disk, {cuda_megabytes(environment):,.0f} MB of it for GPUs",
-        ),
-    ]
+def where(device: torch.device) -> str:
+    """Return in a line what was measured on what, and when: the code, the computer, the versions."""
+    n_cores = len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count()
+    versions = (f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, commit {commit()}; {cpu()}, {n_cores} cores, "
+        f"{psutil.virtual_memory().total / 2**30:.1f} GiB; {device_name(device)}, {torch.get_num_threads()} threads; "
+        f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, {', '.join(versions)}"
+    )

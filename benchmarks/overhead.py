@@ -64,7 +64,7 @@ class ScriptedRunner:
         """Let a job leave."""
         self._jobs.pop(uid, None)
 
-    def load(self, group: str, headers: Mapping[str, str]) -> None:
+    def load(self, group: str, headers: Mapping[str, str], instead_of: str | None) -> None:
         """Load nothing: there is one model."""
 
     def results(self, job: GenerateJob) -> list[GeneratedVariation]:
@@ -75,7 +75,8 @@ class ScriptedRunner:
         """Yield the results of all jobs."""
         if not self._is_told:
             self._is_told = True
-            sizes = {"tiny": {"checkpoint": "scripted", "loaded": True, "available": True}}
+            known = {"loaded": True, "available": True, "parameters": 0, "controls": True, "bytes": 0}
+            sizes = {"tiny": {"checkpoint": "scripted", **known}}
             yield Ready({"device": "scripted", "default_size": "tiny", "sizes": sizes, "capacity": {"tiny": 1_000}})
         for uid, job in self._jobs.items():
             result = self.results(job)
@@ -87,7 +88,7 @@ class ScriptedAPI(AnticipatoryAPI):
     """Serve what `AnticipatoryAPI` serves, with workers that have no model."""
 
     def __init__(self) -> None:
-        super().__init__({}, "tiny", "auto", 1, "auto")
+        super().__init__({"tiny": "scripted"}, "tiny", "auto", 1, "auto")
 
     def find_devices(self) -> list[str]:
         """Return the workers' devices."""
@@ -107,6 +108,7 @@ def serve(port: int) -> None:
         max_payload_bytes=2**20,
         max_batch=32,
         max_waiting=64,
+        max_loaded=None,
         step_timeout_seconds=60,
         drain_seconds=5,
         public_metrics=False,

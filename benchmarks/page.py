@@ -9,37 +9,36 @@ from benchmarks import (
     faults,
     harmony,
     length,
+    load,
+    overhead,
+    playground,
     precision,
+    rendering,
     service,
     soak,
     steering,
     throughput,
+    variations,
 )
 from benchmarks.markdown import table
 
-INTRODUCTION = """# Performance
+OPENING = """# Performance
 
 *For whoever asks how fast it is, and with how much memory.*
 
 <!-- Written by `uv run python -m benchmarks.report`: change that, not this page. -->
 
-`uv run python -m benchmarks.report` measures everything on this page in one run and writes it. Every figure is of
-that run; other computers, and busy ones, differ. *tiny* is the bundled model of 21 million parameters. *small's
-shape* is a model with random weights that is as large as Stanford's small one (768 wide, 12 blocks, 128 million
-parameters): it takes as long, though it makes no music."""
+`uv run python -m benchmarks.report` measures everything on this page and writes it. The last line of each part says
+when it was measured, of which commit, and on what; other computers, and busy ones, differ. *tiny* is the bundled model
+of 21 million parameters. *small's shape* is a model with random weights that is as large as Stanford's small one (768
+wide, 12 blocks, 128 million parameters): it takes as long, though it makes no music."""
 
 CACHE_SHAPES = {"tiny": (8, 256), "small": (12, 768), "medium": (24, 1_024), "large": (36, 1_280)}
 """Blocks and width of each size."""
 
 
-def opening(facts: Sequence[tuple[str, str]], minutes: float) -> str:
-    """Write what was measured on what."""
-    rows = [*facts, ("the whole run", f"{minutes:.0f} minutes")]
-    return f"{INTRODUCTION}\n\n{table(('measured', 'on'), rows)}"
-
-
-def of_service(figures: service.Figures) -> str:
-    """Write what a user waits for."""
+def of_service(figures: service.Figures, disk_megabytes: float, cuda_megabytes: float) -> str:
+    """Write what a user waits for, and how much of a disk it takes, and of that for CUDA."""
     return f"""## What a user waits for
 
 `benchmarks.service`: the service with tiny, requests of each kind sent one after another. How long a piece takes
@@ -47,7 +46,10 @@ depends on how many notes the model writes. The first start after installation t
 compiles the kernels, and keeps them in `__pycache__`. Streams send each note as soon as it is decided, so the first
 comes early.
 
-{service.markdown(figures)}"""
+{service.markdown(figures)}
+
+The virtual environment, with the tools for development, takes {disk_megabytes:,.0f} MB of the disk,
+{cuda_megabytes:,.0f} MB of it for GPUs."""
 
 
 def of_throughput(figures: throughput.Figures, load: throughput.Load) -> str:
@@ -59,6 +61,63 @@ def of_throughput(figures: throughput.Figures, load: throughput.Load) -> str:
 sequences join and leave the batch between events, so a short request does not wait for a long one.
 
 {throughput.markdown(figures)}"""
+
+
+def of_playground(figures: playground.Figures) -> str:
+    """Write what the page's user waits for."""
+    return f"""## The page
+
+`benchmarks.playground`: the page in Chromium, which draws without a GPU here, on the cores that the service has too.
+
+{playground.markdown(figures)}"""
+
+
+WITHOUT_BROWSER = """## The page
+
+Not measured in this run: it needs Chromium."""
+
+
+def of_rendering(figures: rendering.Figures) -> str:
+    """Write what rendering takes."""
+    return f"""## Rendering
+
+`benchmarks.rendering`: generates one after another, alone and while a song is made into sound again and again, in a
+process of the lowest priority.
+
+{rendering.markdown(figures)}"""
+
+
+WITHOUT_AUDIO = """## Rendering
+
+Not measured in this run: it needs the audio libraries (`uv run --group audio`)."""
+
+
+def of_load(loads: Sequence[load.Load]) -> str:
+    """Write what many users wait for."""
+    return f"""## Many users
+
+`benchmarks.load`: generates of 5 s, embeds and streams, mixed 4 : 2 : 1 by locust, which checks every answer, for
+{loads[0].seconds:.0f} s: one user after another, then many at a time, then the same with two workers on the same
+cores. The last column is the processor time of all of the service for a request.
+
+{load.markdown(loads)}"""
+
+
+WITHOUT_LOAD = """## Many users
+
+Not measured in this run: it needs locust (`uv run --group load`)."""
+
+
+def of_overhead(figures: overhead.Figures) -> str:
+    """Write what a request costs beside the model."""
+    return f"""## What a request costs beside the model
+
+`benchmarks.overhead`: generates of {overhead.LENGTH_SECONDS} s from a service with {overhead.N_WORKERS} workers of a
+scripted model that costs nothing and answers with {overhead.N_EVENTS} events. All the rest is real, on the same cores
+as the clients. The lower half is the processor time of the parts in the API process, called one by one: that process
+is what limits a service whose models cost little.
+
+{overhead.markdown(figures)}"""
 
 
 def of_decoder(figures: decode.Figures) -> str:
@@ -81,7 +140,11 @@ prefers its own choice to that of the decoder.
 
 On a CPU PyTorch multiplies the matrices, and what lies between two of them is one small kernel: to call twenty
 operations takes PyTorch longer than to compute them. bfloat16 weights are computed as float16 there, because PyTorch
-multiplies bfloat16 slowly on most CPUs."""
+multiplies bfloat16 slowly on most CPUs.
+
+The decoder tries from time to time whether half or twice as many threads are faster, and keeps what is. Threads of
+torch wait for each other by spinning, so where other programs keep a core busy, fewer threads can be several times as
+fast."""
 
 
 def of_length(figures: length.Figures, picture: str | None) -> str:
@@ -170,6 +233,22 @@ WITHOUT_HARMONY = """## Whether new parts are in tune
 Not measured in this run: it needs the held-out pieces of the training corpus (`benchmarks.report --corpus`)."""
 
 
+def of_variations(figures: Mapping[float, Sequence[variations.Figures]], n_pieces: int) -> str:
+    """Write how alike variations are to their pieces."""
+    return f"""## How alike variations are
+
+`benchmarks.variations`: of {n_pieces} held-out pieces spans of 20 s, varied by tiny as task `variation` does, with seed
+1. *Kept*: the share of the notes that stays. *Chroma*, *onsets*, *instruments*: how similar those of the span are to
+the original's, 1 for the same.
+
+{variations.markdown(figures)}"""
+
+
+WITHOUT_VARIATIONS = """## How alike variations are
+
+Not measured in this run: it needs the held-out pieces of the training corpus (`benchmarks.report --corpus`)."""
+
+
 def of_embeds(figures: embeds.Figures) -> str:
     """Write what embedding a folder takes."""
     smallest, largest = figures.kilobytes
@@ -216,10 +295,3 @@ def of_soak(samples: Sequence[soak.Sample], n_clients: int) -> str:
 {most:+.1%} of the first sample.
 
 {soak.markdown(samples)}"""
-
-
-THREADS = """## Threads
-
-The decoder tries from time to time whether half or twice as many threads are faster, and keeps what is. Threads of
-torch wait for each other by spinning, so where other programs keep a core busy, fewer threads can be several times as
-fast."""

@@ -1,7 +1,9 @@
-"""Measure everything, and write docs/performance.md: `uv run --group evaluation python -m benchmarks.report`.
+"""Measure, and write docs/performance.md: `uv run python -m benchmarks.report`.
 
-Takes less than half an hour on two cores; leave them to it. The group adds matplotlib, which draws the picture; without
-it the page has none. Held-out perplexities need the training corpus, a folder or an archive, else the page says so.
+Takes less than an hour on two cores; leave them to it. `--only decoder memory` measures some sections, and leaves the
+others of the page as they are: each says of which commit it is. With `--group evaluation` matplotlib draws the
+picture, with `--group load` locust loads the service, with `--group audio` it makes sound; without these, or Chromium,
+the page lacks what needs them. Some sections need the training corpus, a folder or an archive, else they say so.
 `--quick` only shows that everything runs: its figures mean nothing, so it must be told another place to write to.
 """
 
@@ -10,9 +12,9 @@ import json
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cached_property
 from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +23,7 @@ import torch
 
 from amt.decoding.model import load_model
 from amt.gpt2.device import find_device, find_dtype
+from amt.gpt2.network import GPT2
 from amt.tokens.vocab import CONTEXT_TOKENS
 from benchmarks import (
     control,
@@ -30,18 +33,26 @@ from benchmarks import (
     faults,
     harmony,
     length,
+    load,
+    overhead,
     page,
+    playground,
     precision,
+    rendering,
+    sections,
     service,
     soak,
     steering,
     throughput,
+    variations,
 )
 from benchmarks.checkpoints import TINY, random_small
 from benchmarks.held_out import CORPUS, held_out_folder
 from benchmarks.running import PROJECT
+from benchmarks.sizes import QUICK, Sizes
 from benchmarks.steering_settings import SETTINGS
-from training.corpus import Piece, load
+from training.corpus import Piece
+from training.corpus import load as load_pieces
 
 PAGE = PROJECT / "docs/performance.md"
 RESULTS = PROJECT / "benchmarks/results"
@@ -49,106 +60,107 @@ CPU_DTYPES = (torch.float32, torch.float16, torch.int8)
 GOLDEN_MIDI = PROJECT / "tests/data/golden/midi"
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Say how much is measured; the defaults take less than half an hour on two cores."""
-
-    with_small: bool = True
-    service_starts: int = 3
-    service_repeats: int = 5
-    service_long_seconds: float = 120
-    load: throughput.Load = field(default_factory=throughput.Load)
-    decode_rows: tuple[int, ...] = decode.ROWS
-    decode_events: int = decode.PIECE_EVENTS
-    length_seconds: int = length.SECONDS
-    windows: int = 4
-    hops: int = 4
-    control_rows: tuple[int, ...] = control.ROWS
-    control_steps: int = 100
-    steering_seeds: int = 12
-    steering_seconds: int | None = None
-    harmony_pieces: int = 24
-    embed_files: int = 60
-    fault_requests: int = 200
-    fault_clients: int = 16
-    fault_kills: int = 2
-    soak_minutes: float = 2
-    soak_samples: int = 4
-    soak_clients: int = 16
-
-
-QUICK = Sizes(
-    with_small=False,
-    service_starts=1,
-    service_repeats=1,
-    service_long_seconds=5,
-    load=throughput.Load(seconds=1, at_a_time=3, repeats=2, long_seconds=10),
-    decode_rows=(1, 2),
-    decode_events=10,
-    length_seconds=20,
-    windows=1,
-    hops=1,
-    control_rows=(1,),
-    control_steps=5,
-    steering_seeds=1,
-    steering_seconds=2,
-    harmony_pieces=2,
-    embed_files=4,
-    fault_requests=16,
-    fault_clients=4,
-    fault_kills=1,
-    soak_minutes=0.05,
-    soak_samples=2,
-    soak_clients=2,
-)
-
-
 class Report:
-    """Measure one section after another.
+    """Measure the sections of the page.
 
     Attributes:
+        sections: what measures and writes each, by name, in the page's order.
         problems: what went wrong where nothing may, in words.
     """
 
-    def __init__(self, sizes: Sizes, device: torch.device, small: Path | None) -> None:
-        """`small`: the folder of a model of small's shape, if it takes part."""
-        self.problems: list[str] = []
-        self._sizes, self._device = sizes, device
-        self._dtype = find_dtype("auto", device)
-        self._small = small
-        self._folders = {"tiny": TINY} | ({"small's shape": small} if small else {})
-
-    def sections(self, corpus: Path | None, results: Path, out: Path) -> Iterator[str]:
-        """Yield the texts of all sections, each as soon as it is measured.
+    def __init__(
+        self, sizes: Sizes, device: torch.device, small: Path | None, corpus: Path | None, results: Path, out: Path
+    ) -> None:
+        """Take what is measured on what.
 
         Args:
+            sizes: how much.
+            device: on which the models are.
+            small: the folder of a model of small's shape, if it takes part.
             corpus: a folder of held-out music, if there is one.
             results: where JSON and the picture go.
             out: where the page will be: links are relative to it.
         """
+        self.sections: Mapping[str, Callable[[], str]] = {
+            "service": self._service,
+            "playground": self._playground,
+            "rendering": self._rendering,
+            "throughput": self._throughput,
+            "load": self._load,
+            "overhead": self._overhead,
+            "decoder": self._decoder,
+            "precision": self._precision,
+            "control": self._control,
+            "steering": self._steering,
+            "harmony": self._harmony,
+            "variations": self._variations,
+            "embeds": self._embeds,
+            "memory": self._memory,
+            "faults": self._faults,
+            "soak": self._soak,
+        }
+        self.problems: list[str] = []
+        self._sizes, self._device = sizes, device
+        self._dtype = find_dtype("auto", device)
+        self._small, self._corpus, self._results, self._out = small, corpus, results, out
+        self._folders = {"tiny": TINY} | ({"small's shape": small} if small else {})
+
+    @cached_property
+    def _pieces(self) -> Sequence[Sequence[Piece]]:
+        corpus = self._corpus
+        return precision.by_collection(load_pieces(corpus, corpus.with_suffix(".npz"))) if corpus else []
+
+    @cached_property
+    def _perplexities(self) -> Mapping[str, float]:
+        """By precision; empty without a corpus."""
+        if not self._pieces:
+            return {}
+        return precision.perplexities(self._pieces, self._sizes.windows, self._dtypes(), self._device)
+
+    @cached_property
+    def _tiny(self) -> GPT2:
+        return load_model(TINY, self._dtype, self._device)
+
+    def _service(self) -> str:
         sizes, device = self._sizes, str(self._device)
-        yield page.of_service(
-            service.measure(
-                device, sizes.service_repeats, sizes.service_starts, long_seconds=sizes.service_long_seconds
-            )
+        starts, repeats = sizes.service_starts, sizes.service_repeats
+        return page.of_service(
+            service.measure(device, repeats, starts, long_seconds=sizes.service_long_seconds),
+            environment.disk_megabytes(Path(sys.prefix)),
+            environment.cuda_megabytes(Path(sys.prefix)),
         )
-        yield page.of_throughput(throughput.measure(device, sizes.load, self._small), sizes.load)
-        pieces = precision.by_collection(load(corpus, corpus.with_suffix(".npz"))) if corpus else []
-        found = precision.perplexities(pieces, sizes.windows, self._dtypes(), self._device) if pieces else {}
-        decoded = decode.with_perplexities(self._decode(), found)
-        yield page.of_decoder(decoded)
-        lengths = length.measure(self._folders, self._dtype, self._device, sizes.length_seconds)
-        picture = write_results(decoded, lengths, results)
-        yield page.of_length(lengths, os.path.relpath(picture, out.parent) if picture else None)
-        yield self._precision(pieces, found)
-        yield self._control()
-        yield self._steering()
-        yield self._harmony(corpus)
-        yield page.of_embeds(embeds.measure(corpus or GOLDEN_MIDI, device, sizes.embed_files, 30, at_once=32))
-        yield self._memory()
-        yield self._faults()
-        samples = soak.measure(sizes.soak_minutes, sizes.soak_clients, sizes.soak_samples)
-        yield page.of_soak(samples, sizes.soak_clients)
+
+    def _playground(self) -> str:
+        chromium = find_spec("playwright") and playground.find_chromium()
+        if not chromium:
+            return page.WITHOUT_BROWSER
+        sizes = self._sizes
+        return page.of_playground(playground.measure(sizes.page_clicks, sizes.page_seconds, chromium))
+
+    def _rendering(self) -> str:
+        if not (find_spec("tinysoundfont") and find_spec("soundfile")):
+            return page.WITHOUT_AUDIO
+        return page.of_rendering(rendering.measure(self._sizes.service_repeats))
+
+    def _throughput(self) -> str:
+        sizes = self._sizes
+        return page.of_throughput(throughput.measure(str(self._device), sizes.load, self._small), sizes.load)
+
+    def _load(self) -> str:
+        if not find_spec("locust"):
+            return page.WITHOUT_LOAD
+        users, seconds = self._sizes.users, self._sizes.users_seconds
+        return page.of_load([load.measure(*each, seconds) for each in ((1, 1), (users, 1), (users, 2))])
+
+    def _overhead(self) -> str:
+        return page.of_overhead(overhead.measure(self._sizes.overhead_requests, self._sizes.users))
+
+    def _decoder(self) -> str:
+        decoded = decode.with_perplexities(self._decode(), self._perplexities)
+        lengths = length.measure(self._folders, self._dtype, self._device, self._sizes.length_seconds)
+        picture = write_results(decoded, lengths, self._results)
+        address = os.path.relpath(picture, self._out.parent) if picture else None
+        return f"{page.of_decoder(decoded)}\n\n{page.of_length(lengths, address)}"
 
     def _dtypes(self) -> list[torch.dtype]:
         """Return the precisions to compare: on a CPU bfloat16 is computed as float16, and need not be measured."""
@@ -163,11 +175,11 @@ class Report:
             folder, name, self._device, self._dtypes(), self._sizes.decode_rows, self._sizes.decode_events
         )
 
-    def _precision(self, pieces: Sequence[Sequence[Piece]], found: Mapping[str, float]) -> str:
-        if not pieces:
+    def _precision(self) -> str:
+        if not self._pieces:
             return page.WITHOUT_CORPUS
-        windows = precision.measure_windows(pieces, self._sizes.hops, torch.float32, self._device)
-        return page.of_precision(found, windows, self._sizes.windows)
+        windows = precision.measure_windows(self._pieces, self._sizes.hops, torch.float32, self._device)
+        return page.of_precision(self._perplexities, windows, self._sizes.windows)
 
     def _control(self) -> str:
         rows, n_steps = self._sizes.control_rows, self._sizes.control_steps
@@ -175,23 +187,32 @@ class Report:
 
     def _steering(self) -> str:
         sizes = self._sizes
-        bench = steering.Bench(load_model(TINY, self._dtype, self._device), sizes.steering_seeds)
+        bench = steering.Bench(self._tiny, sizes.steering_seeds)
         settings = (replace(each, seconds=sizes.steering_seconds or each.seconds) for each in SETTINGS)
         rows = bench.rows(settings)
         groups = [list(group) for _, group in groupby(rows, key=lambda row: row.setting.group)]
         return page.of_steering(groups, sizes.steering_seeds)
 
-    def _harmony(self, corpus: Path | None) -> str:
-        if not corpus:
+    def _harmony(self) -> str:
+        if not self._corpus:
             return page.WITHOUT_HARMONY
-        model, n_pieces = load_model(TINY, self._dtype, self._device), self._sizes.harmony_pieces
-        return page.of_harmony(list(harmony.measure(model, corpus, n_pieces)), n_pieces)
+        n_pieces = self._sizes.harmony_pieces
+        return page.of_harmony(list(harmony.measure(self._tiny, self._corpus, n_pieces)), n_pieces)
+
+    def _variations(self) -> str:
+        if not self._corpus:
+            return page.WITHOUT_VARIATIONS
+        found = variations.excerpts(self._corpus, self._sizes.variation_pieces)
+        return page.of_variations(variations.measure(self._tiny, found, seed=1), len(found))
+
+    def _embeds(self) -> str:
+        corpus, n_files = self._corpus or GOLDEN_MIDI, self._sizes.embed_files
+        return page.of_embeds(embeds.measure(corpus, str(self._device), n_files, 30, at_once=32))
 
     def _memory(self) -> str:
-        model = load_model(TINY, self._dtype, self._device)
         n_blocks, width = page.CACHE_SHAPES["tiny"]
         return page.of_memory(
-            model.row_bytes // (2 * n_blocks * width * CONTEXT_TOKENS), precision.name_of(self._dtype)
+            self._tiny.row_bytes // (2 * n_blocks * width * CONTEXT_TOKENS), precision.name_of(self._dtype)
         )
 
     def _faults(self) -> str:
@@ -199,6 +220,12 @@ class Report:
         figures = faults.measure(sizes.fault_requests, sizes.fault_clients, sizes.fault_kills, self._small)
         self.problems += figures.problems
         return page.of_faults(figures, sizes.fault_clients)
+
+    def _soak(self) -> str:
+        sizes = self._sizes
+        return page.of_soak(
+            soak.measure(sizes.soak_minutes, sizes.soak_clients, sizes.soak_samples), sizes.soak_clients
+        )
 
 
 def write_results(decoded: decode.Figures, lengths: length.Figures, folder: Path) -> Path | None:
@@ -222,6 +249,7 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     parser.add_argument("--results", type=Path, default=RESULTS, help="the folder for JSON and the picture")
     parser.add_argument("--corpus", type=Path, default=CORPUS, help="folder or archive: collections of MIDI files")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--only", nargs="+", default=[], help="the sections to measure")
     parser.add_argument("--quick", action="store_true", help="show that everything runs, in about a minute")
     args = parser.parse_args(arguments)
     if args.quick and (args.out == PAGE or args.results == RESULTS):
@@ -229,23 +257,29 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
     return args
 
 
+def measured(report: Report, names: Iterable[str], device: torch.device) -> Iterator[tuple[str, str]]:
+    """Yield the name and the text of each section as soon as it is measured."""
+    for name in names:
+        where = environment.where(device)  # now, for results that are written change what git says
+        yield name, f"{report.sections[name]()}\n\n*{where}.*"
+
+
 def main() -> None:
     """Measure, print each section as it is known, and write the page."""
     args = parse_arguments()
-    start = time.perf_counter()
-    device = find_device(args.device)
-    facts = environment.facts(device)  # now, for results that are written change what git says
-    with tempfile.TemporaryDirectory() as temporary, held_out_folder(args.corpus) as corpus:
-        sizes = QUICK if args.quick else Sizes()
-        small = random_small(Path(temporary)) if sizes.with_small else None
-        report = Report(sizes, device, small)
-        sections = []
-        for section in report.sections(corpus, args.results, args.out):
-            print(f"{section}\n", flush=True)
-            sections.append(section)
-    opening = page.opening(facts, (time.perf_counter() - start) / 60)
+    device, sizes = find_device(args.device), QUICK if args.quick else Sizes()
+    found = sections.read(args.out.read_text()) if args.only and args.out.exists() else {}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("\n\n".join([opening, *sections, page.THREADS]) + "\n")
+    with tempfile.TemporaryDirectory() as temporary, held_out_folder(args.corpus) as corpus:
+        small = random_small(Path(temporary)) if sizes.with_small else None
+        report = Report(sizes, device, small, corpus, args.results, args.out)
+        if unknown := set(args.only) - set(report.sections):
+            raise SystemExit(f"no section {', '.join(unknown)}: there are {', '.join(report.sections)}")
+        for name, text in measured(report, args.only or report.sections, device):
+            print(f"{text}\n", flush=True)
+            found[name] = text
+            in_order = {each: found[each] for each in report.sections if each in found}
+            args.out.write_text(sections.join(page.OPENING, in_order))
     if report.problems:
         raise SystemExit("\n".join(report.problems[:10]))
 

@@ -8,7 +8,7 @@ Markdown table; all figures are means over the pieces but the largest error.
 import argparse
 import base64
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice, zip_longest
 from pathlib import Path
@@ -177,7 +177,7 @@ def measure(model: GPT2, found: Sequence[Excerpt], seed: int) -> dict[float, lis
     return figures
 
 
-def markdown(figures: dict[float, list[Figures]]) -> str:
+def markdown(figures: Mapping[float, Sequence[Figures]]) -> str:
     """Return the table."""
     header = ("similarity", "kept", "largest error", "chroma", "onsets", "instruments", "new notes to replaced")
     return table(header, ([f"{asked:g}", *_cells(asked, each)] for asked, each in figures.items()))

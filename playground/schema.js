@@ -26,6 +26,22 @@ export class Schema {
     }
   }
 
+  /**
+   * Return the fields of several tasks, each once; none is usual where the tasks differ.
+   * @param {readonly string[]} tasks
+   * @returns {Field[]}
+   */
+  fields(tasks) {
+    /** @type {Map<string, Field>} */
+    const found = new Map();
+    for (const field of tasks.flatMap((task) => [...this.tasks.get(task)?.values() ?? []])) {
+      const known = found.get(field.name);
+      const differs = known && JSON.stringify(known.usual) !== JSON.stringify(field.usual);
+      found.set(field.name, differs ? { ...known, usual: undefined } : known ?? field);
+    }
+    return [...found.values()];
+  }
+
   /** @param {string} task @param {string} name @returns {Field | undefined} */
   field(task, name) {
     return this.tasks.get(task)?.get(name);

@@ -8,10 +8,11 @@ import { steady } from "./timing.js";
 
 const STORED = "wishes";
 const MAX_SEED = 1_000_000;
-/** Fields of the service that have a place of their own in the form, or none because the page decides them. */
+/** Fields of the service that have a place of their own on the page, or none because the page decides them. */
 const PLACED = new Set(
   ("task length_seconds length_bars num_variations seed bpm time_signature key chords client_job_id include time_unit " +
-    "notes midi_input").split(" "),
+    "notes midi_input sustain prime_from prime_seconds prime_bars start_seconds start_bar end_seconds end_bar locked " +
+    "similarity melody_instruments melody_tracks").split(" "),
 );
 const LEFT_OUT_OF_SPANS = ["bpm", "time_signature", "instruments", "exclude_instruments", "density"];
 /** What goes with each task but generate depends on the piece: these fields stay at home. */
@@ -50,9 +51,14 @@ export class Wishes extends EventTarget {
       if (field) limit(this.#input(id), field);
     }
     this.#limitBars();
-    const fields = [...schema.tasks.get("generate")?.values() ?? []].filter(({ name }) => !PLACED.has(name));
-    this.more.replaceChildren(...fields.map(row));
+    this.more.replaceChildren(...this.#moreFields.map(row));
     this.#restore();
+  }
+
+  /** What can be wished, but for what has a place of its own. */
+  get #moreFields() {
+    const tasks = /** @type {(keyof typeof LEFT_OUT)[]} */ (Object.keys(LEFT_OUT));
+    return this.schema?.fields(tasks).filter(({ name }) => !PLACED.has(name)) ?? [];
   }
 
   /** @param {string} name @returns {HTMLInputElement} */
@@ -135,9 +141,8 @@ export class Wishes extends EventTarget {
       key: this.#value("key") || undefined,
       chords: chordsFrom(this.#value("chords"), bar),
     };
-    for (const field of this.schema?.tasks.get("generate")?.values() ?? []) {
-      const input = this.form.elements.namedItem(`more-${field.name}`);
-      const value = input && readValue(field, /** @type {HTMLInputElement} */ (input).value);
+    for (const field of this.#moreFields) {
+      const value = readValue(field, this.#value(`more-${field.name}`));
       if (value !== undefined && value !== null) fields[field.name] = value;
     }
     const sent = Object.entries(fields).filter(([name, value]) =>

@@ -60,8 +60,11 @@ class BatchRunner(Protocol):
     def cancel(self, uid: int) -> None:
         """Let a job leave, if it is still there."""
 
-    def load(self, group: Any, headers: Mapping[str, str]) -> None:
-        """Begin to load a group in the background; `step` tells of the end."""
+    def load(self, group: Any, headers: Mapping[str, str], instead_of: Any | None) -> None:
+        """Begin to load a group in the background; `step` tells of the end.
+
+        `instead_of` is a group that no job uses, if one is to be unloaded for it; `step` tells of that too.
+        """
 
     def step(self) -> Iterator[FromWorker]:
         """Advance every job by one step; an exception ends the worker."""
@@ -82,6 +85,11 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
         Raises:
             ValueError: the devices that are wanted are not there.
         """
+
+    @property
+    @abstractmethod
+    def request_type(self) -> Any:
+        """Return the type by which pydantic reads a body; what it allows may depend on settings."""
 
     @property
     @abstractmethod

@@ -14,6 +14,7 @@ class Limits:
         max_payload_bytes: of a request's body.
         max_batch: rows that each worker runs together.
         max_waiting: requests that may wait to run.
+        max_loaded: groups that each worker keeps loaded; None for any number.
         step_timeout_seconds: without a sign of life after which a worker is replaced.
         drain_seconds: that running requests get when the service is stopped.
         public_metrics: whether /metrics needs no key.
@@ -26,6 +27,7 @@ class Limits:
     max_payload_bytes: int
     max_batch: int
     max_waiting: int
+    max_loaded: int | None
     step_timeout_seconds: float
     drain_seconds: float
     public_metrics: bool

@@ -18,10 +18,14 @@ class Cancel(NamedTuple):
 
 
 class Load(NamedTuple):
-    """Tell the worker to load a group, beside what runs. `headers` name the trace of the request that needs it."""
+    """Tell the worker to load a group, beside what runs. `headers` name the trace of the request that needs it.
+
+    `instead_of` names a group that no job uses: it is unloaded once it is known that the other one is there.
+    """
 
     group: str
     headers: Mapping[str, str]
+    instead_of: str | None = None
 
 
 class Stop(NamedTuple):
@@ -75,6 +79,13 @@ class NotLoaded(NamedTuple):
     detail: str
 
 
+class Unloaded(NamedTuple):
+    """Tell that the group is not loaded any more; `info` as in `Ready`."""
+
+    group: str
+    info: Mapping[str, Any]
+
+
 class Update(NamedTuple):
     """Tell of a part of a job's result that is there."""
 
@@ -99,4 +110,4 @@ class Failed(NamedTuple):
 
 
 ToWorker: TypeAlias = Start | Cancel | Load | Stop
-FromWorker: TypeAlias = Devices | Ready | Changed | SetupFailed | Loaded | NotLoaded | Update | Done | Failed
+FromWorker: TypeAlias = Devices | Ready | Changed | SetupFailed | Loaded | NotLoaded | Unloaded | Update | Done | Failed

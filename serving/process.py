@@ -54,8 +54,8 @@ def _take_messages(runner: BatchRunner, connection: Connection) -> bool:
                 runner.add(uid, job)
             case Cancel(uid):
                 runner.cancel(uid)
-            case Load(group, headers):
-                runner.load(group, headers)
+            case Load(group, headers, instead_of):
+                runner.load(group, headers, instead_of)
             case Stop():
                 return False
         timeout = 0

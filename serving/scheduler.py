@@ -3,17 +3,42 @@
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from serving.abortable import refusal
 from serving.batching import Job
-from serving.messages import Changed, Done, Failed, FromWorker, Loaded, NotLoaded, Ready, ToWorker, Update
+from serving.messages import (
+    Changed,
+    Done,
+    Failed,
+    FromWorker,
+    Loaded,
+    NotLoaded,
+    Ready,
+    ToWorker,
+    Unloaded,
+    Update,
+)
 from serving.telemetry import Metrics
 from serving.ticket import Ticket
 from serving.worker_state import WorkerState, count_rows
 
 RETRY_RESTART_SECONDS: Final = 5
 RETRY_FULL_SECONDS: Final = 2
+
+
+class _Queue(NamedTuple):
+    """Hold what the tickets that have been looked at leave to those behind them.
+
+    Attributes:
+        held: workers on which nothing else may start.
+        wanted: groups that must not be unloaded.
+        leaving: groups that are unloaded once no job of theirs runs, each with its worker.
+    """
+
+    held: set[WorkerState]
+    wanted: set[str]
+    leaving: set[tuple[WorkerState, str]]
 
 
 class Scheduler:
@@ -23,26 +48,31 @@ class Scheduler:
         workers: what is known of each, by its number.
     """
 
-    def __init__(self, max_batch: int, max_waiting: int, metrics: Metrics) -> None:
-        """Let at most `max_batch` rows run on each worker, and `max_waiting` tickets wait."""
+    def __init__(self, max_batch: int, max_waiting: int, metrics: Metrics, max_loaded: int | None = None) -> None:
+        """Let `max_batch` rows run on each worker at most, `max_loaded` groups stay, and `max_waiting` tickets wait."""
         self.workers: list[WorkerState] = []
         self._is_stopping = False
         self._max_batch, self._max_waiting, self._metrics = max_batch, max_waiting, metrics
+        self._max_loaded = max_loaded
         self._uids = itertools.count()
         self._waiting: dict[int, Ticket] = {}
         metrics.observe("queue.depth", "Requests that wait for a place", lambda: len(self._waiting))
         metrics.observe_workers("batch.rows", "Rows that run together", self._rows_running)
+        metrics.observe_workers("models.loaded", "Models that are loaded", self._n_loaded)
         metrics.observe_workers("fallbacks", "Parts that run in a slower way than they should", self._fallbacks)
 
     def _rows_running(self) -> list[int]:
         return [worker.rows for worker in self.workers]
+
+    def _n_loaded(self) -> list[int]:
+        return [len(worker.capacity) for worker in self.workers]
 
     def _fallbacks(self) -> list[int]:
         return [int(worker.info.get("fallbacks", 0)) for worker in self.workers]
 
     def add_worker(self, send: Callable[[ToWorker], None], device: str | None) -> None:
         """Take the function that sends a message to one more worker, and its device if that is known."""
-        self.workers.append(WorkerState(send, device, self._max_batch))
+        self.workers.append(WorkerState(send, device, self._max_batch, self._max_loaded))
 
     @property
     def _ready(self) -> list[WorkerState]:
@@ -116,29 +146,33 @@ class Scheduler:
         """Start jobs in order of arrival, each where there is most room.
 
         One that finds none holds the workers that it could run on: what came later may not overtake it there, or a
-        ticket with many rows would wait for ever.
+        ticket with many rows would wait for ever. For the same reason no more of a group is started where an earlier
+        ticket waits for its place.
         """
-        ready, held = self._ready, set[int]()
+        ready, queue = self._ready, _Queue(set(), set(), set())
         for ticket in list(self._waiting.values()):
-            if len(held) == len(ready):
+            if len(queue.held) == len(ready):
                 break
             if ticket.job is None or ticket.uid not in self._waiting:
                 continue
             group = ticket.job.group
-            could_run = {index for index, worker in enumerate(ready) if ticket.rows <= worker.capacity.get(group, 0)}
-            free = [worker for index, worker in enumerate(ready) if index in could_run - held]
+            has_memory = [worker for worker in ready if ticket.rows <= worker.capacity.get(group, 0)]
+            could_run = [worker for worker in has_memory if (worker, group) not in queue.leaving]
+            free = [worker for worker in could_run if worker not in queue.held]
             roomiest = max(free, key=lambda worker: worker.room(group), default=None)
             if roomiest and ticket.rows <= roomiest.room(group):
                 roomiest.start(self._waiting.pop(ticket.uid))
-            elif self._is_loading(ticket, ticket.job) or could_run:
-                held |= could_run
+                continue
+            queue.wanted.add(group)
+            if self._is_loading(ticket, ticket.job, queue) or has_memory:
+                queue.held.update(could_run)
             else:
                 most = max(worker.capacity.get(group, 0) for worker in ready)
                 text = f"there is memory for {most} at a time of {group}, and {ticket.rows} are asked for"
                 self.abort(ticket, 503, text)
 
-    def _is_loading(self, ticket: Ticket, job: Job) -> bool:
-        """Tell whether a worker loads what the job needs; let the least busy one begin if that would help.
+    def _is_loading(self, ticket: Ticket, job: Job, queue: _Queue) -> bool:
+        """Tell whether a worker loads what the job needs, or will; let the least busy one begin if that would help.
 
         Where it is loaded nowhere, the ticket waits for that. Where it is, loading elsewhere helps if there is room.
         """
@@ -153,9 +187,25 @@ class Scheduler:
             if not is_loaded
             or (job.group not in {*worker.capacity, *worker.refused} and worker.rows + ticket.rows <= self._max_batch)
         ]
-        if could_load:
-            min(could_load, key=lambda worker: (worker.rows, len(worker.capacity) + len(worker.loading))).load(job)
+        # What is about to be unloaded there is loaded again after that.
+        settled = [worker for worker in could_load if job.group not in worker.loading.values()]
+        settled.sort(key=lambda worker: (worker.rows, len(worker.capacity) + len(worker.loading)))
+        if not self._begin_load(job, settled, queue) and settled and not is_loaded:
+            queue.leaving.update((settled[0], group) for group in settled[0].by_last_use(queue.wanted)[:1])
         return bool(could_load)
+
+    @staticmethod
+    def _begin_load(job: Job, workers: Sequence[WorkerState], queue: _Queue) -> bool:
+        """Let the first worker load what a job needs that has a place for it, or else an idle group; return whether."""
+        for worker in workers:
+            if worker.has_place:
+                worker.load(job)
+                return True
+        for worker in workers:
+            if idle := worker.find_idle(queue.wanted):
+                worker.load(job, instead_of=idle)
+                return True
+        return False
 
     def _waiting_for(self, group: str) -> list[Ticket]:
         return [ticket for ticket in self._waiting.values() if ticket.job and ticket.job.group == group]
@@ -176,14 +226,18 @@ class Scheduler:
             case Changed(info):
                 worker.offer(info)
             case Loaded(group, seconds, info):
-                worker.loading.discard(group)
+                worker.loading.pop(group, None)
                 worker.refused.discard(group)
                 worker.offer(info)
                 for ticket in self._waiting_for(group):
                     ticket.end_load()
                 self._metrics.record_load(group, seconds, index)
+            case Unloaded(group, info):
+                worker.unloaded(group)
+                worker.offer(info)
+                self._metrics.count_unload(group, index)
             case NotLoaded(group, status, detail):
-                worker.loading.discard(group)
+                worker.loading.pop(group, None)
                 worker.refused.add(group)
                 self._abort_without(group, status, detail, None)
             case Update(uid) if uid in worker.running:
@@ -191,10 +245,10 @@ class Scheduler:
             case Done(uid, _, amounts):
                 self._metrics.count_amounts(amounts, index)
                 if uid in worker.running:
-                    worker.running.pop(uid).arrived.put_nowait(message)
+                    worker.end(uid).arrived.put_nowait(message)
             case Failed(uid, status, detail) if uid in worker.running:
                 retry_seconds = RETRY_RESTART_SECONDS if status == 503 else None
-                self.abort(worker.running.pop(uid), status, detail, retry_seconds)
+                self.abort(worker.end(uid), status, detail, retry_seconds)
 
     def worker_died(self, index: int, reason: str) -> None:
         """Abort what ran there or waited for what was loading there; what else waits will run on another worker."""

@@ -61,7 +61,7 @@ class Server(LitServer):  # type: ignore[misc]
     ) -> None:
         self._limits, self._documentation = limits, documentation
         self._metrics = Metrics("anticipatory")
-        self._scheduler = Scheduler(limits.max_batch, limits.max_waiting, self._metrics)
+        self._scheduler = Scheduler(limits.max_batch, limits.max_waiting, self._metrics, limits.max_loaded)
         self._fleet = Fleet(api, limits.step_timeout_seconds, self._scheduler)
         self._api = api
         recorder = Recorder(start_tracing("anticipatory"), self._metrics, api.explain)
@@ -107,10 +107,12 @@ class Server(LitServer):  # type: ignore[misc]
         add("/metrics", self._prometheus, response_class=PlainTextResponse, summary="Metrics for Prometheus")
 
     def _register_api_endpoints(self, lit_api: BatchingAPI, request_type: Any, response_type: Any) -> None:
-        async def predict(request: Request, body: request_type) -> Response:
+        body_type: Any = lit_api.request_type  # LitServe's is that of an annotation, which knows no settings
+
+        async def predict(request: Request, body: body_type) -> Response:
             return await self._handler.predict(request, body)
 
-        async def stream(request: Request, body: request_type) -> Response:
+        async def stream(request: Request, body: body_type) -> Response:
             return await self._handler.stream(request, body)
 
         path, texts = lit_api.api_path, self._documentation
@@ -131,7 +133,7 @@ class Server(LitServer):  # type: ignore[misc]
         return PlainTextResponse("ok") if self._scheduler.is_ready else PlainTextResponse("not ready", 503)
 
     async def _info(self) -> JSONResponse:
-        names = ("max_batch", "max_waiting", "timeout_seconds", "max_payload_bytes")
+        names = ("max_batch", "max_waiting", "max_loaded", "timeout_seconds", "max_payload_bytes")
         limits = {name: getattr(self._limits, name) for name in names}
         ready = {"version": self._documentation.version, "ready": self._scheduler.is_ready}
         infos, workers = self._scheduler.infos, [worker.describe() for worker in self._scheduler.workers]

@@ -101,6 +101,9 @@ class Metrics:
         )
         self._compute = self._seconds("compute", "From the start of a request's computation to its end")
         self._load = self._seconds("load", "Loading a model, once for each time that one is loaded")
+        self._unloads = self._meter.create_counter(
+            f"{service_name}.unloads", description="Models unloaded to make room for others"
+        )
         self._deaths = self._meter.create_counter(f"{service_name}.worker.deaths", description="Workers that died")
         self._starts = self._meter.create_counter(f"{service_name}.worker.starts", description="Workers that got ready")
         self._amounts: dict[str, Counter] = {}
@@ -147,6 +150,10 @@ class Metrics:
     def record_load(self, group: str, seconds: float, worker: int) -> None:
         """Record how long a group took to load."""
         self._load.record(seconds, {"size": group, **_worker(worker)})
+
+    def count_unload(self, group: str, worker: int) -> None:
+        """Count a group that has been unloaded to make room for another."""
+        self._unloads.add(1, {"size": group, **_worker(worker)})
 
     def count_worker_start(self, worker: int) -> None:
         """Count a worker that takes jobs."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from tasks.fields import ClientJobId, ModelSize, Task
+from tasks.fields import ClientJobId, ModelName, Task
 
 
 def _document(schema: dict[str, Any], model: type[BaseModel]) -> None:
@@ -47,11 +47,11 @@ class TaskRequest(BaseModel):
     """Fields that say the same in different ways: of each group one may be sent."""
 
     task: Task = Field(description="What to do.")
-    model_size: ModelSize | None = Field(
+    model_size: ModelName | None = Field(
         default=None,
         description="Which model: tiny (bundled with the service), small (about 128 million parameters), "
-        "medium (350) or large (780). Larger is better and slower. A size is loaded when it is first asked "
-        "for. Null: the service's default; the answer's metadata says which.",
+        "medium (350) or large (780), or another that the service offers, by its name. Larger is better and slower. "
+        "A model is loaded when it is first asked for. Null: the service's default; the answer's metadata says which.",
     )
     client_job_id: ClientJobId | None = Field(
         default=None,

@@ -1,5 +1,8 @@
 """Read a body as the request of its task."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import BaseModel, GetJsonSchemaHandler, PlainValidator, create_model
@@ -7,6 +10,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from tasks.base import TaskRequest
+from tasks.edit_requests import FitRequest
 from tasks.fields import Task, shown
 from tasks.requests import (
     AccompanyRequest,
@@ -28,6 +32,9 @@ MODELS: Final[dict[Task, type[TaskRequest]]] = {
     "variation": VariationRequest,
     "embed": EmbedRequest,
 }
+
+TASKS_WITH_CONTROLS: Final = frozenset(task for task, model in MODELS.items() if issubclass(model, FitRequest))
+"""Those that tell the model notes ahead of their time."""
 
 
 def _with_fields_of_other_tasks(model: type[TaskRequest]) -> type[TaskRequest]:
@@ -54,8 +61,12 @@ class _TaskOf(BaseModel):
     task: Task = "generate"
 
 
-def read_body(body: Any) -> TaskRequest:
+def read_body(body: Any, models: Sequence[str] | None = None) -> TaskRequest:
     """Return a request's body, as JSON has it, as the request of its task; a body without a task asks to generate.
+
+    Args:
+        body: an object.
+        models: names of those on offer; None: any name is taken.
 
     Raises:
         PydanticCustomError: it is no object, or has too many fields.
@@ -69,11 +80,18 @@ def read_body(body: Any) -> TaskRequest:
             "a request has at most {maximum} fields, got {got}",
             {"maximum": MAX_FIELDS, "got": len(body)},
         )
-    return _TOLERANT[_TaskOf.model_validate(body).task].model_validate(body)
+    return _TOLERANT[_TaskOf.model_validate(body).task].model_validate(body, context={"models": models})
 
 
+@dataclass(frozen=True)
 class _OneOfEachTask:
-    """Describe the requests as alternatives that their task tells apart, and that may carry each other's fields."""
+    """Describe the requests as alternatives that their task tells apart, and that may carry each other's fields.
+
+    Attributes:
+        models: names of those on offer.
+    """
+
+    models: tuple[str, ...]
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         choices = handler(core_schema)["anyOf"]
@@ -82,16 +100,19 @@ class _OneOfEachTask:
         for request in requests:
             foreign = "|".join(sorted(known - request["properties"].keys()))
             request["patternProperties"] = {f"^({foreign})$": {"description": "Of other tasks: checked, then ignored."}}
+            request["properties"]["model_size"]["anyOf"][0] |= {"enum": list(self.models)}
         tasks = [request["properties"]["task"]["const"] for request in requests]
         mapping = {task: choice["$ref"] for task, choice in zip(tasks, choices, strict=True)}
         return {"oneOf": choices, "discriminator": {"propertyName": "task", "mapping": mapping}}
 
 
-_Request: TypeAlias = AnyMusicRequest | EmbedRequest
-
-PredictRequest: TypeAlias = Annotated[
-    _Request,
-    # A union of pydantic's own would put the task before each field's name in errors.
-    PlainValidator(read_body, json_schema_input_type=Annotated[_Request, _OneOfEachTask()]),
-]
+PredictRequest: TypeAlias = AnyMusicRequest | EmbedRequest
 """What a body becomes."""
+
+
+def request_type(models: Sequence[str]) -> Any:
+    """Return the type by which pydantic reads and describes a body that may name one of these models."""
+    described = Annotated[PredictRequest, _OneOfEachTask(tuple(models))]
+    # A union of pydantic's own would put the task before each field's name in errors.
+    reader = PlainValidator(partial(read_body, models=models), json_schema_input_type=described)
+    return Annotated[PredictRequest, reader]

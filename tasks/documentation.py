@@ -37,7 +37,8 @@ the stream begins with a comment, and an error after that is an `error` event to
         401: "The service asks for a key, in the header X-API-Key.",
         413: "The body is larger than the service accepts.",
         415: "The body's content type is not application/json.",
-        422: "A field is missing, unknown or out of range, or the MIDI cannot be used; the detail says why.",
+        422: "A field is missing, unknown or out of range, the MIDI cannot be used, or the model cannot do "
+        "the task; the detail says why.",
         429: "Too many requests wait already; Retry-After says when to try again.",
         500: "The service failed, and its log says how.",
         503: "The service is starting, restarting or stopping, or there is no memory for the request, or the model "

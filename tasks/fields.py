@@ -7,13 +7,12 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, get_args
 
 from annotated_types import Ge, GroupedMetadata, Le, Len
 from pydantic import AfterValidator, BeforeValidator, StrictInt, StrictStr, ValidationInfo, WithJsonSchema
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from tasks.files import decode_file
 
 Task = Literal["generate", "continue", "accompany", "infill", "variation", "embed"]
 Slot = Literal["onset", "duration", "note"]
-ModelSize = Literal["tiny", "small", "medium", "large"]
 Windows = Literal["first", "all", "each"]
 Part = Literal["midi", "notes"]
 TimeUnit = Literal["seconds", "beats"]
@@ -122,6 +121,15 @@ def shown(value: Any) -> str:
     return text if len(text) <= MAX_VALUE_SHOWN else f"{text[:MAX_VALUE_SHOWN]}..."
 
 
+def _check_model(value: Any, info: ValidationInfo) -> Any:
+    """Hold a name to those on offer, which are known once the service has its settings: the context has them."""
+    models = (info.context or {}).get("models")
+    if models is None or value in models:
+        return value
+    *names, last = map(repr, models)
+    raise PydanticKnownError("literal_error", {"expected": f"{', '.join(names)} or {last}" if names else last})
+
+
 def _check_velocity(value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if value == "auto" or (is_number and 1 <= value <= MAX_VELOCITY and float(value).is_integer()):
@@ -214,6 +222,9 @@ def checked_file(text: str, name: str, task: str) -> str:
         raise PydanticCustomError("invalid_base64", "{field} is not valid base64: {reason}", reason) from error
     return text
 
+
+ModelName: TypeAlias = Annotated[StrictStr, BeforeValidator(_check_model)]
+"""The name of a model on offer."""
 
 LengthSeconds: TypeAlias = Annotated[float, InRange(MIN_LENGTH_SECONDS, MAX_LENGTH_SECONDS)]
 """Seconds of new music."""

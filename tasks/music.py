@@ -21,7 +21,7 @@ from amt.midi.tracks import Tracks, find_tracks
 from tasks.control import find_constraints, find_grid, find_sampling_params
 from tasks.copies import without_copies
 from tasks.describing import describe_chords, describe_timing
-from tasks.edit_requests import SpanRequest
+from tasks.edit_requests import FitRequest, SpanRequest
 from tasks.encoding import ResultEncoder, find_encoders
 from tasks.fields import MAX_SEED
 from tasks.harmony import Harmony, find_harmony
@@ -100,6 +100,7 @@ def decode_request(request: AnyMusicRequest, size: str, headers: Mapping[str, st
         notices=tuple(notices),
         repeated=planned.repeated,
         plans=tuple(each.plan for each in planned.edits),
+        controlled=request.task if isinstance(request, FitRequest) else None,
     )
 
 

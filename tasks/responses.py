@@ -4,7 +4,6 @@ from typing import Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.fields import ModelSize
 from tasks.notes import AnsweredChord, AnsweredNote
 
 NOTICES: Final = (
@@ -81,7 +80,7 @@ class Variation(_Response):
 class Metadata(_Response):
     """How the answer came about."""
 
-    model_size: ModelSize = Field(description="The size that was used.")
+    model_size: str = Field(description="The name of the model that was used.")
     model_id: str = Field(description="Where its checkpoint came from: a Hugging Face repository or a folder.")
     device: str = Field(description="What it ran on, such as cpu or cuda:0.")
     client_job_id: str | None = Field(description="As sent; null when none was.")

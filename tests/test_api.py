@@ -277,8 +277,14 @@ def test_the_documentation_has_working_examples_of_each_task_and_of_bars_and_not
 def test_info_names_sizes_limits_and_version(http: httpx.Client) -> None:
     info = http.get("/info").json()
     assert (info["ready"], info["device"], info["default_size"]) == (True, "cpu", "tiny")
-    assert info["sizes"]["tiny"] == {"checkpoint": "weights/tiny", "loaded": True, "available": True}
-    assert info["sizes"]["large"]["available"] is False
+    tasks = ["generate", "continue", "accompany", "infill", "variation", "embed"]
+    tiny = info["sizes"]["tiny"]
+    assert (tiny["checkpoint"], tiny["loaded"], tiny["available"]) == ("weights/tiny", True, True)
+    assert (tiny["parameters"], tiny["tasks"]) == (20_667_904, tasks)
+    assert 0.5 < tiny["bytes"] / tiny["parameters"] < 8
+    unknown = {"loaded": False, "available": False, "parameters": None, "tasks": None, "bytes": None}
+    assert info["sizes"]["large"] == {"checkpoint": "stanford-crfm/music-large-800k", **unknown}
+    assert info["limits"]["max_loaded"] is None
     assert info["capacity"]["tiny"] > 0
     assert info["limits"]["timeout_seconds"] == 300
     assert info["version"] == http.get("/openapi.json").json()["info"]["version"]

@@ -1,12 +1,17 @@
+import gc
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
+from amt.decoding.engine import Engine
+from amt.decoding.request import DecodeRequest
 from amt.errors import ModelUnavailableError
 from amt.gpt2.device import find_device, find_devices, find_dtype
 from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
-from models import ModelStore
+from models import SIZES, ModelStore
+from server import SIZES as SIZES_OF_SETTINGS
 from tests.conftest import GOLDEN
 
 NOWHERE = "stanford-crfm/no-such-model"
@@ -23,13 +28,63 @@ def test_a_model_is_loaded_once() -> None:
     assert models.get("tiny") is first
 
 
-def test_the_description_tells_which_sizes_are_loaded_and_available() -> None:
-    models = store()
-    models.get("tiny")
-    assert models.describe() == {
-        "tiny": {"checkpoint": str(GOLDEN / "model"), "loaded": True, "available": True},
-        "small": {"checkpoint": NOWHERE, "loaded": False, "available": False},
+def test_the_description_tells_what_is_loaded_and_what_is_known_without_loading() -> None:
+    models = store(mine=GOLDEN / "model")
+    n_parameters = models.get("tiny").config.n_parameters
+    said = models.describe()
+    assert said.pop("small") == {
+        "checkpoint": NOWHERE,
+        "loaded": False,
+        "available": False,
+        "parameters": None,
+        "controls": None,
+        "bytes": None,
     }
+    known = {"checkpoint": str(GOLDEN / "model"), "available": True, "parameters": n_parameters, "controls": True}
+    assert said == {
+        "tiny": {**known, "loaded": True, "bytes": models.get("tiny").weight_bytes},
+        "mine": {**known, "loaded": False, "bytes": None},
+    }
+    assert n_parameters < models.get("tiny").weight_bytes < 8 * n_parameters
+
+
+def test_what_has_been_unloaded_is_loaded_again_when_it_is_asked_for() -> None:
+    models = store()
+    first = models.get("tiny")
+    models.unload("tiny")
+    assert not models.loaded
+    assert models.get("tiny") is not first
+
+
+def test_nothing_holds_a_model_that_has_been_used_and_unloaded() -> None:
+    models = store()
+    engine = Engine(models.get("tiny"), max_rows=2)
+    engine.add(DecodeRequest(end_ticks=100))
+    while not engine.is_idle:
+        engine.step()
+    held = weakref.ref(engine.model)
+    gc.disable()
+    try:
+        del engine
+        models.unload("tiny")
+        assert held() is None
+    finally:
+        gc.enable()
+
+
+def test_finding_a_model_loads_nothing_and_refuses_what_cannot_be_loaded(tmp_path: Path) -> None:
+    models = store(broken=tmp_path)
+    models.find("tiny")
+    assert not models.loaded
+    for name in ("small", "broken"):
+        with pytest.raises(ModelUnavailableError, match=f"model {name} cannot be loaded from"):
+            models.find(name)
+    with pytest.raises(ModelUnavailableError, match="or name another source in --model broken=SOURCE"):
+        models.get("broken")
+
+
+def test_the_models_with_settings_of_their_own_are_those_that_settings_know() -> None:
+    assert SIZES == SIZES_OF_SETTINGS
 
 
 def test_the_error_for_an_unreachable_hub_says_what_to_do() -> None:
@@ -128,3 +183,15 @@ def test_processes_that_share_a_cpu_share_its_memory_and_cores(monkeypatch: pyte
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.gpu
+def test_the_memory_of_a_gpu_is_given_back() -> None:
+    models = ModelStore({"tiny": "weights/tiny"}, "cuda")
+    models.get("tiny")
+    models.unload("tiny")
+    reserved = torch.cuda.memory_reserved()
+    n_bytes = models.get("tiny").weight_bytes
+    assert torch.cuda.memory_reserved() > reserved + n_bytes / 2
+    models.unload("tiny")
+    assert torch.cuda.memory_reserved() < reserved + n_bytes / 10

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import GPT2LMHeadModel
 
 from amt.errors import TrainingError
-from amt.gpt2.checkpoint import WEIGHT_FILES, read_config
+from amt.gpt2.checkpoint import read_config
 from amt.tokens.vocab import CONTEXT_TOKENS, VOCAB_SIZE
-from models import GENERATION_FILE, PROJECT
+from checkpoints import GENERATION_FILE, PROJECT, fetch, is_named_without_controls
 from server import Settings
 
 ADAPTER_FILE = "adapter_config.json"
@@ -24,9 +23,6 @@ ADAPTED = ["c_attn", "c_fc", "c_proj"]
 """The matrices that an adapter changes: all four of each block."""
 
 _FUSED = {"gelu_new": "gelu_pytorch_tanh"}
-
-WITHOUT_CONTROLS = "-ar-"
-"""Stands in the names of Stanford's checkpoints that never saw controls."""
 
 
 @dataclass(frozen=True)
@@ -83,24 +79,16 @@ def find_base(name: str) -> Base:
     if not config.tie_word_embeddings:
         raise TrainingError(f"{name} has an output matrix apart from its embeddings, which cannot be fine-tuned here")
     said = json.loads((folder / "config.json").read_text())
-    has_controls = said.get("anticipation", WITHOUT_CONTROLS not in Path(source).name)
+    has_controls = said.get("anticipation", not is_named_without_controls(source))
     return Base(source, folder, bool(has_controls))
 
 
 def _fetch(source: str, offered: Mapping[str, str]) -> Path:
     """Return the folder of a hub repository, fetched if need be."""
-    choices = f"name {', '.join(offered)}, a folder, or a hub repository"
-    if source.count("/") != 1 or source.startswith(("/", ".", "~")):
-        raise TrainingError(f"there is no folder {source}: {choices}")
-    repository, _, revision = source.partition("@")
-    files = ["config.json", GENERATION_FILE, ADAPTER_FILE, *WEIGHT_FILES]
     try:
-        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=files))
-    except Exception as error:  # whatever a hub or a network may come up with
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise TrainingError(
-            f"{source} is no folder, and the model hub does not give it ({reason}): {choices}"
-        ) from error
+        return fetch(source)
+    except OSError as error:
+        raise TrainingError(f"{error}: name {', '.join(offered)}, a folder, or a hub repository") from error
 
 
 def add_adapter(model: GPT2LMHeadModel, base: Base, rank: int) -> PeftModel:

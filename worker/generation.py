@@ -14,6 +14,7 @@ from opentelemetry.trace import Span, Tracer
 from amt.decoding.degenerate import Flaw, find_flaw
 from amt.decoding.engine import Engine
 from amt.decoding.sequence import Sequence
+from amt.errors import ControlsError
 from amt.tokens.vocab import EVENT_TOKENS
 from models import ModelStore
 from serving.messages import Done, Failed, FromWorker, Update
@@ -139,6 +140,10 @@ class Generations:
         share = CACHE_SHARE * (self._models.free_bytes + held) / max(len(loaded), 1)
         return {name: int(share // model.row_bytes) for name, model in loaded.items()}
 
+    def unload(self, name: str) -> None:
+        """Forget a model's keys and values; none of its sequences run."""
+        self._engines.pop(name, None)
+
     def _engine(self, name: str) -> Engine:
         if name not in self._engines:
             self._engines[name] = Engine(self._models.get(name), max_rows=self.capacity()[name])
@@ -160,9 +165,12 @@ class Generations:
         """Let a generation join; its model has been loaded.
 
         Raises:
+            ControlsError: it tells the model notes ahead, and that was trained without any.
             SequenceError: it cannot be decoded.
             RuntimeError: there is no memory for it.
         """
+        if job.controlled and not self._models.has_controls(job.group):
+            raise ControlsError(job.group, job.controlled)
         engine = self._engine(job.group)
         span = self._tracer.start_span("generate", caller_context(job.headers))
         self._running[uid] = RunningGeneration(uid, job, engine, self._models.variety(job.group), span)

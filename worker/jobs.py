@@ -53,6 +53,7 @@ class GenerateJob:
         notices: what is to be said of the request, in sentences; the worker does not get them.
         repeated: numbers that the answer repeats, by their fields; the worker does not get them.
         plans: of each sequence, where they are not all `plan`; the worker does not get them.
+        controlled: the task, if it is one that tells the model notes ahead, as controls.
     """
 
     group: str
@@ -69,6 +70,7 @@ class GenerateJob:
     notices: tuple[str, ...] = ()
     repeated: Mapping[str, float] = field(default_factory=dict)
     plans: tuple[EditPlan, ...] = ()
+    controlled: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what is pickled: a piece of many thousand notes stays behind."""

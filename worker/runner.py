@@ -22,8 +22,8 @@ class Runner:
     def __init__(self, models: ModelStore, default: str, tracer: Tracer, explain: Explain) -> None:
         """Begin to load the model that `default` stands for; `step` says when that is done."""
         self._models, self._explain = models, explain
-        self._loader = Loader(models, default, tracer, explain)
         self._generations = Generations(models, tracer, explain)
+        self._loader = Loader(models, default, self._unload, tracer, explain)
         self._embeds = Embeds(models, tracer, explain)
         self._failed: list[Failed] = []
         self._has_more_to_record = False
@@ -51,9 +51,13 @@ class Runner:
         self._embeds.cancel(uid)
         self._generations.cancel(uid)
 
-    def load(self, name: str, headers: Mapping[str, str]) -> None:
-        """Begin to load a model beside what runs."""
-        self._loader.load(name, headers)
+    def load(self, name: str, headers: Mapping[str, str], instead_of: str | None = None) -> None:
+        """Begin to load a model beside what runs; one that no job uses goes for it, if it can be had at all."""
+        self._loader.load(name, headers, instead_of)
+
+    def _unload(self, name: str) -> None:
+        self._generations.unload(name)
+        self._models.unload(name)
 
     def step(self) -> Iterator[FromWorker]:
         """Decode one event of every generation, compute one batch of embeds, and tell what has been loaded."""

@@ -12,11 +12,9 @@ from torch import Tensor
 
 from amt.decoding.chord_tones import EARLY_TICKS, N_PITCH_CLASSES
 from amt.decoding.onset_grid import MAX_KEPT_NATS, MAX_LEVEL, NATS_PER_LEVEL
-from amt.gpt2.kernels import compiled, exponential, share
+from amt.gpt2.compiling import compiled, share
+from amt.gpt2.kernels import REORDERED, exponential
 from amt.midi.notes import DRUMS, N_PITCHES
-
-_REORDERED: Final = frozenset({"reassoc", "contract"})
-"""Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
 
 _NEGLIGIBLE: Final = np.float32(30)
 """Nats below the likeliest note of all at which an instrument's share of the probability need not be kept."""
@@ -53,7 +51,7 @@ def _keep_on_grid(
                 logits[row, due_token] = kept_due if is_line or may_rest else np.float32(-np.inf)
 
 
-@compiled(_REORDERED)
+@compiled(REORDERED)
 def _keep_row(
     logits: NDArray[np.float32],
     levels: NDArray[np.int8],
@@ -164,7 +162,7 @@ def _add_chords(
         biases += strength * (inside / sounding).astype(np.float32)
 
 
-@compiled(_REORDERED)
+@compiled(REORDERED)
 def _lead_row(logits: NDArray[np.float32], biases: NDArray[np.float32]) -> None:
     by_pitch = np.empty(N_PITCHES, dtype=np.float32)
     for pitch in range(N_PITCHES):

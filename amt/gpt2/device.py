@@ -93,6 +93,15 @@ def free_bytes(device: torch.device) -> int:
     return min(free, limit - used)
 
 
+def empty_device_cache(device: torch.device) -> None:
+    """Give back what PyTorch keeps of a device's memory and does not use."""
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 def release_memory(device: torch.device) -> None:
     """Give the system back what loading has freed again, and, on a CPU, the pages of PyTorch's libraries for GPUs.
 

@@ -1,22 +1,20 @@
-"""Compute on CPUs, compiled by numba, what PyTorch does slowly: what lies between matrices, and truncation.
+"""Compute on CPUs, compiled by numba, what PyTorch does slowly: what lies between matrices.
 
 Compiled code is kept for the next start until its file changes; numba looks at no other, so all of this is here.
 """
 
-from collections.abc import Callable
-from functools import partial
-from threading import Lock, local
 from typing import Any, Final
 
-import numba
 import numpy as np
-import torch
-from numba import njit, prange
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 from torch import Tensor
 
-_DIGIT: Final = 8
-"""Bits of a float32 that a radix selection counts at a time."""
+from amt.gpt2.cache import KEYS_TOGETHER
+from amt.gpt2.compiling import compiled, share
 
 _SMALLEST: Final = np.finfo(np.float32).tiny.view(np.uint32)
 """The bits of the smallest normal number, by which one may divide."""
@@ -26,42 +24,19 @@ _TWO_TO: Final = tuple(
 )
 """A polynomial that is 2**x from 0 to 1, highest power first."""
 
-_REORDERED: Final = frozenset({"reassoc", "contract"})
+_FLOAT, _WORD, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+
+_LANES: Final = 16
+"""Numbers that are computed side by side: a vector of AVX-512, or two or four of what other CPUs have."""
+
+_UNROLLED: Final = KEYS_TOGETHER // _LANES
+"""Vectors of sums under way at once: one has to wait for its last addition, for four cycles or so."""
+
+_VALUES_TOGETHER: Final = 64
+"""Tokens whose values are read for one part of a head, then for the next: few enough to stay in the first cache."""
+
+REORDERED: Final = frozenset({"reassoc", "contract"})
 """Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
-
-_TORCH_THREADS: Final = torch.get_num_threads()
-_MAX_THREADS: Final[int] = numba.get_num_threads()
-torch.set_num_threads(_TORCH_THREADS)  # numba's start lets OpenMP, and so PyTorch, use all cores
-
-_alone: Final = Lock()
-"""Where there is no libgomp, numba's threads serve one caller at a time, and end the process if there are two."""
-
-_used = local()
-"""How many threads each caller uses, so that numba is told only if that changes: telling it takes 10 us."""
-
-
-def share(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a compiled function that shares a loop among threads, as many as PyTorch uses."""
-    number = min(torch.get_num_threads(), _MAX_THREADS)
-    with _alone:
-        if getattr(_used, "number", None) != number:
-            numba.set_num_threads(number)
-            _used.number = number
-        return function(*arguments)
-
-
-def compiled(fastmath: frozenset[str] = frozenset(), **options: bool) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles a function when it is first called; options are those of `numba.njit`."""
-    # Python's division would look for zeros, one by one.
-    compiled = partial(njit, nogil=True, error_model="numpy", fastmath=set(fastmath), **options)
-
-    def compile_once(function: Callable[..., Any]) -> Any:
-        try:
-            return compiled(cache=True)(function)
-        except RuntimeError:  # neither this folder nor the user's can be written to: some seconds at each start
-            return compiled()(function)
-
-    return compile_once
 
 
 @compiled()
@@ -77,6 +52,93 @@ def exponential(x: np.float32) -> np.float32:
     for coefficient in _TWO_TO[1:]:
         two = two * rest + np.float32(coefficient)
     return np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32) * two
+
+
+def _vector(kind: ir.Type, number: Any) -> ir.Constant:
+    return ir.Constant(ir.VectorType(kind, _LANES), [number] * _LANES)
+
+
+def _pointer(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, index: ir.Value) -> ir.Value:
+    """Emit the address of a number in an array of one dimension."""
+    return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
+
+
+def _zeros(builder: ir.IRBuilder) -> list[ir.Value]:
+    """Emit vectors to sum up in."""
+    return [cgutils.alloca_once_value(builder, _vector(_FLOAT, 0.0)) for _ in range(_UNROLLED)]  # type: ignore[no-untyped-call]
+
+
+def _add_product(builder: ir.IRBuilder, total: ir.Value, factor: ir.Value, numbers: ir.Value, index: ir.Value) -> None:
+    """Emit the addition to a vector of a factor times bfloat16 numbers, whose bits are the leading ones of floats."""
+    bits, floats = (ir.VectorType(kind, _LANES) for kind in (ir.IntType(16), _FLOAT))
+    loaded = builder.load(builder.bitcast(builder.gep(numbers, [index]), bits.as_pointer()), align=2)
+    wide = builder.zext(loaded, ir.VectorType(_WORD, _LANES))
+    vector = builder.bitcast(builder.shl(wide, _vector(_WORD, 16)), floats)
+    single = builder.insert_element(_vector(_FLOAT, ir.Undefined), factor, _WORD(0))
+    factors = builder.shuffle_vector(single, _vector(_FLOAT, ir.Undefined), _vector(_WORD, 0))
+    product = builder.fmul(factors, vector, flags=("contract",))
+    builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+
+
+def _score_intrinsic(_: Any, query: Any, head_width: Any, bits: Any, keys: Any, scores: Any, first: Any) -> Any:
+    """Write the products of a query and of keys that lie together: from `bits[keys]` on to `scores[first]` and on."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        query, head_width, bits, keys, scores, first = arguments
+        query, bits, scores = (
+            _pointer(context, builder, signature.args[at], arguments[at], index)
+            for at, index in ((0, _LONG(0)), (2, keys), (4, first))
+        )
+        totals = _zeros(builder)
+        with cgutils.for_range(builder, head_width) as loop:
+            factor = builder.load(builder.gep(query, [loop.index]))
+            start = builder.mul(loop.index, _LONG(KEYS_TOGETHER))
+            for part, total in enumerate(totals):
+                _add_product(builder, total, factor, bits, builder.add(start, _LONG(part * _LANES)))
+        for part, total in enumerate(totals):
+            address = builder.gep(scores, [_LONG(part * _LANES)])
+            vector = builder.load(total)
+            builder.store(vector, builder.bitcast(address, vector.type.as_pointer()), align=4)
+        return context.get_dummy_value()
+
+    return types.void(query, types.int64, bits, types.int64, scores, types.int64), emit
+
+
+def _add_values_intrinsic(
+    _: Any, weights: Any, first: Any, end: Any, bits: Any, values: Any, width: Any, seen: Any, to: Any
+) -> Any:
+    """Add to some of `seen`, from `to` on, the weighted values of tokens from `first` to `end`, `width` apart."""
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _, first, end, _, values, width, _, to = arguments
+        weights, bits, seen = (
+            _pointer(context, builder, signature.args[at], arguments[at], index)
+            for at, index in ((0, _LONG(0)), (3, values), (6, to))
+        )
+        totals = _zeros(builder)
+
+        def add(total: ir.Value, token: ir.Value) -> None:
+            _add_product(builder, total, builder.load(builder.gep(weights, [token])), bits, builder.mul(token, width))
+
+        unrolled = builder.sub(end, builder.srem(builder.sub(end, first), _LONG(_UNROLLED)))
+        with cgutils.for_range_slice(builder, first, unrolled, _LONG(_UNROLLED), inc=True) as (token, _):
+            for each, total in enumerate(totals):
+                add(total, builder.add(token, _LONG(each)))
+        with cgutils.for_range_slice(builder, unrolled, end, _LONG(1), inc=True) as (token, _):
+            add(totals[0], token)
+        sums = [builder.load(total) for total in totals]
+        while len(sums) > 1:
+            sums = [builder.fadd(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)]
+        address = builder.bitcast(seen, sums[0].type.as_pointer())
+        builder.store(builder.fadd(builder.load(address, align=4), sums[0]), address, align=4)
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(weights, number, number, bits, number, number, seen, number), emit
+
+
+_score: Any = intrinsic(_score_intrinsic)
+_add_values: Any = intrinsic(_add_values_intrinsic)
 
 
 def attend(
@@ -97,7 +159,8 @@ def attend(
         product: with absmax and bias, see `amt.gpt2.cpu`, queries, keys and values; shape = (n_rows, 3 * width).
         absmax: shape = (n_rows,); gets those of the result.
         bias: shape = (3 * width,).
-        cached: bits of keys and values; shape = (2, at least n_rows, n_heads, context_tokens, head_width).
+        cached: bits of keys, which lie together as `Cache` says, and of values; shape = (2, at least n_rows, n_heads,
+            context_tokens, head_width).
         cache_lengths: where each row's token belongs, shape = (n_rows,).
         scale: of the products of queries and keys.
         attended: gets the result over its absmax; shape = (n_rows, width).
@@ -105,7 +168,7 @@ def attend(
     share(_attend, product, absmax, bias, cached, cache_lengths, np.float32(scale), attended)
 
 
-@compiled(_REORDERED, parallel=True)
+@compiled(REORDERED, parallel=True)
 def _attend(
     product: NDArray[np.float32],
     absmax: NDArray[np.float32],
@@ -116,35 +179,56 @@ def _attend(
     attended: NDArray[np.float32],
 ) -> None:
     n_rows, width = attended.shape
-    n_heads, head_width = cached.shape[2], cached.shape[4]
+    _, max_rows, n_heads, context_tokens, head_width = cached.shape
+    bits, head_size = cached.ravel(), context_tokens * head_width  # views of a row's keys would be counted, by locks
     for index in prange(n_rows * n_heads):
         head, row = index // n_rows, index % n_rows  # so that each thread gets some heads of all rows, long or short
-        keys, values, end = cached[0, row, head], cached[1, row, head], cache_lengths[row]
-        query = np.empty(head_width, dtype=np.float32)
-        first = head * head_width
+        last, first = cache_lengths[row], head * head_width
+        keys = (row * n_heads + head) * head_size
+        values = keys + max_rows * n_heads * head_size
+        lane = last % KEYS_TOGETHER
+        key, value = keys + (last - lane) * head_width + lane, values + last * head_width
+        query, seen = np.empty(head_width, dtype=np.float32), attended[row, first : first + head_width]
         for i in range(head_width):
             at = first + i
             query[i] = (product[row, at] * absmax[row] + bias[at]) * scale
-            keys[end, i] = _to_bfloat16(product[row, width + at] * absmax[row] + bias[width + at])
-            values[end, i] = _to_bfloat16(product[row, 2 * width + at] * absmax[row] + bias[2 * width + at])
-        scores = np.empty(end + 1, dtype=np.float32)
-        for token in range(end + 1):
-            score = np.float32(0)
-            for i in range(head_width):
-                score += query[i] * _from_bfloat16(keys[token, i])
-            scores[token] = score
-        largest = scores.max()
-        for token in range(end + 1):
-            scores[token] = exponential(scores[token] - largest)
-        total = scores.sum()
-        seen = attended[row, first : first + head_width]
-        seen[:] = 0
-        for token in range(end + 1):
-            weight = scores[token] / total
-            for i in range(head_width):
-                seen[i] += weight * _from_bfloat16(values[token, i])
+            bits[key + i * KEYS_TOGETHER] = _to_bfloat16(product[row, width + at] * absmax[row] + bias[width + at])
+            bits[value + i] = _to_bfloat16(product[row, 2 * width + at] * absmax[row] + bias[2 * width + at])
+        scores = np.empty(last - lane + KEYS_TOGETHER, dtype=np.float32)
+        for token in range(0, len(scores), KEYS_TOGETHER):
+            _score(query, head_width, bits, keys + token * head_width, scores, token)
+        _add_up(_weigh(scores[: last + 1]), bits, values, seen)
     for row in range(n_rows):
         absmax[row] = _divide_by_absmax(attended[row])
+
+
+@compiled(REORDERED)
+def _weigh(scores: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return scores as weights, the sum of which is 1, in their place."""
+    largest, total = scores[0], np.float32(0)
+    for token in range(len(scores)):
+        largest = max(largest, scores[token])
+    for token in range(len(scores)):
+        scores[token] = exponential(scores[token] - largest)
+        total += scores[token]
+    for token in range(len(scores)):
+        scores[token] /= total
+    return scores
+
+
+@compiled(REORDERED)
+def _add_up(weights: NDArray[np.float32], bits: NDArray[np.uint16], values: int, seen: NDArray[np.float32]) -> None:
+    """Write the weighted sum of the values, which begin somewhere; shape = (n_tokens,), any, and (head_width,)."""
+    head_width = len(seen)
+    n_vectorised = head_width // _LANES * _LANES
+    seen[:] = 0
+    for token in range(0, len(weights), _VALUES_TOGETHER):  # all parts of some values while they are near
+        end = min(token + _VALUES_TOGETHER, len(weights))
+        for i in range(0, n_vectorised, _LANES):
+            _add_values(weights, token, end, bits, values + i, head_width, seen, i)
+        for i in range(n_vectorised, head_width):
+            for each in range(token, end):
+                seen[i] += weights[each] * _from_bfloat16(bits[values + each * head_width + i])
 
 
 @compiled()
@@ -159,7 +243,7 @@ def _divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
     return absmax
 
 
-@compiled(_REORDERED)
+@compiled(REORDERED)
 def add(
     hidden: NDArray[np.float32],
     product: NDArray[np.float32],
@@ -250,68 +334,3 @@ def _gelu_of(x: np.float32) -> np.float32:
     y = x * (np.float32(1.5957691216) + np.float32(0.0713548163) * x * x)
     power: np.float32 = exponential(-abs(y))
     return x * (np.float32(1) if y >= 0 else power) / (np.float32(1) + power)
-
-
-def truncated_probabilities(logits: Tensor, params: Tensor) -> Tensor:
-    """Return what `amt.gpt2.sampling.truncated_probabilities` does; NaN in a row that holds NaN, or no token.
-
-    To find the last one kept, thousands of probabilities need not be sorted: a radix selection looks at their bits, the
-    leading ones first, and sums up how probable all are together that share them.
-
-    Args:
-        logits: shape = (n_rows, n_tokens), float32; -inf where illegal.
-        params: temperature, top_p, top_k and min_p of each row; shape = (n_rows, 4), float32.
-    """
-    probabilities = torch.empty(logits.shape, dtype=torch.float32)
-    share(_keep, logits.contiguous().numpy(), params.numpy(), probabilities.numpy())
-    return probabilities
-
-
-@compiled(parallel=True)
-def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
-    for row in prange(len(logits)):
-        temperature, top_p, top_k, min_p = params[row]
-        weights = probabilities[row]
-        total = _weigh(logits[row], temperature, weights)
-        limit = top_p * total if top_p < 1 else np.inf
-        least = np.float32(0)
-        if top_p < 1 or top_k > 0:
-            least = _last_kept(weights, limit, int(top_k) if top_k > 0 else len(weights))
-        least = max(least, min_p)  # the largest weight is 1
-        for token in range(len(weights)):
-            weight = weights[token]
-            weights[token] = np.float32(0) if weight < least else weight / total
-
-
-@compiled(_REORDERED)
-def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArray[np.float32]) -> np.float32:
-    """Write the exponentials of logits, the largest 1, and return their sum."""
-    largest = np.max(logits)
-    if not largest > -np.inf:
-        weights[:] = np.nan
-        return np.float32(np.nan)
-    for token in range(len(logits)):
-        weight = exponential((logits[token] - largest) / temperature)
-        weights[token] = np.float32(0) if logits[token] == -np.inf else weight
-    return np.float32(weights.sum())
-
-
-@compiled()
-def _last_kept(weights: NDArray[np.float32], limit: float, max_kept: int) -> np.float32:
-    """Return the smallest weight that is kept: the largest ones until their sum exceeds a limit, at most `max_kept`."""
-    bits = weights.view(np.uint32)  # of positive numbers these have the same order
-    sums, counts = np.empty(1 << _DIGIT), np.empty(1 << _DIGIT, dtype=np.int64)
-    total, count, found = 0.0, 0, 0
-    for shift in range(32 - _DIGIT, -1, -_DIGIT):
-        sums[:], counts[:] = 0, 0
-        for token in range(len(bits)):
-            digits = int(bits[token]) >> shift
-            if digits >> _DIGIT == found:
-                digit = digits & ((1 << _DIGIT) - 1)
-                sums[digit] += weights[token]
-                counts[digit] += 1
-        last = (1 << _DIGIT) - 1
-        while last > 0 and total + sums[last] <= limit and count + counts[last] < max_kept:
-            total, count, last = total + sums[last], count + counts[last], last - 1
-        found = (found << _DIGIT) | last
-    return np.uint32(found).view(np.float32)

@@ -35,6 +35,9 @@ class Linear(ABC):
     bias: Tensor | None
     """Shape = (out,)."""
 
+    n_bytes: int
+    """Of memory that the weights take, about."""
+
     def __call__(self, x: Tensor) -> Tensor:
         """Return shape = (n_rows, out) for x of shape = (n_rows, in)."""
         product = self.multiply(x)
@@ -82,8 +85,10 @@ class OutputRange:
         if self._is_cuda:
             padding = -self._n_tokens % ALIGNED_TOKENS
             self._matrix = F.pad(embeddings.to(device, dtype), (0, 0, 0, padding)).T
+            self.n_bytes = self._matrix.nbytes
         else:
             self._linear = linear(embeddings.T, None, dtype, device)
+            self.n_bytes = self._linear.n_bytes
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return shape = (n_rows, n_tokens), float32, for hidden states of shape = (n_rows, width)."""
@@ -119,6 +124,7 @@ class _Plain(Linear):
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
         self._matrix, self.bias = matrix, bias
+        self.n_bytes = matrix.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         return self.multiply(x) if self.bias is None else torch.addmm(self.bias, x, self._matrix)
@@ -135,6 +141,7 @@ class _Half(Linear):
         transposed = torch.empty(matrix.T.shape).copy_(matrix.T)
         self._packed = torch.ops.quantized.linear_prepack_fp16(transposed, None)
         self.bias = bias
+        self.n_bytes = 2 * matrix.numel()
 
     def multiply(self, x: Tensor) -> Tensor:
         n_rows = x.shape[0]
@@ -160,6 +167,7 @@ class _Int8(Linear):
         torch.backends.quantized.engine = "fbgemm"  # what others pack is not for this kernel
         self._packed = torch.ops.quantized.linear_prepack(quantized, None)
         self.bias, self._steps = bias, steps
+        self.n_bytes = matrix.numel()
 
     def __call__(self, x: Tensor) -> Tensor:
         absmax = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)

@@ -142,9 +142,17 @@ class GPT2:
         """Bytes of a cache row in all layers."""
         return 2 * len(self.blocks) * math.prod(self.row_shape) * self.cache_dtype.itemsize
 
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of memory that the weights take, about."""
+        embeddings = self._tokens.nbytes + self._positions.nbytes
+        outputs = sum(output.n_bytes for output in self._outputs)
+        return embeddings + outputs + sum(block.n_bytes for block in self.blocks)
+
     def new_cache(self, max_rows: int | None = None) -> Cache:
         """Return a cache without rows, see `Cache`."""
-        return Cache(len(self.blocks), self.row_shape, self.cache_dtype, self.device, max_rows)
+        shape, together = self.row_shape, self._is_compiled
+        return Cache(len(self.blocks), shape, self.cache_dtype, self.device, max_rows, keys_together=together)
 
     def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
         """Fill cache rows from position 0.
@@ -156,11 +164,10 @@ class GPT2:
             rows: which cache rows to fill, shape = (n_rows,).
             source: the row of `tokens` that each takes, shape = (n_rows,).
         """
-        by_row = cache.by_row()
 
         def store(layer: int, qkv: Tensor) -> None:
             stored = self._split(qkv, tokens.shape)[:, :, 1:].to(self.cache_dtype)
-            by_row[layer, rows, : tokens.shape[1]] = stored[source]
+            cache.store(layer, rows, stored[source])
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             store(layer, qkv)

@@ -28,9 +28,9 @@ def truncated_probabilities(logits: Tensor, params: SamplingTensors) -> Tensor:
     """
     if logits.device.type != "cpu":
         return truncated_by_sorting(logits, params)
-    from amt.gpt2 import kernels  # which is for CPUs alone
+    from amt.gpt2 import truncation  # which is for CPUs alone
 
-    return kernels.truncated_probabilities(logits, torch.stack(params, dim=1))
+    return truncation.truncated_probabilities(logits, torch.stack(params, dim=1))
 
 
 def truncated_by_sorting(logits: Tensor, params: SamplingTensors) -> Tensor:

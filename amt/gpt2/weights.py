@@ -24,6 +24,11 @@ class BlockWeights:
     mlp_in: Linear
     mlp_out: Linear
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of memory that the matrices take; the rest is hardly anything."""
+        return sum(each.n_bytes for each in (self.qkv, self.attention_out, self.mlp_in, self.mlp_out))
+
 
 @dataclass(frozen=True)
 class Source:

@@ -4,11 +4,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 from playwright.sync_api import Browser, expect
 
+from agents.link import page_link
+from client import AnticipatoryClient
 from tests.browser.conftest import BAR, WRITING_MS, Playground
 from tests.conftest import Service
 
@@ -180,6 +183,46 @@ def test_a_link_makes_the_same_music_again(playground: Playground) -> None:
     assert playground.notes() == notes
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"length_bars": 2, "seed": 3},
+        {
+            "length_bars": 2,
+            "bpm": 100,
+            "key": "c minor",
+            "chords": "Cm | Fm",
+            "grid": "1/8",
+            "instruments": ["piano", "Acoustic Bass"],
+            "density": 5.5,
+            "seed": 7,
+        },
+        {
+            "length_seconds": 2.5,
+            "time_signature": "3/4",
+            "key": "Ab",
+            "exclude_instruments": ["drums"],
+            "pitch_range": [48, 80],
+            "top_p": 0.9,
+            "velocity": 90,
+            "key_mode": "strict",
+            "seed": 11,
+        },
+    ],
+    ids=lambda fields: "-".join(fields),
+)
+def test_the_link_that_an_agent_gets_makes_its_music(fields: Any, playground: Playground, service: Service) -> None:
+    with AnticipatoryClient(service.url) as client:
+        variation = client.generate(include=["notes"], **fields)["variations"][0]
+    link = page_link(service.url, fields | {"seed": variation["seed"]})
+    assert link is not None
+    playground.page.goto("about:blank")
+    playground.load(link.removeprefix(f"{service.url}/"))
+    playground.generate()
+    made = [(note["onset"], note["duration"], note["pitch"], note["instrument"]) for note in variation["notes"]]
+    assert sorted(playground.notes()) == sorted((round(a, 4), round(b, 4), c, d) for a, b, c, d in made)
+
+
 def test_a_new_seed_is_drawn_unless_it_is_locked(playground: Playground) -> None:
     playground.generate(seconds="1")
     playground.generate()
@@ -201,12 +244,50 @@ def test_limits_are_those_of_the_service(playground: Playground) -> None:
     assert playground.sent[-1]["density"] == 2
 
 
+def test_a_wish_goes_to_the_tasks_that_take_it(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    playground.page.get_by_text("All wishes", exact=True).click()
+    avoid_copy = playground.page.get_by_role("combobox", name="Avoid copy")
+    assert avoid_copy.locator("option").all_inner_texts() == ["as usual", "yes", "no"]  # variations alone avoid it
+    avoid_copy.select_option("yes")
+    playground.select(BAR, 2 * BAR)
+    playground.button("Infill").click()
+    playground.settle()
+    playground.generate(seconds="1")
+    assert [body.get("avoid_copy") for body in playground.sent] == [True, None]
+
+
 def test_what_the_service_refuses_is_said_in_its_words(playground: Playground) -> None:
     playground.page.get_by_text("All wishes", exact=True).click()
     playground.page.get_by_role("textbox", name="Exclude instruments").fill("violine")
     playground.button("Generate").click()
     expect(playground.status).to_contain_text("here is no instrument 'violine': did you mean 'violin'")
     playground.settle()
+
+
+@pytest.mark.slow
+def test_models_on_offer_can_be_chosen_and_refuse_in_the_services_words(
+    chromium: Browser, start: Callable[..., Service], song: Path
+) -> None:
+    far = "stanford-crfm/music-small-ar-100k"  # which is known by its name to have no controls
+    own = start("--default-model", "tiny", "--model", "mine=weights/tiny", "--model", f"far={far}")
+    own.wait_until_ready()
+    opened = Playground(chromium.new_page(), own.url)
+    opened.load()
+    opened.page.get_by_text("All wishes", exact=True).click()
+    choice = opened.page.get_by_role("combobox", name="Model size")
+    names = ["tiny", "small", "medium", "large", "mine", "far"]
+    assert choice.locator("option").all_inner_texts() == ["as usual", *names]
+    choice.select_option("mine")
+    opened.generate(seconds="1")
+    assert opened.sent[-1]["model_size"] == "mine"
+    opened.open(song)
+    choice.select_option("far")
+    opened.select(2 * BAR, 4 * BAR)
+    opened.button("Infill").click()
+    expect(opened.status).to_contain_text("odel far cannot do task infill")
+    opened.page.close()
+    assert own.stop() == 0
 
 
 @pytest.mark.slow

@@ -20,7 +20,12 @@ from tests.conftest import GOLDEN, PROJECT, Service
 
 MAX_README_BYTES = 8_000
 
-PAGES = [PROJECT / "README.md", *sorted(PROJECT.glob("docs/*.md")), PROJECT / "weights/tiny/README.md"]
+PAGES = [
+    PROJECT / "README.md",
+    *sorted(PROJECT.glob("docs/*.md")),
+    PROJECT / "weights/tiny/README.md",
+    PROJECT / "skills/compose/SKILL.md",
+]
 LINKED = [*PAGES, PROJECT / "CHANGELOG.md", PROJECT / "training/LOG.md", PROJECT / "tests/data/README.md"]
 
 BLOCKS = [
@@ -33,7 +38,7 @@ CALLS = sorted({text for text in SHELL if "curl" in text or "client.py" in text}
 SERVERS = sorted({line for text in SHELL for line in text.replace("\\\n", "").splitlines() if "server.py" in line})
 TESTS = "pip install uv && uv run pytest\n"
 PYTHON = [text for language, text in BLOCKS if language == "python"]
-JSON = [text for language, text in BLOCKS if language == "json"]
+JSON = [text for language, text in BLOCKS if language == "json" and "mcp_server.py" not in text]  # that is no answer
 
 
 @pytest.fixture
@@ -176,9 +181,11 @@ def test_the_table_of_fields_is_the_schema(service: Service) -> None:
 
 def test_the_table_of_settings_is_that_of_the_command() -> None:
     rows = {row[0]: row for row in table("docs/settings.md", 4)[1:]}
-    assert rows.keys() == {f"`--{name.replace('_', '-')}`" for name in Settings.model_fields}
+    others = Settings.model_config["cli_shortcuts"] or {}
+    flags = {name: f"`--{others.get(name, name.replace('_', '-'))}`" for name in Settings.model_fields}
+    assert rows.keys() == set(flags.values())
     for name, field in Settings.model_fields.items():
-        _, variable, default, _ = rows[f"`--{name.replace('_', '-')}`"]
+        _, variable, default, _ = rows[flags[name]]
         assert variable == f"`ANTICIPATORY_{name.upper()}`"
         assert default == (f"`{field.default}`" if field.default not in (None, "", ()) else "none")
 

@@ -1,6 +1,7 @@
 """Imports point one way: docs/architecture.md draws the house, and these lists are its order."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ ORDER = [
     "amt.arranging",
     "amt.pooling",
     "amt.embedding",
+    "checkpoints",
     "models",
     "worker",
     "tasks",
@@ -37,16 +39,31 @@ WITHIN = {
     "amt.midi": ["amt.errors", "amt.midi"],
     "amt.harmony": ["amt.errors", "amt.midi", "amt.harmony"],
     "amt.audio": ["amt.errors", "amt.midi", "amt.audio"],
+    "agents": ["amt.errors", "amt.midi", "amt.harmony", "client", "agents"],
+    "mcp_server": ["client", "agents"],
 }
 """Narrower: these may import only so much of ours."""
 
 USES_SERVING = {"worker", "tasks", "api", "server"}
 
-OURS = {"amt", "api", "client", "commands", "models", "server", "serving", "tasks", "worker"}
+OURS = {
+    "agents",
+    "amt",
+    "api",
+    "checkpoints",
+    "client",
+    "commands",
+    "mcp_server",
+    "models",
+    "server",
+    "serving",
+    "tasks",
+    "worker",
+}
 
 MODULES = sorted(
     path
-    for pattern in ("*.py", "amt/**/*.py", "serving/*.py", "tasks/*.py", "worker/*.py")
+    for pattern in ("*.py", "agents/*.py", "amt/**/*.py", "serving/*.py", "tasks/*.py", "worker/*.py")
     for path in PROJECT.glob(pattern)
 )
 
@@ -100,6 +117,16 @@ def test_modules_do_not_import_each_other_in_a_circle() -> None:
     while leaves := {module for module, used in uses.items() if not used & uses.keys() - {module}}:
         uses = {module: used for module, used in uses.items() if module not in leaves}
     assert not uses
+
+
+def test_agents_import_only_what_their_environment_has() -> None:
+    text = (PROJECT / "mcp_server.py").read_text()
+    named = {name.replace("-", "_") for name in re.findall(r'^#     "([\w-]+)', text, flags=re.MULTILINE)}
+    paths = [
+        path for path in MODULES if layer_of(module_of(path)) in (*WITHIN["mcp_server"], "amt.midi", "amt.harmony")
+    ]
+    used = {name.split(".")[0] for path in [*paths, PROJECT / "mcp_server.py"] for name in imports(path)}
+    assert used - OURS - sys.stdlib_module_names <= named
 
 
 def loaded_by(modules: str) -> set[str]:

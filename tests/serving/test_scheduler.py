@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pytest
 from fastapi import HTTPException
 
-from serving.messages import Done, FromWorker, Load, Loaded, NotLoaded, Ready, Start, ToWorker
+from serving.messages import Changed, Done, FromWorker, Load, Loaded, NotLoaded, Ready, Start, ToWorker, Unloaded
 from serving.scheduler import Scheduler
 from serving.telemetry import Metrics
 from serving.ticket import Ticket
@@ -23,8 +23,8 @@ class SomeJob(NamedTuple):
 class Bench:
     """A scheduler, and what it has sent to workers, each with memory for two rows of "big" and many of "little"."""
 
-    def __init__(self, n_workers: int = 1) -> None:
-        self.scheduler = Scheduler(max_batch=8, max_waiting=8, metrics=Metrics("test"))
+    def __init__(self, n_workers: int = 1, max_loaded: int | None = None) -> None:
+        self.scheduler = Scheduler(max_batch=8, max_waiting=8, metrics=Metrics("test"), max_loaded=max_loaded)
         self.sent_to: list[list[ToWorker]] = [[] for _ in range(n_workers)]
         for index, sent in enumerate(self.sent_to):
             self.scheduler.add_worker(sent.append, "cpu")
@@ -43,6 +43,13 @@ class Bench:
         """Let a worker have loaded a group."""
         capacity = {**self.scheduler.workers[worker].capacity, group: 2}
         self.receive(Loaded(group, 0.0, {"capacity": capacity}), worker=worker)
+
+    def exchange(self, old: str, new: str, worker: int = 0) -> None:
+        """Let a worker have unloaded a group and loaded another in its place."""
+        capacity = {**self.scheduler.workers[worker].capacity, new: 2}
+        left = {group: rows for group, rows in capacity.items() if group not in (old, new)}
+        self.receive(Unloaded(old, {"capacity": left}), worker=worker)
+        self.receive(Loaded(new, 0.0, {"capacity": {**left, new: 2}}), worker=worker)
 
     @property
     def sent(self) -> list[ToWorker]:
@@ -239,5 +246,111 @@ def test_a_death_while_a_group_loads_is_told_to_those_who_have_no_other_worker()
         bench.scheduler.worker_died(0, "died")
         assert (await refusal(alone)).status_code == 503
         assert not spread.aborted.done()
+
+    asyncio.run(scenario())
+
+
+def test_the_least_recently_used_group_goes_for_another() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_loaded=2)
+        for group in ("big", "little"):
+            bench.receive(Done(bench.ask(group, 1).uid, None, {}))
+        new = bench.ask("new", 1)
+        assert bench.sent[-1] == Load("new", {}, instead_of="big")
+        bench.exchange("big", "new")
+        assert bench.started[-1] == new.uid
+        bench.receive(Done(new.uid, None, {}))
+        bench.ask("big", 1)
+        assert bench.sent[-1] == Load("big", {}, instead_of="little")
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_goes_takes_no_more_jobs() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_loaded=2)
+        bench.ask("new", 1)
+        assert bench.sent == [Load("new", {}, instead_of="big")]
+        bench.receive(Changed({"capacity": {"big": 2, "little": 100}}))  # sent before the worker has been told
+        assert list(bench.scheduler.workers[0].capacity) == ["little"]
+        back = bench.ask("big", 1)
+        assert len(bench.sent) == 1
+        bench.receive(Unloaded("big", {"capacity": {"little": 100}}))
+        assert bench.sent[1:] == [Load("big", {}, instead_of="little")]
+        bench.receive(Unloaded("little", {"capacity": {}}))
+        bench.receive(Loaded("big", 0.0, {"capacity": {"big": 2}}))
+        assert bench.started == [back.uid]
+
+    asyncio.run(scenario())
+
+
+def test_what_is_busy_stays_until_it_is_idle_and_then_goes_before_what_came_later() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_loaded=2)
+        running, other = bench.ask("big", 1), bench.ask("little", 1)
+        waiting, behind, beside = bench.ask("new", 1), bench.ask("big", 1), bench.ask("little", 1)
+        assert bench.started == [running.uid, other.uid, beside.uid]
+        assert not bench.loads_of(0)
+        bench.receive(Done(running.uid, None, {}))
+        assert bench.loads_of(0) == ["new"]
+        bench.exchange("big", "new")
+        assert bench.started[-1] == waiting.uid
+        bench.receive(Done(other.uid, None, {}), Done(beside.uid, None, {}))
+        assert bench.sent[-1] == Load("big", {}, instead_of="little")
+        bench.exchange("little", "big")
+        assert bench.started[-1] == behind.uid
+
+    asyncio.run(scenario())
+
+
+def test_a_group_that_an_earlier_request_waits_for_stays() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_loaded=2)
+        fill = bench.ask("little", 7)
+        waiting, behind = bench.ask("big", 2), bench.ask("new", 1)
+        assert not bench.loads_of(0)
+        bench.receive(Done(fill.uid, None, {}))
+        assert bench.started == [fill.uid, waiting.uid]
+        assert bench.sent[-1] == Load("new", {}, instead_of="little")
+        bench.exchange("little", "new")
+        assert bench.started[-1] == behind.uid
+
+    asyncio.run(scenario())
+
+
+def test_a_group_whose_place_another_could_not_take_is_there_again() -> None:
+    async def scenario() -> None:
+        bench = Bench(max_loaded=2)
+        lost = bench.ask("new", 1)
+        bench.receive(NotLoaded("new", 503, "no such file"))
+        assert (await refusal(lost)).status_code == 503
+        assert bench.ask("big", 1).started
+
+    asyncio.run(scenario())
+
+
+def test_a_group_is_loaded_where_nothing_must_go_for_it() -> None:
+    async def scenario() -> None:
+        bench = Bench(2, max_loaded=3)
+        bench.load("some", worker=0)
+        bench.ask("new", 1)
+        assert bench.sent_to == [[], [Load("new", {})]]
+
+    asyncio.run(scenario())
+
+
+def test_requests_for_more_groups_than_stay_loaded_are_all_answered() -> None:
+    async def scenario() -> None:
+        bench, groups = Bench(max_loaded=1), ["a", "b", "c"] * 2
+        bench.receive(Ready({"capacity": {"a": 2}}))
+        tickets = [bench.ask(group, 1) for group in groups]
+        for _ in range(len(groups) + 1):
+            worker = bench.scheduler.workers[0]
+            for uid in list(worker.running):
+                bench.receive(Done(uid, None, {}))
+            for new, old in list(worker.loading.items()):
+                assert len(worker.capacity) == 0
+                bench.exchange(old or "", new)
+        assert all(ticket.started for ticket in tickets)
 
     asyncio.run(scenario())

@@ -50,3 +50,52 @@ def test_a_wrong_setting_stops_the_command_with_one_line() -> None:
     assert done.stderr.strip().splitlines() == [
         "invalid settings: port: Input should be greater than or equal to 1024. See python server.py --help"
     ]
+
+
+def test_models_are_named_one_by_one_or_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offered(*flags: str) -> dict[str, str]:
+        checkpoints = Settings(_cli_parse_args=list(flags)).checkpoints  # type: ignore[call-arg]
+        assert list(checkpoints)[:4] == ["tiny", "small", "medium", "large"]
+        return dict(list(checkpoints.items())[4:])
+
+    expected = {"jazz": "./jazz-model", "small100": "stanford-crfm/music-small-100k@main"}
+    assert offered() == {}
+    assert offered("--model", "jazz=./jazz-model", "--model", f"small100={expected['small100']}") == expected
+    monkeypatch.setenv("ANTICIPATORY_MODELS", f"jazz=./jazz-model, small100={expected['small100']}")
+    assert offered() == expected
+    assert offered("--model=blues=b") == {"blues": "b"}
+    monkeypatch.setenv("ANTICIPATORY_MODELS", "")
+    assert offered() == {}
+
+
+@pytest.mark.parametrize(
+    ("named", "complaint"),
+    [
+        ("jazz", "'jazz' is not NAME=SOURCE, such as jazz=./jazz-model"),
+        ("jazz=", "'jazz=' is not NAME=SOURCE"),
+        ("jazz=x,", "'' is not NAME=SOURCE"),
+        ("=x", "'' is no name for a model: 1 to 64 letters, digits or any of"),
+        ("my jazz=x", "'my jazz' is no name for a model"),
+        ("-x=x", "'-x' is no name for a model"),
+        ("tiny=x", "tiny has a setting of its own, --model-tiny: use that, or another name"),
+        ("jazz=x,jazz=y", "jazz is named twice"),
+        ("auto=x", "auto stands for the default model"),
+    ],
+)
+def test_a_model_that_is_named_wrongly_is_refused_with_the_reason(named: str, complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        Settings(models=named)  # type: ignore[arg-type]
+
+
+def test_the_default_model_is_one_on_offer() -> None:
+    assert Settings(default_model="jazz", models="jazz=x").default_model == "jazz"  # type: ignore[arg-type]
+    with pytest.raises(
+        ValidationError, match="blues is not on offer: name one of auto, tiny, small, medium, large, jazz"
+    ):
+        Settings(default_model="blues", models="jazz=x")  # type: ignore[arg-type]
+
+
+def test_at_least_one_model_stays_loaded() -> None:
+    assert Settings().limits.max_loaded is None
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Settings(max_loaded=0)

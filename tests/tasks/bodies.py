@@ -6,9 +6,9 @@ from typing import Any, Final
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from tasks.body import PredictRequest
+from tasks.body import request_type
 
-REQUEST: Final[TypeAdapter[Any]] = TypeAdapter(PredictRequest)
+REQUEST: Final[TypeAdapter[Any]] = TypeAdapter(request_type(["tiny", "small", "medium", "large"]))
 
 
 def read(**body: Any) -> Any:

@@ -6,10 +6,11 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from amt.midi import codec
 from amt.midi.notes import Note
-from tasks.body import MODELS
+from tasks.body import MODELS, request_type
 from tasks.examples import EXAMPLE_MIDI, EXAMPLE_SCALE, EXAMPLES
 from tasks.fields import Task
 from tasks.requests import GenerateRequest
@@ -235,6 +236,17 @@ def test_a_layer_is_named_by_a_whole_number(layer: object) -> None:
 @pytest.mark.parametrize("size", ["tiny", "small", "medium", "large", None])
 def test_every_size_and_none_may_be_asked_for(size: str | None) -> None:
     assert read(model_size=size).model_size == size
+
+
+def test_any_model_on_offer_may_be_asked_for_and_no_other() -> None:
+    offer: TypeAdapter[Any] = TypeAdapter(request_type(["tiny", "jazz"]))
+    assert offer.validate_python({"model_size": "jazz"}).model_size == "jazz"
+    for wrong in ("small", 5, ["tiny"]):
+        with pytest.raises(ValidationError, match="Input should be 'tiny' or 'jazz'"):
+            offer.validate_python({"model_size": wrong})
+    requests = offer.json_schema()["$defs"].values()
+    choices = [each["properties"]["model_size"]["anyOf"] for each in requests if "model_size" in each["properties"]]
+    assert choices == [[{"type": "string", "enum": ["tiny", "jazz"]}, {"type": "null"}]] * len(MODELS)
 
 
 def test_a_wrong_size_is_told_the_right_ones() -> None:

@@ -243,9 +243,9 @@ def test_the_command_makes_a_model_that_the_service_plays(
     assert again.returncode == 1
     assert "this run is over" in again.stderr
 
-    service = start("--model-small", str(out))
+    service = start("--model", f"mine={out}")
     service.wait_until_ready()
-    request = {"model_size": "small", "task": "generate", "length_seconds": 2}
+    request = {"model_size": "mine", "task": "generate", "length_seconds": 2}
     answer = httpx.post(f"{service.url}/predict", json=request, timeout=120)
     assert answer.status_code == 200, answer.text
     assert base64.b64decode(answer.json()["variations"][0]["midi_base64"]).startswith(b"MThd")

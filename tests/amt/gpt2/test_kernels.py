@@ -8,11 +8,13 @@ import torch
 from torch.nn import functional as F  # noqa: N812
 
 from amt.gpt2 import kernels
+from amt.gpt2.cache import KEYS_TOGETHER
 from tests.conftest import PROJECT
 
-N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 20, 64
+N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 37, 3 * KEYS_TOGETHER
+"""A head is of two vectors and a rest."""
 WIDTH = N_HEADS * HEAD_WIDTH
-ENDS = [17, 0, CONTEXT - 1]
+ENDS = [KEYS_TOGETHER + 17, 0, CONTEXT - 1]
 
 
 @pytest.fixture
@@ -38,10 +40,19 @@ def scaled(normalised_rows: np.ndarray, absmax: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(normalised_rows * absmax[:, None])
 
 
+def keys_together(cached: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    """Return keys and values, with the last two dimensions of blocks of keys, which are of a shape, swapped."""
+    keys = cached[0].view(*cached.shape[1:3], -1, *shape).transpose(3, 4).reshape(cached.shape[1:])
+    return torch.stack([keys, cached[1]])
+
+
 def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
+    """Attend, and change what is cached, with plain keys."""
     product, absmax, bias = as_product(qkv.flatten(1))
     attended = np.empty((N_ROWS, WIDTH), dtype=np.float32)
-    kernels.attend(product, absmax, bias, cached.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
+    together = keys_together(cached, (KEYS_TOGETHER, HEAD_WIDTH))
+    kernels.attend(product, absmax, bias, together.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
+    cached[:] = keys_together(together, (HEAD_WIDTH, KEYS_TOGETHER))
     return scaled(attended, absmax).view(N_ROWS, N_HEADS, HEAD_WIDTH)
 
 
@@ -62,6 +73,25 @@ def test_each_row_attends_to_its_cached_positions_as_in_pytorch(qkv: torch.Tenso
         keys, values = cached[:, row, :, : end + 1].float()
         expected = F.scaled_dot_product_attention(qkv[row, 0, :, None], keys, values, scale=0.3)[:, 0]
         torch.testing.assert_close(attended[row], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_lies_behind_a_row_is_not_looked_at(qkv: torch.Tensor, cached: torch.Tensor) -> None:
+    expected = attend(qkv, cached.clone())
+    for row, end in enumerate(ENDS):
+        cached[:, row, :, end + 1 :] = torch.nan
+    assert torch.equal(attend(qkv, cached), expected)
+
+
+def test_a_row_is_equal_to_the_bit_beside_others_and_alone(qkv: torch.Tensor, cached: torch.Tensor) -> None:
+    product, absmax, bias = as_product(qkv.flatten(1))
+    together = keys_together(cached, (KEYS_TOGETHER, HEAD_WIDTH)).view(torch.uint16).numpy()
+    found = np.empty((N_ROWS, WIDTH), dtype=np.float32)
+    kernels.attend(product, absmax.copy(), bias, together.copy(), np.array(ENDS), 0.3, found)
+    for row, end in enumerate(ENDS):
+        alone, cached_alone = np.empty((1, WIDTH), dtype=np.float32), together[:, row : row + 1].copy()
+        rows = slice(row, row + 1)
+        kernels.attend(product[rows], absmax[rows].copy(), bias, cached_alone, np.array([end]), 0.3, alone)
+        np.testing.assert_array_equal(alone[0], found[row])
 
 
 def test_scores_far_apart_select_one_position_without_overflow(qkv: torch.Tensor, cached: torch.Tensor) -> None:

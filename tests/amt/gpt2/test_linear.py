@@ -43,7 +43,9 @@ def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     )
     rounded = (x / steps).round() * steps
     expected = rounded.double() @ ((matrix / weight_steps).round() * weight_steps).double() + bias
-    largest = expected.abs().amax(1, keepdim=True)  # what sums nearly cancel in is exact to the row's scale, not its own
+    largest = expected.abs().amax(
+        1, keepdim=True
+    )  # what sums nearly cancel in is exact to the row's scale, not its own
     actual = linear(matrix, bias, torch.int8, CPU)(x).double()
     torch.testing.assert_close(actual / largest, expected / largest, atol=1e-6, rtol=0)
 

@@ -1,0 +1,83 @@
+"""Truncate distributions on CPUs, compiled by numba: PyTorch would sort thousands of probabilities.
+
+Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.kernels`.
+"""
+
+from typing import Final
+
+import numpy as np
+import torch
+from numba import prange
+from numpy.typing import NDArray
+from torch import Tensor
+
+from amt.gpt2.compiling import compiled, share
+from amt.gpt2.kernels import REORDERED, exponential
+
+_DIGIT: Final = 8
+"""Bits of a float32 that a radix selection counts at a time."""
+
+
+def truncated_probabilities(logits: Tensor, params: Tensor) -> Tensor:
+    """Return what `amt.gpt2.sampling.truncated_probabilities` does; NaN in a row that holds NaN, or no token.
+
+    To find the last one kept, thousands of probabilities need not be sorted: a radix selection looks at their bits, the
+    leading ones first, and sums up how probable all are together that share them.
+
+    Args:
+        logits: shape = (n_rows, n_tokens), float32; -inf where illegal.
+        params: temperature, top_p, top_k and min_p of each row; shape = (n_rows, 4), float32.
+    """
+    probabilities = torch.empty(logits.shape, dtype=torch.float32)
+    share(_keep, logits.contiguous().numpy(), params.numpy(), probabilities.numpy())
+    return probabilities
+
+
+@compiled(parallel=True)
+def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
+    for row in prange(len(logits)):
+        temperature, top_p, top_k, min_p = params[row]
+        weights = probabilities[row]
+        total = _weigh(logits[row], temperature, weights)
+        limit = top_p * total if top_p < 1 else np.inf
+        least = np.float32(0)
+        if top_p < 1 or top_k > 0:
+            least = _last_kept(weights, limit, int(top_k) if top_k > 0 else len(weights))
+        least = max(least, min_p)  # the largest weight is 1
+        for token in range(len(weights)):
+            weight = weights[token]
+            weights[token] = np.float32(0) if weight < least else weight / total
+
+
+@compiled(REORDERED)
+def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArray[np.float32]) -> np.float32:
+    """Write the exponentials of logits, the largest 1, and return their sum."""
+    largest = np.max(logits)
+    if not largest > -np.inf:
+        weights[:] = np.nan
+        return np.float32(np.nan)
+    for token in range(len(logits)):
+        weight = exponential((logits[token] - largest) / temperature)
+        weights[token] = np.float32(0) if logits[token] == -np.inf else weight
+    return np.float32(weights.sum())
+
+
+@compiled()
+def _last_kept(weights: NDArray[np.float32], limit: float, max_kept: int) -> np.float32:
+    """Return the smallest weight that is kept: the largest ones until their sum exceeds a limit, at most `max_kept`."""
+    bits = weights.view(np.uint32)  # of positive numbers these have the same order
+    sums, counts = np.empty(1 << _DIGIT), np.empty(1 << _DIGIT, dtype=np.int64)
+    total, count, found = 0.0, 0, 0
+    for shift in range(32 - _DIGIT, -1, -_DIGIT):
+        sums[:], counts[:] = 0, 0
+        for token in range(len(bits)):
+            digits = int(bits[token]) >> shift
+            if digits >> _DIGIT == found:
+                digit = digits & ((1 << _DIGIT) - 1)
+                sums[digit] += weights[token]
+                counts[digit] += 1
+        last = (1 << _DIGIT) - 1
+        while last > 0 and total + sums[last] <= limit and count + counts[last] < max_kept:
+            total, count, last = total + sums[last], count + counts[last], last - 1
+        found = (found << _DIGIT) | last
+    return np.uint32(found).view(np.float32)
