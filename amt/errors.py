@@ -11,6 +11,7 @@ AMTError
 ├── HarmonyError         there is no such key or chord, or chords cannot be placed in time
 ├── ConstraintError      the constraints on new notes contradict one another
 ├── LayerError           the model has no such layer
+├── TrainingError        a model cannot be trained as asked, or on these files
 ├── ControlsError        the task tells the model notes ahead, and it was trained without any
 ├── CheckpointError      the files of a model do not describe a model that can be run here
 └── ModelUnavailableError  a model cannot be loaded now; a later try may succeed
@@ -59,6 +60,10 @@ class ConstraintError(AMTError, ValueError):
 
 class LayerError(AMTError, ValueError):
     """Report that the model has no such layer; the message gives the range."""
+
+
+class TrainingError(AMTError, ValueError):
+    """Report that a model cannot be trained as asked, or on these files; the message says why."""
 
 
 class ControlsError(AMTError, ValueError):

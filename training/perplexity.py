@@ -16,6 +16,7 @@ from transformers import GPT2LMHeadModel
 from amt.midi.notes import N_PITCHES
 from amt.tokens import events as ev
 from amt.tokens.vocab import ANTICIPATE, MAX_WINDOW_EVENTS, NOTE, SLOTS
+from training.batches import collate
 from training.corpus import Piece
 from training.windows import Window, autoregressive, cut, held_out_windows
 
@@ -23,23 +24,37 @@ MIN_TARGETS = 24
 """Windows with fewer notes beside the instrument of the controls say little."""
 
 
-@torch.inference_mode()
-def nats(model: GPT2LMHeadModel, window: Window) -> Tensor:
-    """Return the nats of the three slots of each target of a window; shape = (n_targets, 3)."""
-    events = torch.from_numpy(window.events).to(model.device)
-    targets = torch.from_numpy(window.targets).to(model.device)
-    tokens = torch.cat([torch.tensor([window.mode], device=model.device), events.flatten()[:-1]])
-    hidden = model.transformer(tokens[None]).last_hidden_state[0].unflatten(0, (-1, len(SLOTS)))[targets]
+def slot_nats(model: GPT2LMHeadModel, modes: Tensor, events: Tensor, targets: Tensor) -> Tensor:
+    """Return the nats of the three slots of each target of a batch; shape = (n_targets, 3).
+
+    Only a slot's own rows of the output matrix are multiplied, and only where there is a target.
+
+    Args:
+        model: its embedding and output matrices are one.
+        modes: shape = (batch,).
+        events: those of zeros where a window has ended, shape = (batch, n_events, 3).
+        targets: shape = (batch, n_events).
+    """
+    tokens = torch.cat([modes[:, None], events.flatten(1)[:, :-1]], dim=1)
+    hidden = model.transformer(tokens, use_cache=False).last_hidden_state.unflatten(1, (-1, len(SLOTS)))[targets]
     wanted, output = events[targets], model.lm_head.weight
+    rest = len(output) - sum(slot.size for slot in SLOTS)
+    tables = output.split([*(slot.size for slot in SLOTS), rest])  # the gradient of slices would take a matrix each
     return torch.stack(
         [
             F.cross_entropy(
-                (hidden[:, index] @ output[slot.slice].T).float(), wanted[:, index] - slot.offset, reduction="none"
+                (hidden[:, index] @ tables[index].T).float(), wanted[:, index] - slot.offset, reduction="none"
             )
             for index, slot in enumerate(SLOTS)
         ],
         dim=1,
-    ).cpu()
+    )
+
+
+@torch.inference_mode()
+def nats(model: GPT2LMHeadModel, window: Window) -> Tensor:
+    """Return the nats of the three slots of each target of a window; shape = (n_targets, 3)."""
+    return slot_nats(model, *collate([window], model.device)).cpu()
 
 
 def accompaniment_windows(piece: Piece) -> Iterator[tuple[Window, Window]]:

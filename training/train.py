@@ -10,7 +10,6 @@ import argparse
 import math
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 from transformers import GPT2LMHeadModel
 
-from amt.tokens.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS, SLOTS
+from amt.tokens.vocab import EVENT_TOKENS, MAX_WINDOW_EVENTS
+from training.batches import collate, parts
 from training.corpus import Piece, load
 from training.model import WIDTH, TrainingModel
 from training.muon import Muon
@@ -29,19 +29,6 @@ from training.windows import OPENING_EVENTS, Sampler, Window, held_out_windows
 REPORT_SECONDS = 30
 SAVE_SECONDS = 240
 """Seconds of work, not of waiting."""
-
-
-def collate(windows: list[Window], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (modes, events, targets) as `TrainingModel.forward` takes them, as long as the longest window."""
-    n_events = max(len(window.events) for window in windows)
-    events = np.zeros((len(windows), n_events, EVENT_TOKENS), dtype=np.int64)
-    events[:] = [slot.offset for slot in SLOTS]
-    targets = np.zeros((len(windows), n_events), dtype=bool)
-    for row, window in enumerate(windows):
-        events[row, : len(window.events)] = window.events
-        targets[row, : len(window.events)] = window.targets
-    modes = torch.tensor([window.mode for window in windows], device=device)
-    return modes, torch.from_numpy(events).to(device), torch.from_numpy(targets).to(device)
 
 
 def held_out_report(model: TrainingModel, pieces: list[Piece], n_events: int, pool: Executor) -> str:
@@ -93,17 +80,6 @@ def learning_rate(progress: float) -> float:
     return min((progress + 1e-3) / 0.02, 1.0, (1 - progress) / 0.6)
 
 
-def _parts(windows: list[Window]) -> Iterator[list[Window]]:
-    """Yield the windows in parts of at most a full context, padding included; those of about one length together."""
-    part: list[Window] = []
-    for window in sorted(windows, key=lambda window: -len(window.events)):
-        if part and (len(part) + 1) * len(part[0].events) > MAX_WINDOW_EVENTS:
-            yield part
-            part = []
-        part.append(window)
-    yield part
-
-
 class Run:
     """Hold a model, its optimizers, and how long they have worked."""
 
@@ -153,12 +129,12 @@ class Run:
         better than splitting every operation among them: there is hardly any padding, and no thread waits for a core
         that other programs keep busy. Other devices take all windows at once.
         """
-        parts = list(_parts(windows)) if self._is_on_cpu else [windows]
+        groups = list(parts(windows)) if self._is_on_cpu else [windows]
         n_events = sum(len(window.events) for window in windows)
         n_targets = sum(int(window.targets.sum()) for window in windows)
         for parameter in self._parameters:
             parameter.grad = torch.zeros_like(parameter)
-        losses = list(pool.map(lambda part: self._add_gradients(part, n_events, n_targets), parts))
+        losses = list(pool.map(lambda part: self._add_gradients(part, n_events, n_targets), groups))
         torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
         for optim in self._optims:
             for group in optim.param_groups:

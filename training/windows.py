@@ -86,6 +86,10 @@ class Sampler:
         self._weights = _normalised([sum(group) ** 0.1 for group in lengths])
         self._piece_weights = [_normalised([length**0.7 for length in group]) for group in lengths]
 
+    def reseed(self, *seed: int) -> None:
+        """Draw from here on what a new sampler of this seed would: so any batch can be drawn without those before."""
+        self._rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+
     def window(self, n_events: int, anticipated: float = ANTICIPATED_SHARE) -> Window:
         """Draw one augmented window of at most `n_events`; it has controls with the probability `anticipated`."""
         rng = self._rng
@@ -134,11 +138,11 @@ class Sampler:
         events = ev.pad(notes[~is_control], int(notes[-1, 0]))
         return ev.anticipate(events, ev.as_controls(notes[is_control]))[0]
 
-    def batch(self, n_tokens: int, n_events: int) -> list[Window]:
+    def batch(self, n_tokens: int, n_events: int, anticipated: float = ANTICIPATED_SHARE) -> list[Window]:
         """Draw windows of at most `n_events`, until they hold `n_tokens`."""
-        windows = [self.window(n_events)]
+        windows = [self.window(n_events, anticipated)]
         while EVENT_TOKENS * sum(len(window.events) for window in windows) < n_tokens:
-            windows.append(self.window(n_events))
+            windows.append(self.window(n_events, anticipated))
         return windows
 
     def openings(self, n_events: int) -> list[Window]:
