@@ -12,7 +12,7 @@ from tests.conftest import PROJECT
 from tests.deploy.conftest import DEPLOY, KUBERNETES
 from tests.project.test_layers import ORDER
 
-NOT_IN_THE_IMAGE = {"client", "commands"}
+NOT_IN_THE_IMAGE = {"bulk", "client", "commands"}
 
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 DEPLOYMENT = yaml.safe_load((KUBERNETES / "base/deployment.yaml").read_text())

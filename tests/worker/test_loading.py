@@ -58,6 +58,7 @@ def run(runner: Runner, job: GenerateJob) -> FromWorker:
     return until(runner, (Done, Failed))[-1]
 
 
+@pytest.mark.slow
 def test_one_model_goes_for_another_and_comes_back() -> None:
     runner = begin(other=MODEL)
     before = run(runner, music("tiny"))
@@ -86,6 +87,7 @@ def test_a_model_stays_if_the_one_that_it_would_go_for_cannot_be_had(tmp_path: P
     assert isinstance(run(runner, music("tiny")), Done)
 
 
+@pytest.mark.slow
 def test_a_model_without_controls_makes_music_but_takes_no_notes_ahead(plain: str) -> None:
     runner = begin(plain=plain)
     runner.load("plain", {})

@@ -167,8 +167,8 @@ def test_notes_are_generated_beside_dense_controls(tiny: GPT2) -> None:
     controls = ev.as_controls(ev.from_notes(chords))
     request = DecodeRequest(end_ticks=1_500, controls=controls, constraints=Constraints(density=5), seed=1)
     (sequence,) = decode(tiny, [request])
-    onsets = sequence.generated[:, 0]
-    assert all(((onsets >= 100 * second) & (onsets < 100 * (second + 4))).any() for second in range(11))
+    of_each_third, _ = np.histogram(sequence.generated[:, 0], bins=3, range=(0, 1_500))
+    assert of_each_third.min() > 5  # of 25; one seed pauses where another does not
 
 
 def test_excluding_all_of_the_sixteen_instruments_of_the_prompt_is_refused(gpt2: GPT2) -> None:
