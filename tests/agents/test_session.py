@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mcp.types import AudioContent, BlobResourceContents, ImageContent, Resource
 
 from amt.midi.codec import read_notes, read_piece
 from amt.midi.instruments import NAMES
+from amt.midi.notes import Note
 from tests.agents.conftest import MIDI, PROJECT
 from tests.agents.connecting import (
     CONNECT,
@@ -121,6 +123,12 @@ SHOWN_URL = "http://localhost:2011"
 MADE = ("compose-1", "vary-2", "accompany-3")
 
 
+def is_among(note: Note, notes: Sequence[Note]) -> bool:
+    """Tell whether a note is there; what lies between two ticks of 10 ms may be read as either."""
+    same = [each for each in notes if (each.pitch, each.instrument) == (note.pitch, note.instrument)]
+    return any(abs(each.onset - note.onset) <= 1 and abs(each.duration - note.duration) <= 1 for each in same)
+
+
 def test_a_piece_is_gone_on_filled_in_and_drawn(music_service: str, tmp_path: Path) -> None:
     async def session() -> None:
         async with over_stdio(music_service, tmp_path) as client:
@@ -131,13 +139,12 @@ def test_a_piece_is_gone_on_filled_in_and_drawn(music_service: str, tmp_path: Pa
             longer = await call("continue_piece", midi="chorale_001.mid", length_bars=2, more={"top_p": 0.9})
             data = (MIDI / "chorale_001.mid").read_bytes()
             kept, notes = read_notes(data), read_notes((tmp_path / "continue-1.mid").read_bytes())
-            assert set(kept) < set(notes)
+            assert all(is_among(note, notes) for note in kept)
             assert longer["bars"] == 15
             await call("infill", midi=longer["midi"], start_bar=3, end_bar=5)
             filled = read_notes((tmp_path / "infill-2.mid").read_bytes())
             bar = 200
-            outside = [note for note in notes if not 2 * bar <= note.onset < 4 * bar]
-            assert set(outside) <= set(filled)
+            assert all(is_among(note, filled) for note in notes if not 2 * bar <= note.onset < 4 * bar)
             melody = [{"onset": beat, "duration": 1, "pitch": 60 + beat, "instrument": "Flute"} for beat in range(8)]
             with_notes = await call("accompany", notes=melody, bpm=90, instruments=["strings"])
             assert with_notes["bpm"] == 90
