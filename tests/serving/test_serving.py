@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import GOLDEN, Service, descendants, still_running
+from tests.conftest import GOLDEN, PROJECT, Service, descendants, still_running
 
 CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
 LONG = {"length_seconds": 120, "num_variations": 5}
@@ -125,7 +126,8 @@ def test_a_stream_that_nobody_reads_is_stopped_at_its_deadline_too(hasty: Servic
 def test_loading_holds_up_nothing_and_dies_with_the_worker(
     start: Start, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
-    os.mkfifo(tmp_path / "config.json")  # whoever reads it waits
+    shutil.copy(PROJECT / "weights/tiny/config.json", tmp_path)
+    os.mkfifo(tmp_path / "model.safetensors")  # whoever reads it waits
     own = start("--default-model", "tiny", "--model-small", str(tmp_path))
     own.wait_until_ready()
     loading = threads.submit(post, own, model_size="small")
