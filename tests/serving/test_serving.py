@@ -127,7 +127,7 @@ def test_loading_holds_up_nothing_and_dies_with_the_worker(
     start: Start, threads: ThreadPoolExecutor, tmp_path: Path
 ) -> None:
     shutil.copy(PROJECT / "weights/tiny/config.json", tmp_path)
-    os.mkfifo(tmp_path / "model.safetensors")  # whoever reads it waits
+    os.mkfifo(tmp_path / "pytorch_model.bin")  # whoever reads it waits
     own = start("--default-model", "tiny", "--model-small", str(tmp_path))
     own.wait_until_ready()
     loading = threads.submit(post, own, model_size="small")
