@@ -99,6 +99,7 @@ def test_vectors_and_errors_are_those_of_the_service_and_a_second_run_does_nothi
     assert namespace.run(*command[:-1], "all")[0] == 1  # another job
 
 
+@pytest.mark.slow
 def test_music_is_that_of_the_service_and_the_same_on_one_node_or_two(
     cluster: tuple[Namespace, psutil.Process], service: Service, tmp_path: Path
 ) -> None:
@@ -118,6 +119,7 @@ def test_music_is_that_of_the_service_and_the_same_on_one_node_or_two(
     assert midis[Path("midi/000000-1.mid")] == base64.b64decode(answer["variations"][0]["midi_base64"])
 
 
+@pytest.mark.slow
 def test_the_death_of_a_node_costs_nothing(cluster: tuple[Namespace, psutil.Process], tmp_path: Path) -> None:
     namespace, node = cluster
     names, out = corpus(tmp_path / "in", 24), tmp_path / "out"
@@ -147,6 +149,7 @@ def test_after_the_death_of_the_driver_the_same_command_goes_on(namespace: Names
     assert [row["path_bytes"] for row in rows(out)] == sorted(names)
 
 
+@pytest.mark.slow
 def test_a_file_on_which_the_process_dies_is_listed_and_no_other_is_lost(namespace: Namespace, tmp_path: Path) -> None:
     """Nobody ever writes to the named pipe, so who reads it hangs, until its watchdog ends the process."""
     names, out = corpus(tmp_path / "in", 7), tmp_path / "out"

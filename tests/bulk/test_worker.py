@@ -52,7 +52,7 @@ def test_what_fails_in_the_worker_says_what_the_service_would() -> None:
 
 def test_a_model_that_cannot_be_had_is_said_before_anything_is_done() -> None:
     missing = Settings({"tiny": "/nowhere"}, "tiny", "cpu", "auto", 120.0)
-    with pytest.raises(ModelUnavailableError, match="size tiny cannot be loaded from /nowhere"):
+    with pytest.raises(ModelUnavailableError, match="model tiny cannot be loaded from /nowhere"):
         probe(missing)
 
 

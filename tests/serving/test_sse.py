@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from fastapi import HTTPException
 
 from serving.sse import encode_events, with_pauses
-from tests.conftest import Service
+from tests.conftest import PROJECT, Service
 
 
 class Source:
@@ -100,7 +101,8 @@ def test_no_proxy_is_to_collect_the_events(service: Service) -> None:
 def test_a_stream_that_waits_begins_with_a_comment_and_an_error_is_its_last_event(
     start: Callable[..., Service], tmp_path: Path
 ) -> None:
-    os.mkfifo(tmp_path / "config.json")  # whoever reads it waits, so that the model is never loaded
+    shutil.copy(PROJECT / "weights/tiny/config.json", tmp_path)
+    os.mkfifo(tmp_path / "pytorch_model.bin")  # whoever reads it waits, so that the model is never loaded
     own = start("--default-model", "tiny", "--model-small", str(tmp_path), "--timeout", "11")
     own.wait_until_ready()
     body: dict[str, Any] = {"model_size": "small"}
