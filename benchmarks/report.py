@@ -259,8 +259,8 @@ def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespac
 
 def measured(report: Report, names: Iterable[str], device: torch.device) -> Iterator[tuple[str, str]]:
     """Yield the name and the text of each section as soon as it is measured."""
+    where = environment.where(device)  # now, for results that are written change what git says
     for name in names:
-        where = environment.where(device)  # now, for results that are written change what git says
         yield name, f"{report.sections[name]()}\n\n*{where}.*"
 
 
