@@ -18,7 +18,7 @@ from typing import Any, Final
 import psutil
 
 from benchmarks.markdown import table
-from benchmarks.running import Running, service
+from benchmarks.running import Running, cpu_seconds, service
 
 LOCUSTFILE: Final = Path(__file__).with_name("locustfile.py")
 
@@ -63,10 +63,9 @@ class Load:
     answers: tuple[Answers, ...]
 
 
-def cpu_seconds(running: Running) -> float:
+def spent_by(running: Running) -> float:
     """Return the processor time of all of a service's processes so far."""
-    times = [psutil.Process(pid).cpu_times() for pid in running.processes()]
-    return sum(each.user + each.system for each in times)
+    return cpu_seconds(map(psutil.Process, running.processes()))
 
 
 def send(url: str, users: int, seconds: float) -> list[dict[str, Any]]:
@@ -94,9 +93,9 @@ def measure(users: int, workers: int, seconds: float) -> Load:
         while running.metric("anticipatory_worker_starts_total") < workers:
             time.sleep(0.1)
         send(running.url, users, 5)
-        before = cpu_seconds(running)
+        before = spent_by(running)
         kinds = send(running.url, users, seconds)
-        spent = cpu_seconds(running) - before
+        spent = spent_by(running) - before
     answers = [Answers.of(kind["name"], [kind]) for kind in sorted(kinds, key=lambda kind: str(kind["name"]))]
     took = max(kind["last_request_timestamp"] for kind in kinds) - min(kind["start_time"] for kind in kinds)
     return Load(users, workers, took, spent, (*answers, Answers.of(ALL, kinds)))

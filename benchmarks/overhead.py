@@ -24,6 +24,7 @@ import psutil
 from amt.tokens.vocab import DURATION, NOTE, ONSET
 from api import AnticipatoryAPI
 from benchmarks.markdown import table
+from benchmarks.running import cpu_seconds
 from serving.batching import Report
 from serving.limits import Limits
 from serving.messages import Done, FromWorker, Ready
@@ -167,10 +168,10 @@ def measure(n_requests: int, n_clients: int) -> Figures:
         send(port, max(n_requests // 10, n_clients), n_clients)
         process = psutil.Process(service.pid)
         watched = {"API process": [process], "workers": process.children(), "client": [psutil.Process()]}
-        before, start = {name: _cpu_seconds(those) for name, those in watched.items()}, time.perf_counter()
+        before, start = {name: cpu_seconds(those) for name, those in watched.items()}, time.perf_counter()
         answers = send(port, n_requests, n_clients)
         seconds = time.perf_counter() - start
-        spent = {name: _cpu_seconds(those) - before[name] for name, those in watched.items()}
+        spent = {name: cpu_seconds(those) - before[name] for name, those in watched.items()}
     finally:
         service.terminate()
         service.join()
@@ -225,11 +226,6 @@ def _wait_for_workers(port: int) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-
-
-def _cpu_seconds(processes: list[psutil.Process]) -> float:
-    times = [process.cpu_times() for process in processes]
-    return sum(each.user + each.system for each in times)
 
 
 def markdown(figures: Figures) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 import psutil
 
 from benchmarks.markdown import table
-from benchmarks.running import service
+from benchmarks.running import cpu_seconds, service
 from benchmarks.timing import Spread
 from tests.browser.conftest import FLAGS, Playground, find_chromium
 
@@ -46,12 +46,6 @@ class Figures:
     first_note: Spread
     playing: float
     notes_per_second: float
-
-
-def cpu_seconds(processes: list[psutil.Process]) -> float:
-    """Return the processor time of processes so far."""
-    times = [process.cpu_times() for process in processes if process.is_running()]
-    return sum(each.user + each.system for each in times)
 
 
 def share_of_a_core(action: Callable[[], object]) -> float:

@@ -7,11 +7,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 PROJECT = Path(__file__).parent.parent
@@ -70,6 +71,12 @@ class Running:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
             total += int(next(line for line in rollup.splitlines() if line.startswith("Pss:")).split()[1])
         return total / 1_024
+
+
+def cpu_seconds(processes: Iterable[psutil.Process]) -> float:
+    """Return the processor time of processes so far."""
+    times = [process.cpu_times() for process in processes if process.is_running()]
+    return sum(each.user + each.system for each in times)
 
 
 @contextmanager
