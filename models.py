@@ -24,17 +24,28 @@ SIZES: Final = (BUNDLED, PREFERRED, "medium", "large")
 """Names that are always on offer, each with a setting of its own for its checkpoint."""
 
 
+class _Known(NamedTuple):
+    """Hold what is known of a checkpoint without a network; None: not known."""
+
+    is_here: bool
+    n_parameters: int | None
+    has_controls: bool | None
+
+
 class _Loaded(NamedTuple):
     """Hold a model, and what its checkpoint says of it."""
 
     model: GPT2
-    n_parameters: int
     variety: float | None
     has_controls: bool
 
 
 class ModelStore:
-    """Load the models on offer to one device, each when it is first asked for."""
+    """Load the models on offer to one device, each when it is first asked for.
+
+    `get`, `find`, `load_default` and `survey` wait for disks and hubs; the rest does not, and may be called beside them
+    from another thread.
+    """
 
     def __init__(
         self, checkpoints: Mapping[str, str], device: str = "auto", dtype: str = "auto", n_sharing: int = 1
@@ -48,6 +59,7 @@ class ModelStore:
         """
         self._sources = checkpoints
         self._loaded: dict[str, _Loaded] = {}
+        self._known = {name: _Known(False, None, None) for name in checkpoints}
         self.device = find_device(device)
         self.dtype = find_dtype(dtype, self.device)
         self._n_sharing = n_sharing
@@ -93,7 +105,8 @@ class ModelStore:
     @property
     def loaded(self) -> Mapping[str, GPT2]:
         """The models that are loaded."""
-        return {name: each.model for name, each in self._loaded.items()}
+        loaded = self._loaded.copy()  # at once, while others are loaded
+        return {name: each.model for name, each in loaded.items()}
 
     @property
     def free_bytes(self) -> int:
@@ -101,7 +114,7 @@ class ModelStore:
         return free_bytes(self.device) // self._n_sharing
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Say of each model where it comes from and what is known of it without a network; None: not known.
+        """Say of each model where it comes from and what was known when it was loaded or surveyed; None: not known.
 
         "loaded" says whether it is, "available" whether it could be without a network; "bytes" what its weights take
         while it is, "controls" whether it was trained with them.
@@ -109,28 +122,30 @@ class ModelStore:
         return {name: self._describe(name, source) for name, source in self._sources.items()}
 
     def _describe(self, name: str, source: str) -> dict[str, Any]:
-        loaded = self._loaded.get(name)
-        known = (True, loaded.n_parameters, loaded.has_controls) if loaded else self._find_out(source)
-        is_available, n_parameters, has_controls = known
+        loaded, known = self._loaded.get(name), self._known[name]
         return {
             "checkpoint": source,
             "loaded": loaded is not None,
-            "available": is_available,
-            "parameters": n_parameters,
-            "controls": has_controls,
+            "available": known.is_here,
+            "parameters": known.n_parameters,
+            "controls": known.has_controls,
             "bytes": loaded.model.weight_bytes if loaded else None,
         }
 
-    def _find_out(self, source: str) -> tuple[bool, int | None, bool | None]:
-        """Return of a model that is not loaded whether it is on this machine, its parameters, if it has controls."""
+    def survey(self) -> None:
+        """Find out what is known of the models that are not loaded."""
+        for name in self._sources.keys() - self._loaded.keys():
+            self._known[name] = self._find_out(self._sources[name])
+
+    def _find_out(self, source: str) -> _Known:
         try:
             checkpoint = find_checkpoint(source, self._sources, find_locally)
         except (AMTError, OSError):
-            return False, None, False if is_named_without_controls(source) else None
+            return _Known(False, None, False if is_named_without_controls(source) else None)
         try:
-            return True, checkpoint.config.n_parameters, checkpoint.has_controls
+            return _Known(True, checkpoint.config.n_parameters, checkpoint.has_controls)
         except AMTError:  # loading will say what is wrong
-            return True, None, None
+            return _Known(True, None, None)
 
     def load_default(self, wanted: str) -> str:
         """Load the default model and return its name: `wanted`, or for auto small if it can be had now, else tiny.
@@ -148,7 +163,7 @@ class ModelStore:
         return name
 
     def _load(self, name: str) -> _Loaded:
-        loaded = self._attempt(name, self._build)
+        loaded, self._known[name] = self._attempt(name, self._build)
         release_memory(self.device)
         logger.info("loaded model %s from %s on %s in %s", name, self._sources[name], self.device, self.dtype)
         return loaded
@@ -164,11 +179,11 @@ class ModelStore:
                 f"model {name} cannot be loaded from {source} ({reason[0]}); {_advise(name)}"
             ) from error
 
-    def _build(self, checkpoint: Checkpoint) -> _Loaded:
+    def _build(self, checkpoint: Checkpoint) -> tuple[_Loaded, _Known]:
         config, has_controls, variety = checkpoint.config, checkpoint.has_controls, checkpoint.variety
         model = build_model(config, checkpoint.read_weights(), self.dtype, self.device)
         warm_up(model)
-        return _Loaded(model, config.n_parameters, variety, has_controls)
+        return _Loaded(model, variety, has_controls), _Known(True, config.n_parameters, has_controls)
 
 
 def _advise(name: str) -> str:

@@ -1,5 +1,7 @@
 import gc
+import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,7 @@ def test_a_model_is_loaded_once() -> None:
 def test_the_description_tells_what_is_loaded_and_what_is_known_without_loading() -> None:
     models = store(mine=GOLDEN / "model")
     n_parameters = models.get("tiny").config.n_parameters
+    models.survey()
     said = models.describe()
     assert said.pop("small") == {
         "checkpoint": NOWHERE,
@@ -46,6 +49,20 @@ def test_the_description_tells_what_is_loaded_and_what_is_known_without_loading(
         "mine": {**known, "loaded": False, "bytes": None},
     }
     assert n_parameters < models.get("tiny").weight_bytes < 8 * n_parameters
+
+
+def test_what_is_loaded_can_be_asked_for_while_more_is_loaded() -> None:
+    models = store(**{str(number): GOLDEN / "model" for number in range(20)})
+    interval = sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as threads:
+        sys.setswitchinterval(1e-6)  # the threads take turns as often as they can
+        try:
+            loading = threads.submit(lambda: [models.get(str(number)) for number in range(20)])
+            while not loading.done():
+                assert len(models.loaded) <= 20
+        finally:
+            sys.setswitchinterval(interval)
+    assert list(models.loaded.values()) == loading.result()
 
 
 def test_what_has_been_unloaded_is_loaded_again_when_it_is_asked_for() -> None:

@@ -37,13 +37,18 @@ class Loader:
         """`unload` is called in `step`."""
         self._models, self._unload, self._tracer, self._explain = models, unload, tracer, explain
         self.default: str | None = None
-        self._first: Future[str] | None = _in_background(models.load_default, default)
+        self._first: Future[str] | None = _in_background(self._begin, default)
         self._checks: dict[str, _Check] = {}
         self._loads: dict[str, Future[float]] = {}
 
     def __bool__(self) -> bool:
         """Tell whether anything is being loaded."""
         return bool(self._loads or self._checks or self._first)
+
+    def _begin(self, default: str) -> str:
+        name = self._models.load_default(default)
+        self._models.survey()
+        return name
 
     def load(self, name: str, headers: Mapping[str, str], instead_of: str | None) -> None:
         """Begin to load a model; if one is to be unloaded for it, only once its files are there."""

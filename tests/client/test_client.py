@@ -658,11 +658,11 @@ def test_a_stream_raises_connection_failed_when_nothing_answers(observe: Ask) ->
 
 
 def test_the_service_streams_every_note_of_its_result(service: Service, observe: Ask) -> None:
-    events = observe(service.url, length_seconds=3, num_variations=2)
+    events = observe(service.url, length_seconds=3, num_variations=2, seed=1)
     *others, (last, result) = events
     notes = Counter(event.data["variation"] for event in others if event.name == "note")
-    assert [notes[number] for number in (0, 1)] == [each["num_events"] for each in result["variations"]]
     assert ({event.name for event in others}, last) == ({"note", "progress"}, "result")
+    assert [notes[number] for number in (0, 1)] == [each["num_events"] for each in result["variations"]]
     seconds = [event.data["seconds"] for event in others if event.name == "progress"]
     assert seconds == sorted(seconds)
     assert seconds[-1] == 3
