@@ -26,7 +26,7 @@ class Sizes:
     control_steps: int = 100
     steering_seeds: int = steering.SEEDS
     steering_seconds: int | None = None
-    harmony_pieces: int = 24
+    harmony_pieces: int = 60
     variation_pieces: int = 30
     embed_files: int = 60
     overhead_requests: int = 4_000
