@@ -1,8 +1,11 @@
-"""Make links to the service's page. Its address holds the wishes of its form, from which it makes the same music.
+"""Make links to the service's page. Its address holds a piece, or the wishes of its form, which make the same music.
 
-`playground/wishes.js` reads them: fields that have a place of their own by its name, others after `more-`.
+`playground/wishes.js` reads these: fields that have a place of their own by its name, others after `more-`;
+`playground/link.js` reads the piece.
 """
 
+import base64
+import html
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -30,6 +33,9 @@ DEFAULT_SECONDS: Final = 20.0
 DEFAULT_BPM: Final = 120.0
 DEFAULT_TOP_P: Final = 0.95
 """What the service takes where nothing is said; the page's own defaults are others."""
+
+MAX_LINKED_BYTES: Final = 500_000
+"""Of a piece in an address: Firefox takes 1 MiB, and in base64 there are four characters for three bytes."""
 
 _PLACED: Final = ("length_seconds", "length_bars", "bpm", "time_signature", "key", "chords", "seed")
 _WITHOUT_WISHES: Final = {"style": "anything", "rhythm": "free"}
@@ -62,6 +68,21 @@ def page_link(url: str, fields: Mapping[str, Any]) -> str | None:
     if None in form.values() or fields["seed"] > MAX_PAGE_SEED:
         return None
     return f"{url}/#{urlencode({name: _number(value) for name, value in form.items() if value != ''})}"
+
+
+def page_opener(url: str, name: str, midi: bytes) -> bytes | None:
+    """Return an HTML file that opens the page with a piece; None if the piece is too large for an address.
+
+    An agent passes on the path of that file, where the address itself would take thousands of tokens.
+    """
+    if len(midi) > MAX_LINKED_BYTES:
+        return None
+    piece = urlencode({"name": name, "midi": base64.urlsafe_b64encode(midi).decode().rstrip("=")})
+    link, title = html.escape(f"{url}/#{piece}"), html.escape(name)
+    return (
+        f'<!doctype html><meta charset="utf-8"><title>{title}</title>'
+        f'<meta http-equiv="refresh" content="0; url={link}"><a href="{link}">{title}</a>\n'
+    ).encode()
 
 
 def _page_key(name: str | None) -> str | None:

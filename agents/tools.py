@@ -14,7 +14,7 @@ from agents import answers
 from agents.answers import answer, contents_of, link_to
 from agents.errors import PieceRefused
 from agents.files import Files
-from agents.link import page_link
+from agents.link import page_link, page_opener
 from agents.pieces import GivenPiece, take_piece
 from agents.service import Report, Service
 from agents.similar import Index
@@ -152,7 +152,7 @@ class Tools:
         result = await self._stream(task, piece, fields, report)
         variation = result["variations"][0]
         path = self.files.create(word, ".mid", variation["midi_bytes"])
-        link = page_link(self.service.url, fields | {"seed": variation["seed"]}) if piece is None else None
+        made_again = fields | {"seed": variation["seed"]} if piece is None else None
         summary, shown = await asyncio.to_thread(_sum_up, variation["midi_bytes"])
         made = answers.MadePiece(
             **summary.model_dump(),
@@ -160,10 +160,20 @@ class Tools:
             file=str(path),
             seed=variation["seed"],
             shown=shown,
-            page=link or f"{self.service.url}/ and there Open MIDI",
+            page=self._page(made_again, path, variation["midi_bytes"]),
             notices=_notices(result, variation) or None,
         )
         return answer(made, _say(made), link_to(path))
+
+    def _page(self, made_again: Mapping[str, Any] | None, path: Path, data: bytes) -> str:
+        """Return what opens the page with a new piece: the request that makes it again, or a file beside its own."""
+        link = page_link(self.service.url, made_again) if made_again else None
+        if link:
+            return link
+        opener = page_opener(self.service.url, path.name, data)
+        if opener is None:
+            return f"{self.service.url}/ and there Open MIDI"
+        return self.files.create(path.stem, ".html", opener).as_uri()
 
     async def _stream(self, task: Task, piece: GivenPiece | None, fields: dict[str, Any], report: Report) -> Result:
         """Return the result of a request. Where the caller is cancelled the stream is closed, and the service stops."""

@@ -100,6 +100,7 @@ def test_eight_bars_are_composed_varied_and_accompanied_in_few_tokens(
             varied = await call("vary", midi=composed["midi"], similarity=0.6, **wishes, seed=9)
             accompanied = await call("accompany", midi=varied["midi"], instruments=["Acoustic Bass"], **wishes, seed=10)
             assert any(text.startswith("Acoustic Bass: ") for text in accompanied["instruments"])
+            assert accompanied["page"] == (tmp_path / "accompany-3.html").as_uri()
             rendered = await call("render", midi=accompanied["midi"], format="mp3")
             sound = Path(rendered["file"]).read_bytes()
             assert sound[:3] == b"ID3" or sound[0] == 0xFF

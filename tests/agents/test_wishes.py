@@ -4,7 +4,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from agents.errors import WishRefused
-from agents.link import page_link
+from agents.link import MAX_LINKED_BYTES, page_link, page_opener
 from agents.wishes import KNOWN, gather
 
 URL = "http://localhost:2011"
@@ -75,3 +75,8 @@ def test_there_is_no_link_for_what_the_page_cannot_say(field: dict[str, Any]) ->
 def test_what_is_automatic_need_not_be_said() -> None:
     plain = page_link(URL, {"seed": 1})
     assert plain == page_link(URL, {"seed": 1, "velocity": "auto", "variety": "auto", "chords": "off"})
+
+
+def test_a_piece_that_is_too_large_for_an_address_has_no_opener() -> None:
+    assert page_opener(URL, "a.mid", bytes(MAX_LINKED_BYTES))
+    assert page_opener(URL, "a.mid", bytes(MAX_LINKED_BYTES + 1)) is None

@@ -60,7 +60,7 @@ class Playground:
             self.problems.append(message.text)
 
     def _watch(self, request: Request) -> None:
-        if urlsplit(request.url).netloc != urlsplit(self.url).netloc and not request.url.startswith("blob:"):
+        if urlsplit(request.url).netloc != urlsplit(self.url).netloc and not request.url.startswith(("blob:", "file:")):
             self.foreign.append(request.url)
         if request.url.endswith("/predict/stream") and request.method == "POST":
             self.sent.append(request.post_data_json)

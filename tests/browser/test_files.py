@@ -12,6 +12,7 @@ import pytest
 from mido import MidiFile
 from playwright.sync_api import expect
 
+from agents.link import page_opener
 from amt.midi.codec import read_notes
 from tests.browser.conftest import BEAT, Playground
 from tests.conftest import GOLDEN
@@ -107,3 +108,14 @@ def test_a_file_in_the_address_is_opened_and_leaves_the_address(
     playground.load("#" + urlencode({"name": "song.mid", "midi": midi}))
     expect(playground.status).to_contain_text(said)
     assert playground.page.url == f"{playground.url}/"
+
+
+def test_the_file_that_an_agent_hands_on_opens_the_page_with_a_piece(
+    playground: Playground, song: Path, tmp_path: Path
+) -> None:
+    opener = page_opener(playground.url, "vary & <2>.mid", song.read_bytes())
+    assert opener is not None
+    (tmp_path / "vary-2.html").write_bytes(opener)
+    playground.page.goto((tmp_path / "vary-2.html").as_uri())
+    playground.page.wait_for_url(f"{playground.url}/")
+    expect(playground.status).to_contain_text("vary & <2>.mid: 40 notes, 0:19.2.")
