@@ -42,6 +42,9 @@ for shape in "${shapes[@]}"; do
     part "decode-$shape" 80 python3 -m benchmarks.decode --device "$device" --shape "$shape" --rows "${rows[@]}" \
         --events "$events" --json "$out/decode-$shape.json"
 done
+# The first shape once more, by PyTorch's own kernels.
+part decode-unfused 60 python3 -c "import runpy, sys; sys.modules['triton'] = None; runpy.run_module('benchmarks.decode', run_name='__main__')" \
+    --device "$device" --shape "${shapes[0]}" --rows "${rows[@]}" --events "$events" --json "$out/decode-unfused.json"
 part profile 40 python3 -m benchmarks.profile --device "$device" --rows "${rows[-1]}"
 part throughput 70 python3 -m benchmarks.throughput --device "$device" --at-a-time "$at_a_time" --seconds "$seconds" \
     --repeats 3

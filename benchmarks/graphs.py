@@ -41,6 +41,7 @@ class Kind:
     model: str
     rows: int
     attention_length: int
+    is_steered: bool
     seconds: float
     megabytes: float
 
@@ -74,7 +75,7 @@ def waits_for_host(model: GPT2, n_rows: int) -> bool:
     cache, inputs = model.new_cache(), InputBuffers(model.device)
     cache.reserve(n_rows)
     inputs.load([Sequence(DecodeRequest(10**6, seed=row)) for row in range(n_rows)])
-    everything = inputs.all(n_rows)
+    everything = inputs.all(n_rows, is_steered=True)
     lengths, length = everything.cache_lengths, rounded_length(EVENT_TOKENS)
     step.decode(model, cache, everything, lengths, length)  # what is set up at first use may wait
     try:

@@ -150,9 +150,13 @@ class Generations:
         return self._engines[name]
 
     def describe_graphs(self) -> dict[str, dict[str, Any]]:
-        """Say of each model whose steps are recorded how many kinds are, and whether that has failed."""
+        """Say of each model whose steps are recorded how many kinds are, if that has failed, and if it is fused."""
         return {
-            name: {"recorded": len(engine.graphs.recordings), "has_failed": engine.graphs.has_failed}
+            name: {
+                "recorded": len(engine.graphs.recordings),
+                "has_failed": engine.graphs.has_failed,
+                "is_fused": engine.model.is_fused,
+            }
             for name, engine in self._engines.items()
             if engine.graphs
         }

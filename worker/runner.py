@@ -80,5 +80,5 @@ class Runner:
             "sizes": self._models.describe(),
             "capacity": self._generations.capacity(),
             "graphs": self._graphs,
-            "fallbacks": sum(each["has_failed"] for each in self._graphs.values()),
+            "fallbacks": sum(each["has_failed"] + (not each["is_fused"]) for each in self._graphs.values()),
         }

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import torch
@@ -20,7 +20,7 @@ ROWS_MULTIPLE: Final = 8
 """Up to so many, rows are rounded up to a power of two; beyond, to a multiple of this."""
 
 LENGTHS: Final = (256, 512, CONTEXT_TOKENS)
-"""How far attention looks; each is recorded, so there are few."""
+"""How far attention looks, unless it reads each row as far as it goes; each is recorded, so there are few."""
 
 
 class Kind(NamedTuple):
@@ -58,6 +58,7 @@ class Graphs:
         self.recordings: dict[Kind, Recording] = {}
         self.has_failed = False
         self._memory: Tensor | None = None
+        self._lengths = LENGTHS[-1:] if model.is_fused else LENGTHS
         self._records = model.device.type == "cuda"
         # One for warm-up and capture: the workspace of cuBLAS belongs to a stream and stays where it was first needed.
         self._stream = torch.cuda.Stream(model.device) if self._records else None  # type: ignore[no-untyped-call]
@@ -70,7 +71,7 @@ class Graphs:
             max_cache_length: the most tokens that the cache holds of a row.
             is_steered: see `StepInputs`.
         """
-        kind = Kind(padded_rows(n_rows), padded_length(max_cache_length + EVENT_TOKENS), is_steered)
+        kind = Kind(padded_rows(n_rows), padded_length(max_cache_length + EVENT_TOKENS, self._lengths), is_steered)
         self._reserve(kind.n_rows)
         if kind not in self.recordings:
             self.recordings[kind] = self._record(kind)
@@ -86,7 +87,9 @@ class Graphs:
             return False
         self._reserve(padded_rows(max_rows))
         n_rows = sorted({padded_rows(n) for n in range(1, max_rows + 1)})
-        missing = [Kind(n, length) for n in n_rows for length in LENGTHS if Kind(n, length) not in self.recordings]
+        missing = [
+            Kind(n, length) for n in n_rows for length in self._lengths if Kind(n, length) not in self.recordings
+        ]
         if missing:
             self.recordings[missing[0]] = self._record(missing[0])
         return len(missing) > 1
@@ -152,6 +155,6 @@ def padded_rows(n_rows: int) -> int:
     return 1 << (n_rows - 1).bit_length() if n_rows <= ROWS_MULTIPLE else -(-n_rows // ROWS_MULTIPLE) * ROWS_MULTIPLE
 
 
-def padded_length(n_tokens: int) -> int:
-    """Return how far attention looks when rows hold up to `n_tokens`."""
-    return next(length for length in LENGTHS if length >= n_tokens)
+def padded_length(n_tokens: int, lengths: Sequence[int] = LENGTHS) -> int:
+    """Return how far attention looks when rows hold up to `n_tokens`: the least of these lengths, shortest first."""
+    return next(length for length in lengths if length >= n_tokens)

@@ -11,7 +11,7 @@ from amt.decoding.inputs import StepInputs
 from amt.decoding.steering import ONSET_WIDTH_SECONDS
 from amt.gpt2.cache import Cache
 from amt.gpt2.network import GPT2
-from amt.gpt2.sampling import SamplingTensors, draw, truncated_probabilities
+from amt.gpt2.sampling import SamplingTensors, sample
 from amt.midi.notes import TICKS_PER_SECOND
 from amt.tokens.vocab import DURATION, ONSET, SLOTS, Slot
 
@@ -33,7 +33,7 @@ def decode(model: GPT2, cache: Cache, inputs: StepInputs, cache_lengths: int | T
     for index, (slot, (*params, uniform)) in enumerate(zip(SLOTS, by_slot, strict=True)):
         logits = model.logits(model.decode(tokens, cache_lengths + index, attention_length, cache), index)
         steer(logits, slot, inputs, decoded)
-        tokens = draw(truncated_probabilities(logits, SamplingTensors(*params)), uniform).add_(slot.offset)
+        tokens = sample(logits, SamplingTensors(*params), uniform).add_(slot.offset)
         if inputs.has_forced:
             forced = columns.forced_event[:, index].long()
             tokens = torch.where(forced >= 0, forced, tokens)

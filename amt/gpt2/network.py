@@ -18,6 +18,7 @@ from amt.errors import CheckpointError
 from amt.gpt2 import attention
 from amt.gpt2.cache import Cache
 from amt.gpt2.config import Config
+from amt.gpt2.gpu import GpuDecoder, has_triton
 from amt.gpt2.linear import OutputRange, arithmetic_dtype, is_reproducible
 from amt.gpt2.weights import BlockWeights, Norm, Source
 
@@ -94,6 +95,7 @@ class GPT2:
         self._scales = [scale / (layer + 1 if by_layer else 1) for layer in range(config.n_layer)]
         self._take(Source(weights, dtype, device), output_ranges)
         self._cpu_decoder = self._compile() if self._is_compiled else None
+        self._gpu_decoder = self._fuse() if not self._is_compiled and has_triton(device) else None
 
     def _take(self, source: Source, output_ranges: Sequence[slice]) -> None:
         """Take all weights of a checkpoint to the device."""
@@ -123,8 +125,20 @@ class GPT2:
     def _compile(self) -> "CpuDecoder":
         from amt.gpt2.cpu import CpuDecoder  # which is for CPUs alone
 
-        activation = None if self.config.activation_function in _APPROXIMATE_GELU else self._activation
-        return CpuDecoder(self.blocks, self._final_norm, self._scales, self._epsilon, activation)
+        return CpuDecoder(self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation)
+
+    def _fuse(self) -> GpuDecoder:
+        return GpuDecoder(self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation)
+
+    @property
+    def _other_activation(self) -> Callable[[Tensor], Tensor] | None:
+        """The activation function; None for the approximate GELU, for which there are kernels."""
+        return None if self.config.activation_function in _APPROXIMATE_GELU else self._activation
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether what lies between matrices is compiled; then attention reads each row just as far as it goes."""
+        return self._cpu_decoder is not None or self._gpu_decoder is not None
 
     @cached_property
     def _masks(self) -> Tensor:
@@ -199,6 +213,10 @@ class GPT2:
         if self._cpu_decoder is not None:
             lengths = np.full(len(tokens), cache_lengths) if isinstance(cache_lengths, int) else cache_lengths.numpy()
             return self._cpu_decoder.decode(embedded, lengths, cache.data.view(torch.uint16).numpy())
+        if self._gpu_decoder is not None:
+            if isinstance(cache_lengths, int):
+                cache_lengths = torch.full_like(tokens, cache_lengths)
+            return self._gpu_decoder.decode(embedded, cache_lengths, cache.data)
         attend = self._attend_to_cache(len(tokens), cache_lengths, attention_length, cache)
         return self._normalised(self._run(embedded, self.blocks, attend), self._final_norm)
 

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from amt.gpt2.gpu import has_triton
+
 
 class SamplingTensors(NamedTuple):
     """Hold the `SamplingParams` of each row, with temperatures above zero; shape = (n_rows,) each."""
@@ -13,6 +15,21 @@ class SamplingTensors(NamedTuple):
     top_p: Tensor
     top_k: Tensor
     min_p: Tensor
+
+
+def sample(logits: Tensor, params: SamplingTensors, uniform: Tensor) -> Tensor:
+    """Truncate the distribution of each row, and draw a token from it, as the functions below say; shape = (n_rows,).
+
+    Args:
+        logits: shape = (n_rows, n_tokens); -inf where illegal.
+        params: of each row.
+        uniform: from [0, 1), shape = (n_rows,).
+    """
+    if has_triton(logits.device):
+        from amt.gpt2 import gpu_kernels
+
+        return gpu_kernels.choose(logits, params, uniform)
+    return draw(truncated_probabilities(logits, params), uniform)
 
 
 def truncated_probabilities(logits: Tensor, params: SamplingTensors) -> Tensor:

@@ -72,6 +72,23 @@ def test_steps_recorded_as_cuda_graphs_decode_the_same_events(device: str) -> No
 
 
 @pytest.mark.gpu
+def test_a_gpu_decodes_what_a_cpu_does_by_kernels_of_its_own() -> None:
+    """The most probable tokens, of float32: elsewhere last digits may decide."""
+    greedy = in_every_slot(SamplingParams(temperature=0.0))
+    requests = [DecodeRequest(10**9, prompt=NOTES[:n], start_ticks=20 * n, sampling=greedy) for n in (0, 3, 150)]
+    decoded = []
+    for device in ("cpu", "cuda"):
+        model = load_model(PROJECT / "weights/tiny", torch.float32, torch.device(device))
+        assert model.is_fused == (device == "cuda")
+        engine = Engine(model)
+        sequences = [engine.add(request) for request in requests]
+        for _ in range(40):
+            engine.step()
+        decoded.append([sequence.decoded for sequence in sequences])
+    assert decoded[0] == decoded[1]
+
+
+@pytest.mark.gpu
 def test_all_kinds_of_steps_can_be_recorded_ahead() -> None:
     engine = Engine(load_model(PROJECT / "weights/tiny", torch.bfloat16, torch.device("cuda")), max_rows=4)
     while engine.record_next():

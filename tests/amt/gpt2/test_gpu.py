@@ -1,0 +1,80 @@
+"""The kernels of GPUs, interpreted on a CPU, as Triton is told before it starts; `-m gpu` tests them on a GPU.
+
+TRITON_INTERPRET=1 uv run pytest tests/amt/gpt2/test_gpu.py
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pytest
+import torch
+
+from amt.decoding.engine import Engine
+from amt.gpt2 import sampling
+from amt.gpt2.network import rounded_length
+from tests.amt.decoding.test_graphs import decode
+from tests.amt.gpt2.test_network import FLAGS, decode_all, our_model, random_model, tokens_like_events
+from tests.amt.gpt2.test_sampling import choice, random_logits
+
+T = TypeVar("T")
+
+pytestmark = pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") != "1", reason="needs TRITON_INTERPRET=1")
+
+
+def by_pytorch(function: Callable[[], T]) -> T:
+    """Return what a function does without these kernels."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("TRITON_INTERPRET")
+        return function()
+
+
+@pytest.mark.parametrize("flags", FLAGS, ids=str)
+def test_hidden_states_are_those_of_pytorch(flags: dict[str, Any]) -> None:
+    hf_model, tokens = random_model(**flags), tokens_like_events(60)
+    plain, model = by_pytorch(lambda: our_model(hf_model)), our_model(hf_model)
+    assert (plain.is_fused, model.is_fused) == (False, True)
+    expected = decode_all(plain, tokens, prefilled=len(tokens) - 4)
+    decoded = decode_all(model, tokens, prefilled=len(tokens) - 4)
+    torch.testing.assert_close(decoded, expected, atol=2e-5, rtol=2e-5)
+
+
+def test_rows_of_different_lengths_do_not_affect_each_other() -> None:
+    model = our_model(random_model())
+    rows = [tokens_like_events(n, seed=n) for n in (50, 0, 43)]
+    cache = model.new_cache()
+    cache.reserve(4)
+    cache.data.fill_(torch.nan)  # what nobody wrote is read by nobody
+    for index, row in enumerate(rows):
+        if row[:-1]:
+            model.prefill(torch.tensor([row[:-1]]), cache, torch.tensor([index]), torch.tensor([0]))
+    lengths = torch.tensor([len(row) - 1 for row in rows])
+    together = model.decode(torch.tensor([row[-1] for row in rows]), lengths, rounded_length(151), cache)
+    alone = torch.cat([decode_all(model, row, prefilled=len(row) - 1)[0] for row in rows])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("spread", [5, 0.1, 0])
+def test_tokens_are_drawn_as_by_sorting(spread: float) -> None:
+    logits = random_logits(12, 1_000, spread)
+    logits[:, :100] = -torch.inf
+    logits[11, 1:] = -torch.inf
+    logits[11, 0] = 0.0
+    params = choice(
+        12,
+        temperature=[1.0, 0.7, 1e-4, 1.3] * 3,
+        top_p=[0.9, 1.0, 0.95, 1.0, 0.0, 1.0, 0.5, 0.98, 0.9, 1.0, 1.0, 0.9],
+        top_k=[0.0, 5.0, 0.0, 0.0, 0.0, 1.0, 30.0, 0.0, 0.0, 0.0, 0.0, 3.0],
+        min_p=[0.0] * 8 + [0.2, 0.01, 0.0, 0.0],
+    )
+    expected = sampling.truncated_by_sorting(logits, params)
+    for uniform in torch.linspace(0, 1 - 2**-24, 4):
+        tokens = sampling.sample(logits, params, uniform.expand(12))
+        assert (tokens - sampling.draw(expected, uniform.expand(12))).abs().max() <= 1  # by a rounding error
+        assert (expected.gather(1, tokens[:, None]) > 0).all()
+
+
+def test_an_engine_decodes_the_same_events() -> None:
+    hf_model = random_model()
+    expected = by_pytorch(lambda: decode(Engine(our_model(hf_model), as_graphs=False)))
+    assert decode(Engine(our_model(hf_model), as_graphs=True)) == expected
