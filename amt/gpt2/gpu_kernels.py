@@ -4,9 +4,12 @@ Each kernel that is launched takes microseconds, whatever it computes, and a ste
 for. Sums are of float32. With `TRITON_INTERPRET=1` in the environment before this is imported they run on a CPU.
 """
 
-from typing import Any, Final
+import os
+from typing import Final
 
 import torch
+
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # as ever, and without a warning of Triton 3.9
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,8 +19,14 @@ from amt.gpt2.weights import Norm
 _TOKENS: Final = 128
 """Tokens that attention reads at once; each row as far as it goes."""
 
+_WARPS: Final = 8
+"""Of a program that attends: enough that all these tokens are under way together."""
+
 _ELEMENTS: Final = 1_024
 """Numbers that one program activates."""
+
+_TOGETHER: Final = 4_096
+"""Tokens that a draw looks at at once; code for all of them took a minute to compile."""
 
 _BITS: Final = 30
 """Of positive floats up to 1, which as whole numbers have the same order."""
@@ -39,9 +48,7 @@ def add_norm(hidden: Tensor, product: Tensor, norm: Norm, epsilon: float) -> Ten
 
 
 @triton.jit
-def _add_norm(
-    hidden: Any, product: Any, scale: Any, shift: Any, normalised: Any, width: Any, epsilon: Any, size: tl.constexpr
-) -> None:
+def _add_norm(hidden, product, scale, shift, normalised, width, epsilon, size: tl.constexpr):
     row, at = tl.program_id(0).to(tl.int64), tl.arange(0, size)
     inside = at < width
     total = tl.load(hidden + row * width + at, inside, 0.0)
@@ -61,7 +68,7 @@ def activate(inner: Tensor) -> Tensor:
 
 
 @triton.jit
-def _activate(inner: Any, n: Any, size: tl.constexpr) -> None:
+def _activate(inner, n, size: tl.constexpr):
     at = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
     x = tl.load(inner + at, at < n, 0.0).to(tl.float32)
     # The hyperbolic tangent by a sigmoid: x / 2 * (1 + tanh(y)) = x * sigmoid(2 * y)
@@ -86,16 +93,16 @@ def attend(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> 
     attended = qkv.new_empty(n_rows, n_heads * head_width)
     _attend[n_rows, n_heads](
         qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
-        triton.next_power_of_2(head_width), _TOKENS,
+        triton.next_power_of_2(head_width), _TOKENS, num_warps=_WARPS,
     )  # fmt: skip
     return attended
 
 
 @triton.jit
 def _attend(
-    qkv: Any, cached: Any, cache_lengths: Any, attended: Any, scale: Any, max_rows: Any, context_tokens: Any,
-    head_width: Any, size: tl.constexpr, together: tl.constexpr,
-) -> None:  # fmt: skip
+    qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens,
+    head_width, size: tl.constexpr, together: tl.constexpr,
+):  # fmt: skip
     row, head, n_heads = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     width, at = n_heads * head_width, tl.arange(0, size)
     inside = at < head_width
@@ -127,7 +134,7 @@ def _attend(
 def choose(logits: Tensor, params: tuple[Tensor, ...], uniform: Tensor) -> Tensor:
     """Draw a token of each row, as `amt.gpt2.sampling` does; shape = (n_rows,).
 
-    What is truncated is found without sorting: the least weight that is kept is looked for bit by bit.
+    Nothing is sorted: the least weight that is kept is found bit by bit, by what all together are that are no less.
 
     Args:
         logits: float32, shape = (n_rows, n_tokens); rows may lie apart.
@@ -137,41 +144,58 @@ def choose(logits: Tensor, params: tuple[Tensor, ...], uniform: Tensor) -> Tenso
     n_rows, n_tokens = logits.shape
     tokens = torch.empty(n_rows, dtype=torch.int64, device=logits.device)
     numbers = torch.stack((*params, uniform), dim=1)
-    size = triton.next_power_of_2(n_tokens)
-    n_warps = max(min(size // _ELEMENTS, 16), 4)
-    _choose[n_rows,](logits, numbers, tokens, n_tokens, logits.stride(0), size, _BITS, num_warps=n_warps)
+    weights = torch.empty((n_rows, n_tokens), device=logits.device)
+    _choose[n_rows,](
+        logits, numbers, weights, tokens, n_tokens, logits.stride(0), _TOGETHER, _BITS, num_warps=_TOGETHER // 256
+    )
     return tokens
 
 
 @triton.jit
-def _choose(
-    logits: Any, numbers: Any, tokens: Any, n_tokens: Any, stride: Any, size: tl.constexpr, n_bits: tl.constexpr
-) -> None:
-    row, at = tl.program_id(0).to(tl.int64), tl.arange(0, size)
-    inside = at < n_tokens
-    temperature, top_p, top_k = (
-        tl.load(numbers + 5 * row),
-        tl.load(numbers + 5 * row + 1),
-        tl.load(numbers + 5 * row + 2),
-    )
-    min_p, uniform = tl.load(numbers + 5 * row + 3), tl.load(numbers + 5 * row + 4)
-    x = tl.load(logits + row * stride + at, inside, float("-inf"))
-    weights = tl.exp((x - tl.max(x, 0)) / temperature)
-    limit = tl.where(top_p < 1, top_p * tl.sum(weights, 0), float("inf"))
-    most = tl.where(top_k > 0, top_k, 1.0 * size + 1)
-    bits = weights.to(tl.int32, bitcast=True)
-    # The largest weight down to which all together are more than the limit, or as many as may be.
-    found = tl.full([], 0, tl.int32)
+def _choose(logits, numbers, weights, tokens, n_tokens, stride, together: tl.constexpr, n_bits: tl.constexpr):
+    row, lanes = tl.program_id(0).to(tl.int64), tl.arange(0, together)
+    logits, weights, numbers = logits + row * stride, weights + row * n_tokens, numbers + row * 5
+    temperature, top_p, top_k = tl.load(numbers), tl.load(numbers + 1), tl.load(numbers + 2)
+    min_p, uniform = tl.load(numbers + 3), tl.load(numbers + 4)
+    most_of_each = tl.full([together], float("-inf"), tl.float32)
+    for start in range(0, n_tokens, together):
+        most_of_each = tl.maximum(
+            most_of_each, tl.load(logits + start + lanes, start + lanes < n_tokens, float("-inf"))
+        )
+    largest, sums = tl.max(most_of_each, 0), tl.zeros([together], tl.float32)
+    for start in range(0, n_tokens, together):
+        x = tl.load(logits + start + lanes, start + lanes < n_tokens, float("-inf"))
+        weight = tl.exp((x - largest) / temperature)  # 1 for the largest
+        tl.store(weights + start + lanes, weight, start + lanes < n_tokens)
+        sums += weight
+    limit = tl.where(top_p < 1, top_p * tl.sum(sums, 0), float("inf"))
+    n_enough = tl.where(top_k > 0, top_k, n_tokens + 1.0)
+    least = tl.full([], 0, tl.int32)
     for place in range(n_bits):
-        tried = found | (1 << (n_bits - 1 - place))
-        kept = bits >= tried
-        is_enough = (tl.sum(tl.where(kept, weights, 0.0), 0) > limit) | (tl.sum(kept.to(tl.float32), 0) >= most)
-        found = tl.where(is_enough, tried, found)
-    kept = (bits >= found) & (weights >= min_p) & (weights > 0)
-    sums = tl.cumsum(tl.where(kept, weights, 0.0), 0)
-    # 1 - u lies in (0, 1]: the first token to reach a positive share of the total. A parallel sum may round so that
-    # the last of them does not, and then the most probable token stands in.
-    reaches = kept & (sums >= (1 - uniform) * tl.max(sums, 0))
-    token = tl.min(tl.where(reaches, at, size), 0)
-    token = tl.where(token < size, token, tl.min(tl.where(weights == 1, at, size), 0))
-    tl.store(tokens + row, tl.minimum(token, n_tokens - 1).to(tl.int64))
+        tried = least | (1 << (n_bits - 1 - place))
+        sums, counts = tl.zeros([together], tl.float32), tl.zeros([together], tl.float32)
+        for start in range(0, n_tokens, together):
+            weight = tl.load(weights + start + lanes, start + lanes < n_tokens, 0.0)
+            kept = weight.to(tl.int32, bitcast=True) >= tried
+            sums += tl.where(kept, weight, 0.0)
+            counts += kept.to(tl.float32)
+        is_enough = (tl.sum(sums, 0) > limit) | (tl.sum(counts, 0) >= n_enough)
+        least = tl.where(is_enough, tried, least)
+    floor = tl.maximum(least.to(tl.float32, bitcast=True), min_p)
+    sums = tl.zeros([together], tl.float32)
+    for start in range(0, n_tokens, together):
+        weight = tl.load(weights + start + lanes, start + lanes < n_tokens, 0.0)
+        sums += tl.where(weight >= floor, weight, 0.0)
+    # 1 - u lies in (0, 1]: the first token to reach a positive share of the total. Sums may round so that not even the
+    # last one that is kept does, and then it is that one.
+    share, before = (1 - uniform) * tl.sum(sums, 0), tl.full([], 0.0, tl.float32)
+    token, last = n_tokens, 0
+    for start in range(0, n_tokens, together):
+        weight = tl.load(weights + start + lanes, start + lanes < n_tokens, 0.0)
+        kept = (weight >= floor) & (weight > 0)
+        weight = tl.where(kept, weight, 0.0)
+        reaches = kept & (before + tl.cumsum(weight, 0) >= share)
+        token = tl.minimum(token, tl.min(tl.where(reaches, start + lanes, n_tokens), 0))
+        last = tl.maximum(last, tl.max(tl.where(kept, start + lanes, 0), 0))
+        before += tl.sum(weight, 0)
+    tl.store(tokens + row, tl.where(token < n_tokens, token, last).to(tl.int64))
