@@ -32,7 +32,7 @@ os.environ["SSL_CERT_DIR"] = tempfile.mkdtemp()
 os.environ.pop("SSL_CERT_FILE", None)
 
 # The same examples in every run: a test fails because of a change, not by chance.
-settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("deterministic")
 
 PROJECT = Path(__file__).parent.parent
