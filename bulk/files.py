@@ -91,8 +91,9 @@ def find_files(patterns: Sequence[str]) -> Source:
         fs, path = open_location(pattern)
         with reaching(pattern):
             is_file = fs.isfile(path)
-            # Not only regular files: whatever else is no folder fails when it is read, and is listed.
-            paths = [path] if is_file else [each for each, info in _glob(fs, path) if info["type"] != "directory"]
+            matches = {path: {"type": "file"}} if is_file else fs.glob(path, detail=True)
+        # Not only regular files: whatever else is no folder fails when it is read, and is listed.
+        paths = [each for each, info in matches.items() if info["type"] != "directory"]
         if not paths:
             raise BulkError(f"no file matches {pattern}")
         found.update(paths)
@@ -104,10 +105,6 @@ def find_files(patterns: Sequence[str]) -> Source:
     if not (root or roots[0].startswith("/")):
         raise BulkError("all files of a job must be in one bucket")
     return Source(file_systems[0], root, sorted((path[len(root) + 1 :] for path in found), key=os.fsencode))
-
-
-def _glob(fs: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
-    return list(fs.glob(path, detail=True).items())
 
 
 def _fixed_part(pattern: str) -> str:

@@ -52,7 +52,7 @@ class Stages:
         job: what is done to each file.
         settings: of the models.
         info: how a worker describes what it offers.
-        source: where the files are; None if there are none.
+        source: where the files are, with names or without; None if there are none.
         output: where results go.
     """
 
