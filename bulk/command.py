@@ -66,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked = {"task": job.task, "fields": job.fields, "seed": job.seed, "model": settings.model}
         ledger.settle("job", {**asked, "root": source and source.root})
         ledger.plan(names, job.task)
-        stages = Stages(job, settings, {}, source, output)
+        place = source and source._replace(names=[])  # each task of Ray takes it along
+        stages = Stages(job, settings, {}, place, output)
         Pipeline(stages, ledger, options["address"], options["workers"]).run()
         totals = ledger.finish()
     except (BulkError, OSError) as error:

@@ -2,7 +2,8 @@
 
 import os
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from fsspec.core import url_to_fs
@@ -60,11 +61,18 @@ def open_location(url: str) -> tuple[Any, str]:
     """
     if "://" not in url:  # any other colon is part of a name
         return LocalFileSystem(), os.path.abspath(url)  # noqa: PTH100 (a Path would lose a pattern's last slash)
-    try:
+    with reaching(url):
         fs, path = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise BulkError(f"{url} cannot be reached: {error}") from error
     return fs, path.rstrip("/")
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Turn whatever the library of a file system may raise into a BulkError."""
+    try:
+        yield
+    except Exception as error:
+        raise BulkError(f"{url} cannot be reached: {error}") from error
 
 
 def find_files(patterns: Sequence[str]) -> Source:
@@ -74,16 +82,18 @@ def find_files(patterns: Sequence[str]) -> Source:
     files there are.
 
     Raises:
-        BulkError: nothing matches a pattern, or they are of different file systems.
+        BulkError: nothing matches a pattern, a file system does not answer, or they are of several, or several buckets.
     """
     found: set[str] = set()
     roots = []
     file_systems = []
     for pattern in patterns:
         fs, path = open_location(pattern)
-        is_file = fs.isfile(path)
+        with reaching(pattern):
+            is_file = fs.isfile(path)
+            matches = {path: {"type": "file"}} if is_file else fs.glob(path, detail=True)
         # Not only regular files: whatever else is no folder fails when it is read, and is listed.
-        paths = [path] if is_file else [each for each, info in _glob(fs, path) if info["type"] != "directory"]
+        paths = [each for each, info in matches.items() if info["type"] != "directory"]
         if not paths:
             raise BulkError(f"no file matches {pattern}")
         found.update(paths)
@@ -92,11 +102,9 @@ def find_files(patterns: Sequence[str]) -> Source:
     if any(fs != file_systems[0] for fs in file_systems):
         raise BulkError("all files of a job must be on one file system")
     root = posixpath.commonpath(roots).rstrip("/")
+    if not (root or roots[0].startswith("/")):
+        raise BulkError("all files of a job must be in one bucket")
     return Source(file_systems[0], root, sorted((path[len(root) + 1 :] for path in found), key=os.fsencode))
-
-
-def _glob(fs: Any, path: str) -> list[tuple[str, dict[str, Any]]]:
-    return list(fs.glob(path, detail=True).items())
 
 
 def _fixed_part(pattern: str) -> str:

@@ -16,8 +16,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bulk.errors import BulkError
+from bulk.files import reaching
 from bulk.output import Output
 from bulk.units import Unit, divide
 
@@ -75,13 +77,14 @@ class Ledger:
         """Keep a record of the job, or compare it with the one that is kept.
 
         Raises:
-            BulkError: the output belongs to another job.
+            BulkError: the output belongs to another job, or cannot be reached.
         """
         path = f"_job/{what}.json"
-        known = self._output.read(path)
-        if known is None:
-            self._output.write(path, json.dumps(record, indent=2).encode())
-            return
+        with reaching(self._output.folder):
+            known = self._output.read(path)
+            if known is None:
+                self._output.write(path, json.dumps(record, indent=2).encode())
+                return
         old, new = json.loads(known), json.loads(json.dumps(record))
         for name in sorted(old.keys() | new.keys()):
             if old.get(name) != new.get(name):
@@ -141,21 +144,23 @@ class Ledger:
         self._output.remove(f"{_ROWS}/{unit.key}.parquet")
 
     def finish(self) -> Totals:
-        """Write what failed as one table, check that nothing is missing or there twice, and count.
+        """Write what failed as one table, check that nothing is lost, there twice or not of the plan, and count.
 
         Raises:
             BulkError: the results are not those that the ledger says.
         """
         ledger = pa.concat_tables(self._read(_LEDGER)) if self._output.tables(_LEDGER) else _ENTRY_SCHEMA.empty_table()
-        failures = ledger.filter(pa.compute.not_equal(ledger["status"], OK))
+        failures = ledger.filter(pc.not_equal(ledger["status"], OK))
         self._output.write_table("errors.parquet", failures)
         names, failed = ledger["path_bytes"].to_pylist(), failures["path_bytes"].to_pylist()
         # A file may have several rows, all of them in one table.
         with_rows = [name for table in self._read(_ROWS, ["path_bytes"]) for name in _distinct(table)]
-        if sorted(with_rows + failed) != sorted(names) or len(set(names)) < len(names):
+        planned = {os.fsencode(name) for unit in self._plan for name in unit.names}.intersection(names)
+        if sorted(with_rows + failed) != sorted(names) or len(planned) < len(names):
             raise BulkError(
                 f"{self._output.folder} has results of {len(with_rows)} files and errors of {len(failed)}, and the "
-                f"ledger has {len(names)} files, {len(set(names))} different ones: something else has changed it"
+                f"ledger has {len(names)} files, {len(planned)} different ones of the plan: "
+                "something else has changed it, or has run there at the same time"
             )
         self._output.remove_temporary()
         return Totals(len(with_rows), len(failed), self.total - len(names))

@@ -5,13 +5,16 @@ import os
 import posixpath
 import uuid
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
 from bulk.files import open_location
+
+OBJECT_STORES: Final = frozenset({"s3", "gs", "abfs"})
+"""By protocol: what is written there is seen once all of it has come, and a new name is a copy."""
 
 
 class Output(NamedTuple):
@@ -31,13 +34,16 @@ class Output(NamedTuple):
         return cls(*open_location(url))
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a file under a temporary name, then rename it; one that is there is replaced.
+        """Write a file, under a temporary name that is then changed where it could be seen half-written.
 
         Args:
-            path: from the folder of the output.
+            path: from the folder of the output; what is there is replaced.
             data: its bytes.
         """
         temporary, target = f"{self.folder}/_job/tmp/{uuid.uuid4().hex}", f"{self.folder}/{path}"
+        if self._is_object_store:
+            self.fs.pipe_file(target, data)
+            return
         for each in (temporary, target):
             self.fs.makedirs(posixpath.dirname(each), exist_ok=True)
         try:
@@ -50,6 +56,11 @@ class Output(NamedTuple):
             with contextlib.suppress(OSError):
                 self.fs.rm_file(temporary)
             raise
+
+    @property
+    def _is_object_store(self) -> bool:
+        protocols = self.fs.protocol
+        return not OBJECT_STORES.isdisjoint([protocols] if isinstance(protocols, str) else protocols)
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes of a file; None if there is none."""

@@ -32,6 +32,9 @@ NO_REPORT = Report(trace_id="", span_id="", queue_seconds=0.0, load_seconds=0.0,
 NAME_ERRORS = frozenset({errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ENOTDIR})
 """What is wrong with a name, and not with all that is written."""
 
+UNSAFE_PARTS = frozenset({"", ".", ".."})
+"""Of a path, that lead to where another file is, or out of the folder."""
+
 
 class Prepared(NamedTuple):
     """Hold what a worker does not need of a file: the request, and all of its job."""
@@ -49,7 +52,7 @@ class Stages:
         job: what is done to each file.
         settings: of the models.
         info: how a worker describes what it offers.
-        source: where the files are; None if there are none.
+        source: where the files are, with names or without; None if there are none.
         output: where results go.
     """
 
@@ -115,6 +118,8 @@ class Stages:
             tables.append(embedding_rows(name, response))
             return None
         table, midis = piece_rows(name, response)
+        if midis and not UNSAFE_PARTS.isdisjoint(name.split("/")):  # as keys of object stores may have
+            return Failure(500, f"no file can have the name {midi_name(name, 1, len(midis))!a}")
         for file, data in midis.items():
             try:
                 self.output.write(f"midi/{file}", data)

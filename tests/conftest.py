@@ -27,8 +27,12 @@ from tests.client import scripted as by_script
 os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
 os.environ["HF_HOME"] = tempfile.mkdtemp()
 
+# Nothing here speaks TLS: httpx need not read all certificates for each of its clients, which takes 20 ms.
+os.environ["SSL_CERT_DIR"] = tempfile.mkdtemp()
+os.environ.pop("SSL_CERT_FILE", None)
+
 # The same examples in every run: a test fails because of a change, not by chance.
-settings.register_profile("deterministic", derandomize=True, deadline=None)
+settings.register_profile("deterministic", derandomize=True, deadline=None, max_examples=60)
 settings.load_profile("deterministic")
 
 PROJECT = Path(__file__).parent.parent
@@ -185,7 +189,7 @@ class Service:
         deadline = time.monotonic() + 180
         while time.monotonic() < deadline and self.process.poll() is None:
             with suppress(httpx.TransportError):
-                if httpx.get(f"{self.url}/health", verify=False).text in wanted:  # no certificates to load
+                if httpx.get(f"{self.url}/health").text in wanted:
                     return
             time.sleep(0.05)
         raise RuntimeError(f"the service did not start:\n{self.output()}")
@@ -212,7 +216,7 @@ class Service:
 
         What each worker has of its own is there with the label `worker`, and without it as the sum.
         """
-        text = httpx.get(f"{self.url}/metrics", verify=False).text
+        text = httpx.get(f"{self.url}/metrics").text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         found: dict[str, float] = {}
         for sample in samples:
@@ -289,6 +293,19 @@ def service(collector: Collector) -> Iterator[Service]:
         OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
         OTEL_BSP_SCHEDULE_DELAY="200",
         OTEL_METRIC_EXPORT_INTERVAL="500",
+    )
+    running.wait_until_ready()
+    yield running
+    assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def locked() -> Iterator[Service]:
+    """The service with a key, for pages of two origins; it has room for five sequences, and nothing waits."""
+    running = Service(
+        *("--default-model", "tiny", "--max-batch", "5", "--max-waiting", "0"),
+        LIT_SERVER_API_KEY="secret",
+        ANTICIPATORY_CORS_ORIGINS="https://music.example.org, http://localhost:3000",
     )
     running.wait_until_ready()
     yield running

@@ -13,7 +13,8 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator
 
 from tests.conftest import Service
 
-SCREENSHOTS = Path(__file__).parent / "screenshots"
+FOLDER = Path(__file__).parent
+SCREENSHOTS = FOLDER / "screenshots"
 """One of each test, as it ends; git ignores them."""
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -27,7 +28,7 @@ def find_chromium() -> str | None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if Path(__file__).parent in item.path.parents:
+        if item.path.parent == FOLDER:
             item.add_marker(pytest.mark.browser)
 
 

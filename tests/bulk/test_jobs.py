@@ -100,19 +100,20 @@ def test_vectors_and_errors_are_those_of_the_service_and_a_second_run_does_nothi
 
 
 @pytest.mark.slow
-def test_music_is_that_of_the_service_and_the_same_on_one_node_or_two(
+def test_music_is_that_of_the_service_and_the_same_on_one_node_or_three(
     cluster: tuple[Namespace, psutil.Process], service: Service, tmp_path: Path
 ) -> None:
     namespace, _ = cluster
-    one, two = tmp_path / "one", tmp_path / "two"
+    namespace.start_node(23_000)
+    one, three = tmp_path / "one", tmp_path / "three"
     fields = ("--request", '{"model_size": "tiny", "length_seconds": 2, "seed": 5}', "--num-variations", "2")
-    for out, more in ((one, ()), (two, ("--address", ADDRESS))):
+    for out, more in ((one, ()), (three, ("--address", ADDRESS))):
         status, output = namespace.run(*BULK, "generate", "--count", "9", "--out", out, *fields, *more)
         assert status == 0, output
-    assert rows(one) == rows(two)
+    assert rows(one) == rows(three)
     assert [row["path"] for row in rows(one)] == [f"{n // 2:06}.mid" for n in range(18)]
     midis = {path.relative_to(one): path.read_bytes() for path in one.glob("midi/*.mid")}
-    assert midis == {path.relative_to(two): path.read_bytes() for path in two.glob("midi/*.mid")}
+    assert midis == {path.relative_to(three): path.read_bytes() for path in three.glob("midi/*.mid")}
     assert len(midis) == 18
     first = next(row for row in rows(one) if row["variation"] == 1)
     answer = predict(service, task="generate", length_seconds=2, seed=first["seed"], model_size="tiny")

@@ -85,6 +85,18 @@ def test_results_of_a_process_that_died_before_its_record_do_not_count(output: O
     assert ledger.finish() == (len(NAMES), 0, 0)
 
 
+def test_two_commands_that_add_files_at_the_same_time_do_not_lose_any_in_silence(output: Output) -> None:
+    one, other = opened(output, NAMES[:4]), opened(output, NAMES[:4])
+    one.plan(NAMES[:6], "embed")
+    output.remove("_job/plan/0001.parquet")  # the other has not seen it
+    other.plan(NAMES[:4] + NAMES[6:], "embed")
+    for unit in one.missing():
+        commit(one, unit)
+    assert not other.missing()
+    with pytest.raises(BulkError, match=r"6 files, 4 different ones of the plan: .* at the same time"):
+        other.finish()
+
+
 def test_an_output_belongs_to_one_job(output: Output) -> None:
     Ledger(output).settle("job", {"task": "embed", "fields": {"windows": "all"}})
     Ledger(output).settle("job", {"task": "embed", "fields": {"windows": "all"}})

@@ -9,9 +9,10 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
+import fsspec
 import pyarrow.parquet as pq
 
-from bulk.files import find_files
+from bulk.files import Source, find_files
 from bulk.job import BulkJob, Settings
 from bulk.ledger import Ledger
 from bulk.output import Output
@@ -83,6 +84,21 @@ def test_a_piece_for_each_file_and_a_sentence_for_what_is_none(
     )
     [error] = pq.read_table(folder / "out/errors.parquet").to_pylist()
     assert (error["path"], error["status"]) == ("bad.mid", 422)
+
+
+def test_no_piece_is_written_outside_of_its_folder(worker: Worker, info: dict[str, Any], tmp_path: Path) -> None:
+    fs = fsspec.filesystem("memory")
+    fs.pipe_file("/bulk/up/../../x.mid", (GOLDEN / "midi/chorale_001.mid").read_bytes())
+    source, output = Source(fs, "/bulk/up", ["../../x.mid"]), Output.at(f"{tmp_path}/out")
+    job = BulkJob("continue", {"prime_seconds": 2, "length_seconds": 1}, 0, 10**6, 60.0)
+    stages, ledger = Stages(job, SETTINGS, info, source, output), Ledger(output)
+    ledger.plan(source.names, job.task)
+    [unit] = ledger.missing()
+    stages.finish(worker(stages.prepare({"key": unit.key, "names": [b"../../x.mid"]})))
+    assert ledger.finish() == (0, 1, 0)
+    [error] = output.read_table("errors.parquet")["error"].to_pylist()
+    assert error == "no file can have the name '../../x.mid'"
+    assert not list(tmp_path.rglob("x.mid"))
 
 
 def test_vectors_are_lists_of_fixed_size(worker: Worker, info: dict[str, Any], folder: Path) -> None:

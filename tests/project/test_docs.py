@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,26 @@ PYTHON = [text for language, text in BLOCKS if language == "python" and text not
 JSON = [text for language, text in BLOCKS if language == "json" and "mcp_server.py" not in text]  # that is no answer
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """An empty folder with the files that the examples assume."""
-    shutil.copy(GOLDEN / "midi/chorale_001.mid", tmp_path / "input.mid")
-    shutil.copy(GOLDEN / "midi/scale_type0.mid", tmp_path / "melody.mid")
+def fill(folder: Path) -> None:
+    """Copy the files that the examples assume into an empty folder."""
+    shutil.copy(GOLDEN / "midi/chorale_001.mid", folder / "input.mid")
+    shutil.copy(GOLDEN / "midi/scale_type0.mid", folder / "melody.mid")
     for collection, pieces in (("chorales", "chorale_*.mid"), ("quartets", "*_m*.mid")):
-        (tmp_path / collection).mkdir()
+        (folder / collection).mkdir()
         for piece in (GOLDEN / "midi").glob(pieces):
-            shutil.copy(piece, tmp_path / collection)
-    shutil.copy(PROJECT / "client.py", tmp_path)
-    shutil.copy(PROJECT / "commands.py", tmp_path)
-    return tmp_path
+            shutil.copy(piece, folder / collection)
+    shutil.copy(PROJECT / "client.py", folder)
+    shutil.copy(PROJECT / "commands.py", folder)
 
 
-def run(command: list[str], service: Service, folder: Path) -> str:
-    """Run an example's command against the service; return what it printed."""
+def run(script: str, language: str, service: Service, folder: Path) -> str:
+    """Run an example against the service, in a folder of its own; return what it printed."""
+    fill(folder)
+    script = script.replace("http://localhost:2011", service.url)
+    if language == "python":
+        command = [sys.executable, "-c", script.replace("Client()", f"Client({service.url!r})")]
+    else:
+        command = ["bash", "-euo", "pipefail", "-c", script.replace("uv run python", "python")]
     # `uv run python` is this interpreter: uv itself need not be there to run the tests.
     environment = os.environ | {
         "ANTICIPATORY_URL": service.url,
@@ -72,16 +77,25 @@ def run(command: list[str], service: Service, folder: Path) -> str:
     return done.stdout
 
 
+@pytest.fixture(scope="module")
+def printed(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[str]]]:
+    """Example -> what it prints. Several run at a time: Python starts while the service works."""
+    with ThreadPoolExecutor(3) as pool:
+        yield {
+            script: pool.submit(run, script, language, service, tmp_path_factory.mktemp("example"))
+            for language, scripts in (("bash", CALLS), ("python", PYTHON))
+            for script in scripts
+        }
+
+
 @pytest.mark.parametrize("script", CALLS)
-def test_commands_that_call_the_service_work(script: str, service: Service, folder: Path) -> None:
-    script = script.replace("http://localhost:2011", service.url).replace("uv run python", "python")
-    assert '"detail"' not in run(["bash", "-euo", "pipefail", "-c", script], service, folder)
+def test_commands_that_call_the_service_work(script: str, printed: dict[str, Future[str]]) -> None:
+    assert '"detail"' not in printed[script].result()
 
 
 @pytest.mark.parametrize("script", PYTHON)
-def test_python_examples_work(script: str, service: Service, folder: Path) -> None:
-    script = script.replace("Client()", f"Client({service.url!r})").replace("http://localhost:2011", service.url)
-    run([sys.executable, "-c", script], service, folder)
+def test_python_examples_work(script: str, printed: dict[str, Future[str]]) -> None:
+    printed[script].result()
 
 
 @pytest.mark.parametrize("line", SERVERS)

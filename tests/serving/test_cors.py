@@ -1,6 +1,6 @@
 """--cors-origins: which web pages may call the service."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -11,20 +11,6 @@ PAGE = "https://music.example.org"
 ROUTES = ["/predict", "/predict/stream", "/health", "/info", "/metrics", "/openapi.json"]
 
 
-@pytest.fixture(scope="module")
-def open_to_a_page() -> Iterator[Service]:
-    """A service with a key, for pages of two origins."""
-    origins = f"{PAGE}, http://localhost:3000"
-    running = Service(
-        *("--default-model", "tiny", "--max-batch", "5", "--max-waiting", "0"),
-        LIT_SERVER_API_KEY="secret",
-        ANTICIPATORY_CORS_ORIGINS=origins,
-    )
-    running.wait_until_ready()
-    yield running
-    assert running.stop() == 0
-
-
 def preflight(service: Service, route: str, origin: str, headers: str = "content-type") -> httpx.Response:
     asked = {"Origin": origin, "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": headers}
     return httpx.options(f"{service.url}{route}", headers=asked)
@@ -32,17 +18,17 @@ def preflight(service: Service, route: str, origin: str, headers: str = "content
 
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("origin", [PAGE, "http://localhost:3000"])
-def test_preflights_of_every_route_are_answered_without_a_key(origin: str, route: str, open_to_a_page: Service) -> None:
-    response = preflight(open_to_a_page, route, origin, "content-type,x-api-key,traceparent")
+def test_preflights_of_every_route_are_answered_without_a_key(origin: str, route: str, locked: Service) -> None:
+    response = preflight(locked, route, origin, "content-type,x-api-key,traceparent")
     assert response.status_code == 200
     assert response.headers["access-control-allow-origin"] == origin
     assert {"GET", "POST"} <= set(response.headers["access-control-allow-methods"].split(", "))
 
 
-def test_preflights_of_other_pages_and_for_other_headers_are_refused(open_to_a_page: Service) -> None:
-    other = preflight(open_to_a_page, "/predict", "https://example.net")
+def test_preflights_of_other_pages_and_for_other_headers_are_refused(locked: Service) -> None:
+    other = preflight(locked, "/predict", "https://example.net")
     assert (other.status_code, "access-control-allow-origin" in other.headers) == (400, False)
-    assert preflight(open_to_a_page, "/predict", PAGE, "cookie").status_code == 400
+    assert preflight(locked, "/predict", PAGE, "cookie").status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -56,21 +42,19 @@ def test_preflights_of_other_pages_and_for_other_headers_are_refused(open_to_a_p
         ("/nowhere", "secret", b"{}", 404),
     ],
 )
-def test_a_page_may_read_every_response(
-    path: str, key: str, content: bytes, status: int, open_to_a_page: Service
-) -> None:
+def test_a_page_may_read_every_response(path: str, key: str, content: bytes, status: int, locked: Service) -> None:
     headers = {"Origin": PAGE, "X-API-Key": key, "Content-Type": "application/json"}
-    response = httpx.post(f"{open_to_a_page.url}{path}", content=content, headers=headers, timeout=60)
+    response = httpx.post(f"{locked.url}{path}", content=content, headers=headers, timeout=60)
     assert response.status_code == status
     assert response.headers["access-control-allow-origin"] == PAGE
     assert response.headers["access-control-expose-headers"] == "Retry-After"
     assert "Origin" in response.headers["vary"]
 
 
-def test_a_page_learns_when_to_come_back(open_to_a_page: Service) -> None:
+def test_a_page_learns_when_to_come_back(locked: Service) -> None:
     headers = {"Origin": PAGE, "X-API-Key": "secret"}
     body = {"length_seconds": 120, "num_variations": 5}
-    url = f"{open_to_a_page.url}/predict"
+    url = f"{locked.url}/predict"
     with httpx.stream("POST", f"{url}/stream", json=body, headers=headers, timeout=60):
         refused = httpx.post(url, json=body, headers=headers)
     assert refused.status_code == 429
@@ -78,6 +62,7 @@ def test_a_page_learns_when_to_come_back(open_to_a_page: Service) -> None:
     assert int(refused.headers["retry-after"]) > 0
 
 
+@pytest.mark.slow
 def test_a_star_stands_for_every_page(start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", "--cors-origins", "*")
     own.wait_until_listening()

@@ -1,6 +1,6 @@
 """LIT_SERVER_API_KEY, and what it covers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
@@ -18,14 +18,6 @@ ROUTES = [
     "/openapi.json",
     "/nowhere",
 ]
-
-
-@pytest.fixture(scope="module")
-def locked() -> Iterator[Service]:
-    running = Service("--default-model", "tiny", LIT_SERVER_API_KEY="secret")
-    running.wait_until_listening()
-    yield running
-    assert running.stop() == 0
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-API-Key": "wrong"}, {"X-API-Key": "s\u00e9cret".encode()}])
@@ -64,6 +56,7 @@ def test_the_right_key_opens(locked: Service) -> None:
     assert httpx.get(f"{locked.url}/info", headers={"X-API-Key": "secret"}).status_code == 200
 
 
+@pytest.mark.slow
 def test_metrics_may_be_left_open(start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", "--public-metrics", LIT_SERVER_API_KEY="secret")
     own.wait_until_listening()
@@ -72,6 +65,7 @@ def test_metrics_may_be_left_open(start: Callable[..., Service]) -> None:
     assert own.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_service_for_everybody_without_a_key_warns(start: Callable[..., Service]) -> None:
     own = start("--default-model", "tiny", "--host", "0.0.0.0")
     own.wait_until_listening()

@@ -45,6 +45,7 @@ def test_the_page_is_no_part_of_the_api(service: Service) -> None:
     assert not [path for path in paths if path == "/" or "playground" in path or "soundfont" in path]
 
 
+@pytest.mark.slow
 def test_another_sound_font_is_handed_out(start: Callable[..., Service], tmp_path: Path) -> None:
     (tmp_path / "own.sf2").write_bytes(b"RIFF")
     own = start("--default-model", "tiny", "--soundfont", str(tmp_path / "own.sf2"))

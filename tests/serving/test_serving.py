@@ -18,7 +18,7 @@ import pytest
 from tests.conftest import GOLDEN, PROJECT, Service, descendants, still_running
 
 CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
-LONG = {"length_seconds": 120, "num_variations": 5}
+LONG = {"length_seconds": 120, "num_variations": 5, "seed": 1}
 Start = Callable[..., Service]
 
 ROWS, WAITING = "anticipatory_batch_rows", "anticipatory_queue_depth"
@@ -117,6 +117,7 @@ def test_what_is_past_its_deadline_is_stopped_whether_it_runs_or_waits(
     assert any(post(hasty, task="embed", midi_input=CHORALE).status_code == 200 for _ in range(10))
 
 
+@pytest.mark.slow
 def test_a_stream_that_nobody_reads_is_stopped_at_its_deadline_too(hasty: Service) -> None:
     with httpx.stream("POST", f"{hasty.url}/predict/stream", json=LONG, timeout=60):
         hasty.wait_for(ROWS, 0)
@@ -198,6 +199,7 @@ def test_the_death_of_a_busy_worker_is_answered_at_once_and_what_waits_survives(
     assert f"the worker died (signal {end.value})" in small.output()
 
 
+@pytest.mark.slow
 def test_the_death_of_an_idle_worker_loses_nothing(small: Service) -> None:
     deaths = small.metrics().get("anticipatory_worker_deaths_total", 0)
     os.kill(small.worker, signal.SIGKILL)
@@ -293,6 +295,7 @@ def test_what_cannot_finish_within_the_drain_time_is_told_so(start: Start) -> No
     assert request.status() == 503
 
 
+@pytest.mark.slow
 def test_stopping_before_the_model_is_loaded_is_quick_and_clean(start: Start) -> None:
     own = start("--default-model", "tiny")
     processes = descendants(own.process.pid) | {own.worker}

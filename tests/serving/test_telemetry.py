@@ -62,9 +62,9 @@ def test_the_log_names_the_trace_and_the_job(service: Service) -> None:
         ({"task": "embed", "midi_input": CHORALE}, "anticipatory_requests_total{size=tiny,status=200,task=embed}"),
         ({"task": "embed", "midi_input": "AAAA"}, "anticipatory_requests_total{size=-,status=422,task=embed}"),
         ({"task": "compose"}, "anticipatory_requests_total{size=-,status=422,task=-}"),
-        ({"length_seconds": 1}, "anticipatory_events_total"),
-        ({"length_seconds": 1}, "anticipatory_queue_duration_seconds_count{size=tiny,task=generate}"),
-        ({"length_seconds": 1}, "anticipatory_compute_duration_seconds_count{size=tiny,task=generate}"),
+        ({"length_seconds": 1, "seed": 1}, "anticipatory_events_total"),
+        ({"length_seconds": 1, "seed": 1}, "anticipatory_queue_duration_seconds_count{size=tiny,task=generate}"),
+        ({"length_seconds": 1, "seed": 1}, "anticipatory_compute_duration_seconds_count{size=tiny,task=generate}"),
     ],
 )
 def test_every_request_is_counted(body: dict[str, Any], name: str, service: Service) -> None:

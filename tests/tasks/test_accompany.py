@@ -38,7 +38,7 @@ def new_notes(variation: dict[str, Any], fixed: list[Note]) -> list[Note]:
 
 
 def test_accompany_answers_as_documented(http: httpx.Client) -> None:
-    result = accompany(http, codec.write_notes(SCALE), num_variations=2)
+    result = accompany(http, codec.write_notes(SCALE), num_variations=2, seed=1)
     assert set(result) == {"task", "variations", "prime_seconds", "timing", "chords", "notices", "metadata"}
     assert (result["task"], result["prime_seconds"]) == ("accompany", 0.0)
     assert [each["duration_seconds"] for each in result["variations"]] == [6.6, 6.6]
@@ -51,7 +51,7 @@ def test_a_bare_melody_gets_two_instruments_or_more_and_neither_silence_nor_nois
 ) -> None:
     melody = [note._replace(instrument=program) for note in SCALE * 2]
     melody = [note._replace(onset=60 * step) for step, note in enumerate(melody)]
-    for variation in accompany(http, codec.write_notes(melody), num_variations=3, seed=1)["variations"]:
+    for variation in accompany(http, codec.write_notes(melody), num_variations=2, seed=1)["variations"]:
         new = new_notes(variation, melody)
         assert len({note.instrument for note in new} - {program}) >= 2
         assert 2 <= len(new) / 13.2 <= 8
@@ -98,9 +98,9 @@ def test_the_streamed_notes_are_those_of_the_result(service: Service) -> None:
 
 
 def test_a_seed_sent_back_alone_gives_the_same_bytes(http: httpx.Client) -> None:
-    data = codec.write_notes(SCALE)
-    for variation in accompany(http, data, num_variations=2)["variations"]:
-        assert accompany(http, data, seed=variation["seed"])["variations"] == [variation]
+    data, body = codec.write_notes(SCALE), {"length_seconds": 3}
+    for variation in accompany(http, data, **body, num_variations=2, seed=1)["variations"]:
+        assert accompany(http, data, **body, seed=variation["seed"])["variations"] == [variation]
 
 
 @pytest.mark.parametrize(

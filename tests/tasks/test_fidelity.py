@@ -91,7 +91,7 @@ def test_no_damaged_file_is_an_error_of_the_service(http: httpx.Client, task: st
         "infill": {"start_seconds": 0.1, "end_seconds": 0.3, "seed": 1, "on_degenerate": "keep"},
     }[task]
     statuses = []
-    for data in damaged_files(7, 24):
+    for data in damaged_files(7, 12):
         answer = http.post("/predict", json={"task": task, "midi_input": encoded(data), **fields})
         statuses.append(answer.status_code)
         if answer.status_code == 200 and task != "embed":

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from xml.etree import ElementTree
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from amt.midi.codec import read_piece, write_notes
@@ -25,12 +27,17 @@ from tests.test_api import encoded
 ORGAN = 16
 CHORALE = (GOLDEN / "midi/chorale_001.mid").read_bytes()
 TONES = write_notes([Note(0, 40, 60, ORGAN), Note(100, 40, 60, ORGAN)])
-LONG = write_notes([Note(100 * second, 100, 40 + key, 48) for second in range(590) for key in range(24)])
 
 needs_audio = pytest.mark.skipif(
     not (find_spec("tinysoundfont") and find_spec("soundfile")),
     reason="the group audio is not installed: uv run --group audio pytest",
 )
+
+
+@cache
+def long() -> bytes:
+    """A file that takes long to render."""
+    return write_notes([Note(100 * second, 100, 40 + key, 48) for second in range(590) for key in range(24)])
 
 
 def render(service: Service, content: bytes, path: str = "/render", **headers: str) -> httpx.Response:
@@ -45,11 +52,9 @@ def detail(response: httpx.Response, status: int) -> Any:
 def converter(service: Service) -> int:
     """The process that converts, spawned after the worker."""
     spawned = [
-        pid
-        for pid in sorted(descendants(service.process.pid))
-        if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid for pid in descendants(service.process.pid) if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
     ]
-    return spawned[-1]
+    return max(spawned, key=lambda pid: psutil.Process(pid).create_time())
 
 
 def wait_until_busy(pid: int) -> None:
@@ -170,9 +175,9 @@ def test_a_client_that_goes_away_ends_the_work(service: Service) -> None:
     name = "anticipatory_requests_total{size=-,status=499,task=render}"
     before = service.metrics().get(name, 0)
     address = urlsplit(service.url)
-    head = f"POST /render?format=mp3 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(LONG)}\r\n\r\n"
+    head = f"POST /render?format=mp3 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(long())}\r\n\r\n"
     with socket.create_connection((address.hostname, address.port)) as client:
-        client.sendall(head.encode() + LONG)
+        client.sendall(head.encode() + long())
         wait_until_busy(pid)
     service.wait_for(name, before + 1)
     assert not Path(f"/proc/{pid}").exists()
@@ -185,7 +190,7 @@ def test_time_is_bounded_and_the_queue_too(start: Callable[..., Service]) -> Non
     own = start("--default-model", "tiny", "--timeout", "6")
     own.wait_until_listening()
     answers: list[httpx.Response] = []
-    ask = lambda: answers.append(render(own, LONG, "/render?format=mp3"))  # noqa: E731
+    ask = lambda: answers.append(render(own, long(), "/render?format=mp3"))  # noqa: E731
     threads = [threading.Thread(target=ask) for _ in range(10)]
     for each in threads:
         each.start()
@@ -206,7 +211,7 @@ def test_a_service_that_stops_says_so_and_leaves_nothing_behind(start: Callable[
     render(own, TONES, "/render?format=svg")
     pid = converter(own)
     answers: list[httpx.Response] = []
-    asking = threading.Thread(target=lambda: answers.append(render(own, LONG, "/render?format=mp3")))
+    asking = threading.Thread(target=lambda: answers.append(render(own, long(), "/render?format=mp3")))
     asking.start()
     wait_until_busy(pid)
     assert own.stop() == 0

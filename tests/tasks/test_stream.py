@@ -27,9 +27,8 @@ def events(service: Service, **body: Any) -> Iterator[tuple[str, Any]]:
 
 @pytest.fixture(scope="module")
 def two_variations(service: Service) -> list[tuple[str, Any]]:
-    return list(
-        events(service, task="continue", midi_input=CHORALE, prime_seconds=2, length_seconds=4, num_variations=2)
-    )
+    body = {"task": "continue", "midi_input": CHORALE, "prime_seconds": 2, "length_seconds": 4, "seed": 1}
+    return list(events(service, **body, num_variations=2))
 
 
 def named(found: list[tuple[str, Any]], name: str) -> list[Any]:

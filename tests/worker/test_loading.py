@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,11 @@ def begin(**checkpoints: str) -> Runner:
 def until(runner: Runner, kind: Any) -> list[FromWorker]:
     """Return all messages up to the first of a kind."""
     messages: list[FromWorker] = []
-    while not any(isinstance(message, kind) for message in messages):
+    while True:
         messages += runner.step()
-    return messages
+        if any(isinstance(message, kind) for message in messages):
+            return messages
+        time.sleep(runner.poll_timeout)  # or the thread that loads waits for this one
 
 
 def music(group: str) -> GenerateJob:

@@ -1,3 +1,5 @@
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,13 +23,15 @@ from worker.runner import Runner
 
 LONG = take_excerpt([Note(10 * index, 5, 60, 0) for index in range(1_500)], whole=True)
 SHORT = take_excerpt([Note(0, 50, 60, 0)])
+UIDS = (1, 2, 3)
+"""Of the jobs of each test."""
 
 
 def explain(error: Exception) -> tuple[int, str]:
     return 500, repr(error)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def begun() -> tuple[Runner, Ready]:
     """Return a runner that has loaded tiny, and the message that says so."""
     checkpoints: Any = dict.fromkeys(["tiny", "small", "medium", "large"], str(GOLDEN / "model"))
@@ -36,11 +40,17 @@ def begun() -> tuple[Runner, Ready]:
         for message in running.step():
             if isinstance(message, Ready):
                 return running, message
+        time.sleep(running.poll_timeout)  # or the thread that loads waits for this one
 
 
 @pytest.fixture
-def runner(begun: tuple[Runner, Ready]) -> Runner:
-    return begun[0]
+def runner(begun: tuple[Runner, Ready]) -> Iterator[Runner]:
+    """Yield the runner without a job; those that a test leaves behind are cancelled."""
+    runner, _ = begun
+    yield runner
+    for uid in UIDS:
+        runner.cancel(uid)
+    assert runner.poll_timeout > 0
 
 
 def embed_job(*excerpts: Excerpt, layer: int = -1, pooling: Pooling = "mean") -> EmbedJob:

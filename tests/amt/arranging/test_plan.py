@@ -211,7 +211,7 @@ def ordered_drums(notes: list[Note]) -> list[Note]:
     return chosen
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(note_among(5, 60, 40), max_size=14), st.lists(note_among(20, 60, 40), max_size=40), st.integers(0, 40))
 def test_kept_notes_survive_a_round_trip_with_any_new_notes_among_them(
     kept: list[Note], new: list[Note], start: int

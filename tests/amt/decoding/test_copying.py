@@ -49,7 +49,7 @@ def pieces(draw: st.DrawFn) -> list[Begun]:
     return [(onset, key) for onset, keys in enumerate(draw(st.lists(chord, min_size=1, max_size=30))) for key in keys]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(pieces(), st.randoms(use_true_random=False))
 def test_exactly_the_notes_that_would_complete_a_run_are_forbidden(piece: list[Begun], rng: random.Random) -> None:
     keys = keys_of(piece)

@@ -90,7 +90,7 @@ def damaged(data, edits):
 
 
 @given(st.sampled_from(SMALL_FILES), st.lists(edits, min_size=1, max_size=12))
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_damaged_files_are_read_or_refused(data, damage):
     notes = read_or_refused(damaged(data, damage))
     if notes:

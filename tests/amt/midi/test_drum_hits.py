@@ -54,7 +54,7 @@ def snare_file(hits):
 
 
 @given(performances)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_drums_with_human_timing_survive_a_round_trip(hits):
     notes = read_notes(snare_file(hits))
     assert Counter(round_trip(notes)) == Counter(notes)

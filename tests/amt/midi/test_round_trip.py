@@ -204,7 +204,7 @@ def without_new(data, new):
 
 
 @given(pieces(), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_piece_that_is_continued_from_its_end_comes_back_whole(data, draws):
     piece = read_piece(data)
     new = draws.draw(new_notes(piece.length_ticks + 5))
@@ -234,7 +234,7 @@ def last_of_each(conductor):
 
 
 @given(pieces(), st.integers(20, 600), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_begins_before_a_cut_comes_back_with_what_came_before_it(data, cut_ticks, draws):
     piece = read_piece(data)
     kept = [note for note in piece.notes if note.onset < cut_ticks]
@@ -255,7 +255,7 @@ def meet(one, other):
 
 
 @given(pieces(), st.integers(0, 400), st.integers(10, 400), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_what_is_outside_a_span_comes_back_with_all_messages_of_the_piece(data, start, length, draws):
     piece = read_piece(data)
     span = range(start, start + length)
@@ -269,7 +269,7 @@ def test_what_is_outside_a_span_comes_back_with_all_messages_of_the_piece(data, 
 
 
 @given(pieces(), st.sampled_from([20.0, 60.0, 87.3, 133.7, 300.0]))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_with_another_tempo_all_notes_and_messages_keep_their_times(data, bpm):
     piece = read_piece(data)
     answer = write_piece(piece, piece.notes, [], piece.length_ticks, piece.timing.with_tempo(bpm))
@@ -291,7 +291,7 @@ def test_with_another_tempo_all_notes_and_messages_keep_their_times(data, bpm):
 
 
 @given(pieces())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_symusic_finds_in_what_comes_back_what_it_finds_in_the_input(data):
     """Its notes are by track and program, whichever channel they are on."""
     symusic = pytest.importorskip("symusic")
