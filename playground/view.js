@@ -5,8 +5,12 @@ import { DRUMS } from "./instruments.js";
 /** @typedef {import("./piece.js").Note} Note */
 
 export const RULER_HEIGHT = 28;
+/** Pitch classes of black keys. */
+export const BLACK = new Set([1, 3, 6, 8, 10]);
 const MIN_ROWS = 26;
 const MAX_DRUM_ROW = 15;
+/** Drums are struck: how long they ring is not drawn. */
+const MAX_DRUM_SECONDS = 0.12;
 const DEFAULT_KIT = [36, 38, 42, 46, 49];
 const MIN_SECONDS = 1.5;
 const MARGIN_ROWS = 3;
@@ -65,6 +69,15 @@ export class View {
   y({ pitch, instrument }) {
     if (instrument === DRUMS) return this.height - (this.kit.indexOf(pitch) + 1) * this.drumRow;
     return RULER_HEIGHT + (this.high - pitch) * this.row;
+  }
+
+  /** Trace the outline of a note. @param {CanvasRenderingContext2D} brush @param {Note} note */
+  trace(brush, note) {
+    const drum = note.instrument === DRUMS, row = drum ? this.drumRow : this.row;
+    const length = drum ? Math.min(note.duration, MAX_DRUM_SECONDS) : note.duration;
+    const width = Math.max(3, length * this.perSecond - 1), height = Math.max(2, row - (row > 5 ? 1.5 : 0.5));
+    brush.beginPath();
+    brush.roundRect(this.x(note.onset), this.y(note) + 0.5, width, height, Math.min(3, height / 3, width / 2));
   }
 
   /** @param {number} y @returns {{pitch: number, drum: boolean}} whose row it is */
