@@ -130,7 +130,12 @@ export class Display {
   /** @param {boolean} some whether there are notes */
   #enable(some) {
     const { work, player, history, span, recorder, editor, tool } = this.app, idle = !work;
-    const enable = (/** @type {string} */ id, /** @type {boolean} */ on) => (find(id).disabled = !on);
+    const enable = (/** @type {string} */ id, /** @type {boolean} */ on) => {
+      const element = find(id);
+      // Whoever works with the keys alone would lose their place with it.
+      if (!on && element === document.activeElement) this.roll.canvas.focus({ preventScroll: true });
+      element.disabled = !on;
+    };
     enable("generate", idle);
     enable("stop", !idle || player.playing);
     enable("infill", idle && some && Boolean(span));

@@ -64,7 +64,7 @@ function drawPiano(brush, view, { colours, font }, lit) {
     if (colour || black) brush.fillRect(0, top, black ? wide * 0.5 : wide, view.row);
     if (pitch % 12 === 0 || pitch % 12 === 5) brush.fillRect(0, top + view.row - 0.5, wide, 0.5);
     if (pitch % 12 === 0 && view.row > 1.5) {
-      brush.fillStyle = colours["key-ink"];
+      brush.fillStyle = colour ? colours.paper : colours["key-ink"];
       brush.fillText(pitchName(pitch), wide - 20, top + view.row / 2 + 0.5);
     }
   }
