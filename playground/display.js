@@ -178,7 +178,7 @@ export class Display {
     const first = !roll.view.width, resized = roll.resize();
     if (first) this.fit(true);
     if (stale) this.#refresh();
-    if (player.playing && !player.waits && !this.frame) roll.view.follow(player.position);
+    if (player.playing && !player.waits && !this.frame) roll.view.follow(player.position, roll.still.matches);
     if (recorder.on) roll.view.setLength(this.#length());
     roll.draw(this.scene(), stale || resized);
     this.#clock();

@@ -137,11 +137,14 @@ export class View {
     this.start = Math.max(0, Math.min(this.start + seconds, this.length - this.seconds));
   }
 
-  /** @param {number} second that is to be seen, a third from the left once there is something to scroll */
-  follow(second) {
-    const target = second - this.seconds * 0.35;
+  /**
+   * @param {number} second that is to be seen, a third from the left once there is something to scroll
+   * @param {boolean} [still] scroll page by page instead
+   */
+  follow(second, still) {
+    const target = second - this.seconds * (still ? 0.03 : 0.35);
     if (second > this.start + this.seconds * 0.97 || second < this.start) this.start = target;
-    else if (target > this.start) this.start += Math.min(target - this.start, this.seconds * 0.02);
+    else if (!still && target > this.start) this.start += Math.min(target - this.start, this.seconds * 0.02);
     this.scroll(0);
   }
 }
