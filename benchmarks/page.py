@@ -82,7 +82,7 @@ def of_rendering(figures: rendering.Figures) -> str:
     return f"""## Rendering
 
 `benchmarks.rendering`: generates one after another, alone and while a song is made into sound again and again, in a
-process of the lowest priority.
+process of low priority. A seed gives the same events each time, and is compared with itself: alone before and after.
 
 {rendering.markdown(figures)}"""
 

@@ -1,7 +1,8 @@
 """Measure what rendering takes from decoding: `uv run --group audio python -m benchmarks.rendering`.
 
-Generates one after another, on a service of its own: in turn alone, and while another client has a song made into
-sound again and again. Prints a Markdown table.
+Generates one after another, on a service of its own, by several seeds. A seed gives the same events each time, so it is
+compared with itself: while another client has a song made into sound again and again, and alone before and after that,
+for a computer is not always equally fast. Prints a Markdown table.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from client import AnticipatoryClient
 
 SONG: Final = PROJECT / "tests/data/golden/midi/freedoom_e1m2.mid"
 LENGTH_SECONDS: Final = 20
-IN_TURN: Final = 3
+PAIRS: Final = 3
+"""For each repeat of other benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,16 @@ class Figures:
         rendering: by a rendering of it, alone.
         alone: by a generate.
         beside: by one while the song is rendered.
+        slowed: how many times as long as alone the same one takes then.
+        strayed: how many times as long as before it takes alone afterwards.
     """
 
     song: float
     rendering: Spread
     alone: Spread
     beside: Spread
+    slowed: Spread
+    strayed: Spread
 
 
 @contextmanager
@@ -61,21 +67,29 @@ def renderings(client: AnticipatoryClient) -> Iterator[None]:
 
 
 def measure(repeats: int) -> Figures:
-    """Measure `repeats` generates of each kind, and as many renderings."""
+    """Measure generates by three times as many seeds as `repeats`, and `repeats` renderings."""
     with service() as running, AnticipatoryClient(running.url) as client:
         running.wait_until_ready()
 
-        def generates() -> list[float]:
-            return [seconds(partial(client.generate, LENGTH_SECONDS, seed=seed)) for seed in range(repeats)]
+        def render() -> None:
+            client.render(SONG, format="wav")
 
-        generates()
-        alone, beside = list[float](), list[float]()
-        for _ in range(IN_TURN):
-            alone += generates()
+        def generate(seed: int) -> float:
+            return seconds(partial(client.generate, LENGTH_SECONDS, seed=seed))
+
+        render()  # its process is there now
+        generate(0)
+        before, beside, after = list[float](), list[float](), list[float]()
+        for seed in range(PAIRS * repeats):
+            before.append(generate(seed))
             with renderings(client):
-                beside += generates()
-        rendering = [seconds(lambda: client.render(SONG, format="wav")) for _ in range(repeats)]
-    return Figures(mido.MidiFile(SONG).length, Spread.of(rendering), Spread.of(alone), Spread.of(beside))
+                beside.append(generate(seed))
+            after.append(generate(seed))
+        rendering = [seconds(render) for _ in range(repeats)]
+    slowed = [2 * b / (a + c) for a, b, c in zip(before, beside, after, strict=True)]
+    strayed = [c / a for a, c in zip(before, after, strict=True)]
+    length = mido.MidiFile(SONG).length
+    return Figures(length, *map(Spread.of, (rendering, before + after, beside, slowed, strayed)))
 
 
 def markdown(figures: Figures) -> str:
@@ -83,6 +97,8 @@ def markdown(figures: Figures) -> str:
     rows = [
         (f"generate {LENGTH_SECONDS} s, alone", figures.alone.text(1, 2, "s")),
         ("the same while a song is rendered", figures.beside.text(1, 2, "s")),
+        ("by the same seed: how many times as long as alone", figures.slowed.text(1, 2, "times")),
+        ("alone again, afterwards: how many times as long as before", figures.strayed.text(1, 2, "times")),
         (f"the song, of {figures.song:.0f} s, to WAV", figures.rendering.text(1, 2, "s")),
     ]
     return table(("what", "median (least to most)"), rows)

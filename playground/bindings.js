@@ -39,7 +39,7 @@ export function bindControls(app) {
   }
   for (const id of ["instrument", "snap"]) find(id).addEventListener("change", touch);
   for (const radio of find("roll").querySelectorAll("[name=tool]")) radio.addEventListener("change", touch);
-  display.roll.dark.addEventListener("change", touch);
+  display.roll.palette.dark.addEventListener("change", touch);
   app.wishes.form.addEventListener("submit", (event) => {
     event.preventDefault();
     app.generate();

@@ -8,10 +8,9 @@ import { Roll } from "./roll.js";
 import { barAt, clockText, spanText } from "./timing.js";
 
 const MIN_LENGTH_SECONDS = 8;
-/** Thirty pictures a second: twice as many would take twice the processor. */
-const FRAME_MS = 30;
-/** After a change it is drawn for so long, until what glows has faded. */
-const AFTERGLOW_MS = 600;
+/** What moves is drawn again once it has moved so far, but 20 to 30 times a second: twice as many would cost twice. */
+const STEP_PIXELS = 2;
+const [MIN_PAUSE_MS, MAX_PAUSE_MS] = [30, 48];
 
 export class Display {
   /** @param {import("./app.js").App} app */
@@ -19,9 +18,11 @@ export class Display {
     this.app = app;
     this.roll = new Roll(find("canvas"));
     /** What the page shows is to be made again. */
-    this.stale = true;
-    this.changedAt = 0;
-    this.drawnAt = 0;
+    this.stale = false;
+    /** The next frame, if one is asked for. @type {number | undefined} */
+    this.next = undefined;
+    /** The timer that asks for it. */
+    this.timer = 0;
     /** @type {import("./roll.js").Scene["frame"]} */
     this.frame = undefined;
     this.instruments = new InstrumentList(
@@ -32,16 +33,21 @@ export class Display {
     this.variations = new VariationList(find("variations"), (index) => app.pick(index), (index) => app.keep(index));
     this.steps = new StepList(find("steps"), (index) => app.work || app.history.go(index));
     this.#fillMenus();
-    const loop = () => {
-      this.#next();
-      requestAnimationFrame(loop);
-    };
-    requestAnimationFrame(loop);
+    new ResizeObserver(() => this.touch()).observe(find("canvas"));
   }
 
   /** Show what has changed, with the next frame. */
   touch() {
     this.stale = true;
+    this.#ask();
+  }
+
+  /** A hidden page gets no frames, and so takes no time. */
+  #ask() {
+    this.next ??= requestAnimationFrame(() => {
+      this.next = undefined;
+      this.#show();
+    });
   }
 
   #fillMenus() {
@@ -108,11 +114,9 @@ export class Display {
     player.setMixer(piece.mixer);
     roll.view.include(notes, instrument === DRUMS && tool === "edit", false);
     roll.view.setLength(this.#length());
-    if (work) {
-      for (const note of work.written[work.chosen]) if (!roll.born.has(note)) roll.born.set(note, performance.now());
-    }
+    if (work) roll.greet(work.written[work.chosen]);
     if (player.loop && !this.app.span) player.loop = [0, this.app.end];
-    this.instruments.show(instruments, piece.mixer, chosen, roll.dark.matches);
+    this.instruments.show(instruments, piece.mixer, chosen, roll.palette.dark.matches);
     this.variations.show(piece, !work);
     this.steps.show(history);
     const count = notes.length === 1 ? "1 note" : `${notes.length} notes`;
@@ -126,7 +130,12 @@ export class Display {
   /** @param {boolean} some whether there are notes */
   #enable(some) {
     const { work, player, history, span, recorder, editor, tool } = this.app, idle = !work;
-    const enable = (/** @type {string} */ id, /** @type {boolean} */ on) => (find(id).disabled = !on);
+    const enable = (/** @type {string} */ id, /** @type {boolean} */ on) => {
+      const element = find(id);
+      // Whoever works with the keys alone would lose their place with it.
+      if (!on && element === document.activeElement) this.roll.canvas.focus({ preventScroll: true });
+      element.disabled = !on;
+    };
     enable("generate", idle);
     enable("stop", !idle || player.playing);
     enable("infill", idle && some && Boolean(span));
@@ -162,21 +171,20 @@ export class Display {
     find("hint").textContent = text;
   }
 
-  #next() {
-    const { player, work, recorder } = this.app, { roll } = this, now = performance.now(), resized = roll.resize();
-    if (resized && !this.drawnAt) this.fit(true);
-    if (this.stale) {
-      this.stale = false;
-      this.changedAt = now;
-      this.#refresh();
-    } else if (!resized && now - this.drawnAt < FRAME_MS) return;
-    const moves = player.playing || work || recorder.on || now - this.changedAt < AFTERGLOW_MS;
-    if (!moves && !resized) return;
-    this.drawnAt = now;
-    if (player.playing && !player.waits && !this.frame) roll.view.follow(player.position);
+  /** Show what has changed and what has moved, and go on while something moves. */
+  #show() {
+    const { player, work, recorder } = this.app, { roll, stale } = this;
+    this.stale = false;
+    const first = !roll.view.width, resized = roll.resize();
+    if (first) this.fit(true);
+    if (stale) this.#refresh();
+    if (player.playing && !player.waits && !this.frame) roll.view.follow(player.position, roll.still.matches);
     if (recorder.on) roll.view.setLength(this.#length());
-    roll.draw(this.scene());
+    roll.draw(this.scene(), stale || resized);
     this.#clock();
+    clearTimeout(this.timer);
+    const pause = Math.min(MAX_PAUSE_MS, Math.max(MIN_PAUSE_MS, 1000 * STEP_PIXELS / roll.view.perSecond));
+    if (player.playing || work || roll.sheet.fading) this.timer = setTimeout(() => this.#ask(), pause);
   }
 
   #clock() {

@@ -26,6 +26,7 @@ import { RULER_HEIGHT } from "./view.js";
  * @typedef {object} Drag
  * @property {(event: PointerEvent) => void} move
  * @property {(event: PointerEvent, moved: boolean) => void} end
+ * @property {(event: PointerEvent, moved: boolean) => void} [cancel] where the browser takes a finger to scroll the page
  */
 
 const CLICK_PIXELS = 4;
@@ -45,9 +46,8 @@ export class Gestures {
     const { canvas } = roll;
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
     canvas.addEventListener("pointermove", (event) => this.#move(event));
-    for (const kind of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(kind, (event) => this.#up(/** @type {PointerEvent} */ (event)));
-    }
+    canvas.addEventListener("pointerup", (event) => this.#up(event, this.drag?.end));
+    canvas.addEventListener("pointercancel", (event) => this.#up(event, this.drag?.cancel ?? this.drag?.end));
     canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
 
@@ -75,10 +75,10 @@ export class Gestures {
     if (this.moved) this.drag.move(event);
   }
 
-  /** @param {PointerEvent} event */
-  #up(event) {
+  /** @param {PointerEvent} event @param {Drag["end"]} [end] */
+  #up(event, end) {
     this.fingers.delete(event.pointerId);
-    this.drag?.end(event, this.moved);
+    end?.(event, this.moved);
     this.drag = undefined;
   }
 
@@ -169,6 +169,7 @@ export class Gestures {
         if (span && (second < span[0] || second > span[1])) actions.setSpan(undefined);
         actions.seek(second);
       },
+      cancel: () => actions.setSpan(span && [...span]),
     };
   }
 

@@ -59,8 +59,15 @@ export class Recorder extends EventTarget {
     this.player.endless = true;
     await this.player.play();
     this.midi ??= await navigator.requestMIDIAccess?.().catch(() => undefined);
+    if (!this.midi) return;
+    this.midi.onstatechange = () => this.#listen();
+    this.#listen();
+  }
+
+  /** Listen to every MIDI keyboard that is there now. */
+  #listen() {
     for (const input of this.midi?.inputs.values() ?? []) {
-      input.onmidimessage = ({ data }) => data && this.message(data);
+      input.onmidimessage = ({ data }) => data && this.#message(data);
     }
   }
 
@@ -108,7 +115,7 @@ export class Recorder extends EventTarget {
   }
 
   /** @param {Uint8Array} data of a MIDI message */
-  message([status, pitch, velocity]) {
+  #message([status, pitch, velocity]) {
     if (!this.on) return;
     if ((status & 0xf0) === 0x90 && velocity) this.press(pitch, velocity);
     else if ((status & 0xf0) === 0x80 || (status & 0xf0) === 0x90) this.release(pitch);

@@ -5,8 +5,12 @@ import { DRUMS } from "./instruments.js";
 /** @typedef {import("./piece.js").Note} Note */
 
 export const RULER_HEIGHT = 28;
+/** Pitch classes of black keys. */
+export const BLACK = new Set([1, 3, 6, 8, 10]);
 const MIN_ROWS = 26;
 const MAX_DRUM_ROW = 15;
+/** Drums are struck: how long they ring is not drawn. */
+const MAX_DRUM_SECONDS = 0.12;
 const DEFAULT_KIT = [36, 38, 42, 46, 49];
 const MIN_SECONDS = 1.5;
 const MARGIN_ROWS = 3;
@@ -67,6 +71,15 @@ export class View {
     return RULER_HEIGHT + (this.high - pitch) * this.row;
   }
 
+  /** Trace the outline of a note. @param {CanvasRenderingContext2D} brush @param {Note} note */
+  trace(brush, note) {
+    const drum = note.instrument === DRUMS, row = drum ? this.drumRow : this.row;
+    const length = drum ? Math.min(note.duration, MAX_DRUM_SECONDS) : note.duration;
+    const width = Math.max(3, length * this.perSecond - 1), height = Math.max(2, row - (row > 5 ? 1.5 : 0.5));
+    brush.beginPath();
+    brush.roundRect(this.x(note.onset), this.y(note) + 0.5, width, height, Math.min(3, height / 3, width / 2));
+  }
+
   /** @param {number} y @returns {{pitch: number, drum: boolean}} whose row it is */
   rowAt(y) {
     if (this.kit.length && y >= this.floor) {
@@ -124,11 +137,14 @@ export class View {
     this.start = Math.max(0, Math.min(this.start + seconds, this.length - this.seconds));
   }
 
-  /** @param {number} second that is to be seen, a third from the left once there is something to scroll */
-  follow(second) {
-    const target = second - this.seconds * 0.35;
+  /**
+   * @param {number} second that is to be seen, a third from the left once there is something to scroll
+   * @param {boolean} [still] scroll page by page instead
+   */
+  follow(second, still) {
+    const target = second - this.seconds * (still ? 0.03 : 0.35);
     if (second > this.start + this.seconds * 0.97 || second < this.start) this.start = target;
-    else if (target > this.start) this.start += Math.min(target - this.start, this.seconds * 0.02);
+    else if (!still && target > this.start) this.start += Math.min(target - this.start, this.seconds * 0.02);
     this.scroll(0);
   }
 }

@@ -134,14 +134,38 @@ def test_the_computers_keyboard_records_a_melody_that_is_accompanied(playground:
     assert set(melody) <= set(playground.notes())
 
 
-def test_a_midi_keyboard_is_recorded_too(playground: Playground) -> None:
+MIDI_KEYBOARDS = """
+    const inputs = new Map(["first", "second"].map((name) => [name, new EventTarget()]));
+    const access = { inputs: new Map() };
+    navigator.requestMIDIAccess = async () => access;
+    globalThis.plugIn = (name) => {
+        access.inputs.set(name, inputs.get(name));
+        access.onstatechange?.();
+    };
+    globalThis.sendMidi = (name, ...data) => inputs.get(name).onmidimessage({ data: Uint8Array.from(data) });
+"""
+"""What a browser does where there are MIDI keyboards, of which the machine that runs the tests has none."""
+
+
+def test_midi_keyboards_are_recorded_too_also_one_that_is_plugged_in_later(playground: Playground) -> None:
+    playground.page.add_init_script(MIDI_KEYBOARDS)
+    playground.page.reload()
+    playground.page.evaluate("plugIn('first')")
     playground.button("Record").click()
-    playground.wait_for("player.playing && !playground.player.waits")
-    playground.page.evaluate("() => playground.recorder.message(Uint8Array.of(0x90, 48, 100))")
+    playground.wait_for("player.playing && !playground.player.waits && playground.recorder.midi")
+    playground.page.evaluate("plugIn('second')")
+    for keyboard, channel, pitch in [("first", 0, 48), ("second", 3, 52)]:
+        playground.page.evaluate(f"sendMidi('{keyboard}', {0x90 + channel}, {pitch}, 100)")
+        playground.page.wait_for_timeout(200)
+        assert playground.loudness() > 3e-3
+        playground.page.evaluate(f"sendMidi('{keyboard}', {0x80 + channel}, {pitch}, 0)")
+    playground.page.evaluate("sendMidi('first', 0xFE)")  # which some send all the time, to say that they are there
+    playground.page.evaluate("sendMidi('first', 0x90, 55, 100)")
     playground.page.wait_for_timeout(200)
-    playground.page.evaluate("() => playground.recorder.message(Uint8Array.of(0x80, 48, 0))")
+    playground.page.evaluate("sendMidi('first', 0x90, 55, 0)")  # ends a note too
     playground.button("Record").click()
-    assert [note[2] for note in playground.notes()] == [48]
+    assert [note[2] for note in playground.notes()] == [48, 52, 55]
+    assert all(note[1] < 2 for note in playground.notes())
 
 
 def test_without_a_mouse_bars_are_selected_and_written_again(playground: Playground, song: Path) -> None:
@@ -155,6 +179,15 @@ def test_without_a_mouse_bars_are_selected_and_written_again(playground: Playgro
     playground.wait_for("work")
     playground.settle()
     assert playground.notes() != before
+
+
+def test_who_presses_generate_with_the_keyboard_keeps_a_place_on_the_page(playground: Playground) -> None:
+    playground.page.locator("[name=seconds]").fill("1")
+    playground.button("Generate").focus()
+    playground.page.keyboard.press("Enter")
+    playground.wait_for("work")
+    expect(playground.page.locator("#canvas")).to_be_focused()
+    playground.settle()
 
 
 def test_a_question_mark_shows_the_shortcuts(playground: Playground) -> None:

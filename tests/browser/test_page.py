@@ -6,7 +6,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser.conftest import Playground
+from tests.browser.conftest import BAR, Playground
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 SCREENS = {
@@ -55,6 +55,30 @@ def test_nothing_is_wider_than_a_phone(playground: Playground, song: Path) -> No
     playground.page.get_by_text("All wishes", exact=True).click()
     width = playground.page.evaluate("() => document.documentElement.scrollWidth")
     assert width == 390
+
+
+@pytest.mark.parametrize("playground", [PHONE], indirect=True)
+def test_a_finger_selects_across_the_roll_and_scrolls_up_and_down(playground: Playground, song: Path) -> None:
+    playground.open(song)
+    page, touches = playground.page, playground.page.context.new_cdp_session(playground.page)
+    page.locator("#stage").scroll_into_view_if_needed()
+
+    def swipe(right: int, down: int) -> None:
+        left, top = playground.point(3 * BAR, 0.6)
+        for step in range(8):
+            point = {"x": left + right * step / 7, "y": top + down * step / 7}
+            touches.send(
+                "Input.dispatchTouchEvent", {"type": "touchMove" if step else "touchStart", "touchPoints": [point]}
+            )
+        touches.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    swipe(100, 10)
+    span, above = playground.state("span"), page.evaluate("scrollY")
+    assert span[0] == pytest.approx(3 * BAR)
+    swipe(10, -200)
+    assert playground.state("span") == span
+    page.wait_for_timeout(100)
+    assert page.evaluate("scrollY") > above + 50
 
 
 def test_names_are_as_they_are_promised(playground: Playground, song: Path) -> None:

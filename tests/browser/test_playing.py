@@ -48,6 +48,38 @@ def test_the_roll_follows_the_music(opened: Playground) -> None:
     assert left < opened.state("player.position") < left + seen
 
 
+@pytest.mark.parametrize("playground", [{"reduced_motion": "reduce"}], indirect=True)
+def test_for_those_who_want_less_motion_the_roll_turns_pages(opened: Playground) -> None:
+    for _ in range(6):
+        opened.button("Zoom in").click()
+    opened.button("Play").click()
+    opened.wait_for("display.roll.view.start > 0")
+    assert opened.state("display.roll.view.start") > 0.8 * opened.state("display.roll.view.seconds")
+
+
+def test_only_what_moves_is_drawn(opened: Playground) -> None:
+    opened.wait_for("display.next === undefined")
+    opened.page.evaluate(
+        """() => {
+            const { roll } = playground.display;
+            globalThis.drawn = new Map([[roll, 0], [roll.sheet, 0]]);
+            for (const each of drawn.keys()) {
+                const { draw } = each;
+                each.draw = (...scene) => {
+                    drawn.set(each, drawn.get(each) + 1);
+                    draw.apply(each, scene);
+                };
+            }
+        }"""
+    )
+    opened.page.wait_for_timeout(200)
+    assert opened.page.evaluate("[...drawn.values()]") == [0, 0]
+    opened.button("Play").click()
+    opened.wait_for("player.position > 1")
+    frames, sheets = opened.page.evaluate("[...drawn.values()]")
+    assert 0 < sheets < frames / 2
+
+
 def test_notes_are_bright_while_they_sound(opened: Playground) -> None:
     x, y = opened.page.evaluate(
         """() => {
