@@ -38,6 +38,9 @@ _INPUTS: Final = 16
 _UNROLLED: Final = 4
 """Sums under way at least: one has to wait for its last addition."""
 
+_AHEAD: Final = 2_048
+"""Bytes of weights that are asked for before they are wanted: CPUs look ahead to the end of a page of memory only."""
+
 _MANY_ROWS: Final = 64
 """From here on threads share the rounding of rows too; for fewer it takes less time than to call the threads."""
 
@@ -123,9 +126,13 @@ def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     )
 
 
-def _read_bytes(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value, size: int) -> ir.Value:
-    """Emit a vector of bytes."""
-    address = builder.bitcast(builder.gep(numbers, [index]), ir.VectorType(_BYTE, size).as_pointer())
+def _read_weights(builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, size: int) -> ir.Value:
+    """Emit a vector of bytes, and that memory gets others ready."""
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _WORD, _WORD, _WORD])
+    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+    ahead = builder.gep(weights, [builder.add(index, _LONG(_AHEAD))])
+    builder.call(prefetch, [ahead, _WORD(0), _WORD(3), _WORD(1)])  # for reading, to the nearest cache, of data
+    address = builder.bitcast(builder.gep(weights, [index]), ir.VectorType(_BYTE, size).as_pointer())
     return builder.load(address, align=1)
 
 
@@ -205,7 +212,7 @@ def _sum_up(
     with cgutils.for_range_slice(builder, _LONG(0), n_steps, _LONG(n_turns), inc=True) as (first, _):
         for turn in range(n_turns):
             step = builder.add(first, _LONG(turn))
-            vector = _read_bytes(builder, weights, builder.mul(step, _LONG(size)), size)
+            vector = _read_weights(builder, weights, builder.mul(step, _LONG(size)), size)
             words = builder.gep(activations, [builder.mul(step, _LONG(n_rows))])
             for row in range(n_rows):
                 each = sums[turn * n_rows + row]
