@@ -300,18 +300,20 @@ def _round(
     """Write a row's whole numbers, and the sum of each group, beside those of the rows that are multiplied with it."""
     n_rows, n_inputs = x.shape
     numbers, n_groups = np.zeros(len(rounded) // n_rows, rounded.dtype), len(sums) // n_rows
-    first, size = row - row % MAX_ROWS, len(numbers) // n_groups
+    for i in range(n_inputs):
+        numbers[i] = np.float32(x[row, i] * np.float32(STEPS) + _MAGIC).view(np.int32) - _MAGIC_BITS
+    first = row - row % MAX_ROWS
     together = min(MAX_ROWS, n_rows - first)
+    groups, words = numbers.reshape(n_groups, -1), numbers.view(np.int32)
+    sums_of_row = sums[first * n_groups + row - first :: together]
     for group in range(n_groups):
         total = np.int32(0)
-        for i in range(group * size, min(group * size + size, n_inputs)):
-            number = np.float32(x[row, i] * np.float32(STEPS) + _MAGIC).view(np.int32) - _MAGIC_BITS
-            numbers[i] = number
-            total += number
-        sums[first * n_groups + group * together + row - first] = total
-    words, shared = numbers.view(np.int32), rounded.view(np.int32)
+        for i in range(groups.shape[1]):
+            total += np.int32(groups[group, i])
+        sums_of_row[group] = total
+    words_of_row = rounded.view(np.int32)[first * len(words) + row - first :: together]
     for i in range(len(words)):
-        shared[first * len(words) + i * together + row - first] = words[i]
+        words_of_row[i] = words[i]
 
 
 @compiled()
