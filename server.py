@@ -54,9 +54,9 @@ class Settings(BaseSettings):
         "auto for all CUDA devices there are, else mps, else cpu",
     )
     workers_per_device: int = Field(1, ge=1, description="worker processes on each device, each with its own models")
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         "auto",
-        description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on x86 CPUs",
+        description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on CPUs",
     )
     model_tiny: str = Field("weights/tiny", description="folder or hub repository (repo@revision) of size tiny")
     model_small: str = Field("stanford-crfm/music-small-800k", description="likewise for size small")

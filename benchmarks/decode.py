@@ -31,7 +31,7 @@ from amt.decoding.sequence import Sequence
 from amt.decoding.window import HOP_EVENTS, MAX_HISTORY_EVENTS
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.device import find_device, find_dtype
-from amt.gpt2.linear import HAS_INT8_KERNEL, arithmetic_dtype
+from amt.gpt2.linear import arithmetic_dtype
 from amt.gpt2.network import GPT2
 from amt.tokens.vocab import EVENT_TOKENS
 from benchmarks.bandwidth import bytes_per_second, step_bytes
@@ -112,7 +112,7 @@ def precisions(device: torch.device) -> list[torch.dtype]:
     """Return those that the device has, the exact one first."""
     if device.type != "cpu":
         return [torch.float32, torch.bfloat16]
-    return [torch.float32, torch.bfloat16, torch.float16, *([torch.int8] if HAS_INT8_KERNEL else [])]
+    return [torch.float32, torch.bfloat16, torch.float16, torch.int8, torch.int4]
 
 
 def measure_rows(model: GPT2, dtype: torch.dtype, n_rows: int, bandwidth: float, n_events: int) -> dict[str, float]:

@@ -21,7 +21,6 @@ from torch.nn import functional as F  # noqa: N812
 from amt.decoding.model import build_model, load_config, load_model
 from amt.decoding.window import HOP_EVENTS, MAX_HISTORY_EVENTS
 from amt.gpt2.checkpoint import read_weights
-from amt.gpt2.linear import HAS_INT8_KERNEL
 from amt.gpt2.network import GPT2, rounded_length
 from amt.tokens import events as ev
 from amt.tokens.vocab import MAX_WINDOW_EVENTS, SLOTS
@@ -160,7 +159,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     dtypes = [torch.float32, torch.float16, torch.bfloat16]
-    dtypes += [torch.int8] if device.type == "cpu" and HAS_INT8_KERNEL else []
+    dtypes += [torch.int8, torch.int4] if device.type == "cpu" else []
     collections = held_out(args.corpus)
     print(markdown_of_precisions(perplexities(collections, args.windows, dtypes, device)), flush=True)
     print(f"\n{markdown_of_windows(measure_windows(collections, args.hops, torch.float32, device))}")

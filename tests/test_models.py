@@ -11,7 +11,6 @@ from amt.decoding.engine import Engine
 from amt.decoding.request import DecodeRequest
 from amt.errors import ModelUnavailableError
 from amt.gpt2.device import find_device, find_devices, find_dtype
-from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
 from models import SIZES, ModelStore
 from server import SIZES as SIZES_OF_SETTINGS
 from tests.conftest import GOLDEN
@@ -147,16 +146,16 @@ def test_a_damaged_checkpoint_is_refused_with_the_reason(tmp_path: Path) -> None
         store(small=tmp_path).get("small")
 
 
-def test_auto_precision_is_the_smallest_that_the_cpu_can_multiply() -> None:
+def test_auto_precision_is_int8_on_a_cpu() -> None:
     cpu = torch.device("cpu")
-    smallest = torch.int8 if HAS_INT8_KERNEL else torch.float16 if HAS_HALF_KERNEL else torch.float32
-    assert find_dtype("auto", cpu) is smallest
+    assert find_dtype("auto", cpu) is torch.int8
     assert find_dtype("float32", cpu) is torch.float32
 
 
-def test_int8_is_refused_on_devices_without_a_kernel() -> None:
-    with pytest.raises(ValueError, match="int8 is not available on meta here: use auto, float32, bfloat16 or float16"):
-        find_dtype("int8", torch.device("meta"))
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_whole_numbers_are_refused_on_other_devices(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is not available on meta here: use auto, float32, bfloat16 or float"):
+        find_dtype(name, torch.device("meta"))
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])

@@ -1,10 +1,11 @@
-"""Decode one token a row on a CPU: PyTorch multiplies matrices, and what lies between is compiled.
+"""Decode one token a row on a CPU: what lies between the matrices is compiled.
 
 A row of a few hundred numbers takes PyTorch less time to compute than to call: the twenty operations between the four
 matrices of a block are four here.
 
-What is to be multiplied is first divided by its row's absolute maximum (`absmax`), for int8 takes one scale for all
-rows. So a layer's result is product * absmax + bias, and what comes next puts that together as it reads it.
+What is to be multiplied is first divided by its row's absolute maximum (`absmax`), for int8 takes rows of
+magnitudes up to 1. So a layer's result is product * absmax + bias, and what comes next puts that together as it reads
+it.
 """
 
 from collections.abc import Callable, Sequence

@@ -8,8 +8,6 @@ from typing import Final
 import psutil
 import torch
 
-from amt.gpt2.linear import HAS_HALF_KERNEL, HAS_INT8_KERNEL
-
 _PAGE_OUT: Final = 21
 """MADV_PAGEOUT of Linux 5.4 and later."""
 
@@ -62,22 +60,18 @@ def find_devices(wanted: str) -> list[torch.device]:
 def find_dtype(name: str, device: torch.device) -> torch.dtype:
     """Return the weights' precision of that name; auto is the fastest that costs hardly any quality.
 
-    That is bfloat16 on a CUDA device that supports it, int8 or at least float16 on a CPU that has the kernels for it,
-    else float32.
+    That is int8 on a CPU, bfloat16 on a CUDA device that supports it, else float32.
 
     Raises:
         ValueError: the device cannot compute in it.
     """
-    has_int8 = device.type == "cpu" and HAS_INT8_KERNEL
-    if name == "int8" and not has_int8:
-        raise ValueError(f"dtype int8 is not available on {device} here: use auto, float32, bfloat16 or float16")
+    if name in ("int8", "int4") and device.type != "cpu":
+        raise ValueError(f"dtype {name} is not available on {device} here: use auto, float32, bfloat16 or float16")
     if name != "auto":
         return getattr(torch, name)  # type: ignore[no-any-return]
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
-    if has_int8:
-        return torch.int8
-    return torch.float16 if device.type == "cpu" and HAS_HALF_KERNEL else torch.float32
+    return torch.int8 if device.type == "cpu" else torch.float32
 
 
 def free_bytes(device: torch.device) -> int:

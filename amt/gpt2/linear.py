@@ -1,8 +1,6 @@
 """Multiply by matrices whose weights lie as the device multiplies them fastest."""
 
-import warnings
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import Any, Final
 
 import torch
@@ -12,20 +10,20 @@ from torch.nn import functional as F  # noqa: N812
 HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
 """Whether this CPU can multiply float32 by float16 weights; any x86 with AVX2 can."""
 
-HAS_INT8_KERNEL: Final = HAS_HALF_KERNEL and hasattr(torch, "quantize_per_channel")
-"""Whether it can multiply int8 by int8: PyTorch means to drop the type in which it takes the weights."""
+INT4: Final[torch.dtype] = torch.int4  # type: ignore[attr-defined]
+"""Of it PyTorch has the name alone."""
+
+WHOLE: Final = (torch.int8, INT4)
+"""Precisions in which a CPU multiplies whole numbers."""
 
 MIN_ROWS: Final = 3
 """With fewer rows the float16 kernel adds up in another order, and last digits would depend on their number."""
 
-INT8_MAX: Final = 127
-
 ALIGNED_TOKENS: Final = 64
 """On CUDA the tokens of an output range are padded to a multiple of this."""
 
-# The operators themselves: what Python would check before, for tracing, takes as long as a small multiplication.
+# The operator itself: what Python would check before, for tracing, takes as long as a small multiplication.
 _multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
-_multiply_int8: Any = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default._op
 _SMALLEST: Final = torch.finfo(torch.float32).tiny
 
 
@@ -45,13 +43,13 @@ class Linear(ABC):
 
     @abstractmethod
     def multiply(self, x: Tensor) -> Tensor:
-        """Multiply without the bias. If the weights are int8, the absolute maximum of each row of x must be 1."""
+        """Multiply without the bias. Of int8 and int4 weights the absolute maximum of each row of x must be 1."""
 
 
 def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
     """Return a layer that keeps its weights in a precision.
 
-    On a CPU a lower precision is that of the weights alone, except that int8 multiplies rounded activations;
+    On a CPU a lower precision is that of the weights alone, except that int8 and int4 multiply rounded activations;
     all other arithmetic stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
     twice the speed.
 
@@ -59,12 +57,12 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
         matrix: shape = (in, out).
         bias: shape = (out,).
         dtype: of the weights.
-        device: for int8 a CPU that has the kernel.
+        device: for int8 and int4 a CPU.
     """
     arithmetic = arithmetic_dtype(dtype, device)
     bias = None if bias is None else bias.to(device, arithmetic, copy=True)
-    if dtype is torch.int8:
-        return _Int8(matrix.float(), bias, activation_steps())
+    if dtype in WHOLE:
+        return _Int8(matrix.float(), bias, dtype)
     if is_reproducible(dtype, device):
         return _Half(matrix.bfloat16() if dtype is torch.bfloat16 else matrix, bias)
     # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
@@ -104,19 +102,8 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
     """Tell whether a row's result is the same, to the bit, whatever the number of rows and threads."""
-    return device.type == "cpu" and dtype is not torch.float32 and HAS_HALF_KERNEL
-
-
-@cache
-def activation_steps() -> int:
-    """Return to how many steps, to either side of zero, activations are rounded before int8 multiplies them.
-
-    CPUs without VNNI add up pairs of products in 16 bits, which more than 63 steps overflow; a product of the largest
-    possible values shows it.
-    """
-    ones = torch.ones(64, 64)
-    product = _Int8(ones, None, INT8_MAX).multiply(ones)
-    return INT8_MAX if torch.allclose(product, ones @ ones) else INT8_MAX // 2
+    is_half = dtype in (torch.float16, torch.bfloat16)
+    return device.type == "cpu" and (dtype in WHOLE or (is_half and HAS_HALF_KERNEL))
 
 
 class _Plain(Linear):
@@ -151,23 +138,19 @@ class _Half(Linear):
 
 
 class _Int8(Linear):
-    """Multiply activations rounded to `activation_steps` a row by weights rounded to 255 steps an output.
+    """Multiply activations rounded to 255 steps a row by weights rounded to 255 steps an output, or 16 a group.
 
-    The sums are of whole numbers, so their order does not matter. The kernel takes one scale for all rows: each is
-    divided by its absolute maximum before, and multiplied by it after.
+    The kernel takes rows of magnitudes up to 1: each is divided by its absolute maximum before, and multiplied by it
+    after.
     """
 
-    def __init__(self, matrix: Tensor, bias: Tensor | None, steps: int) -> None:
-        """`steps`: of activations, to either side of zero."""
-        weights = matrix.T.contiguous()
-        scales = weights.abs().amax(dim=1).clamp_(min=_SMALLEST).double() / INT8_MAX
-        zeros = torch.zeros(len(scales), dtype=torch.int64)
-        with warnings.catch_warnings(action="ignore"):  # see HAS_INT8_KERNEL
-            quantized = torch.quantize_per_channel(weights, scales, zeros, axis=0, dtype=torch.qint8)
-        torch.backends.quantized.engine = "fbgemm"  # what others pack is not for this kernel
-        self._packed = torch.ops.quantized.linear_prepack(quantized, None)
-        self.bias, self._steps = bias, steps
-        self.n_bytes = matrix.numel()
+    def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        from amt.gpt2 import packing  # which is for CPUs alone
+
+        rounded = packing.rounded_to_nibbles if dtype is INT4 else packing.rounded_to_bytes
+        self._matrix = rounded(matrix)
+        self.bias = bias
+        self.n_bytes = self._matrix.n_bytes
 
     def __call__(self, x: Tensor) -> Tensor:
         absmax = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
@@ -175,4 +158,4 @@ class _Int8(Linear):
         return product.mul_(absmax) if self.bias is None else torch.addcmul(self.bias, product, absmax)
 
     def multiply(self, x: Tensor) -> Tensor:
-        return _multiply_int8(x, 1 / self._steps, self._steps + 1, self._packed)  # type: ignore[no-any-return]
+        return torch.from_numpy(self._matrix.multiply(x.contiguous().numpy()))

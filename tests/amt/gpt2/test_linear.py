@@ -1,13 +1,9 @@
-from pathlib import Path
-
 import pytest
 import torch
 
-from amt.gpt2.linear import HAS_INT8_KERNEL, activation_steps, linear
+from amt.gpt2.linear import linear
 
 CPU = torch.device("cpu")
-
-needs_int8 = pytest.mark.skipif(not HAS_INT8_KERNEL, reason="only x86 has the kernel")
 
 
 def random_pair() -> tuple[torch.Tensor, torch.Tensor]:
@@ -32,15 +28,11 @@ def test_the_bias_may_be_left_out() -> None:
         torch.testing.assert_close(with_bias, without + bias, atol=5e-5, rtol=1e-5)
 
 
-@needs_int8
 def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     matrix, bias = random_pair()
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(5, 96, generator=generator) * torch.tensor([1e-6, 1.0, 30.0, 1e6, 0.0])[:, None]
-    weight_steps, steps = (
-        matrix.abs().amax(0) / 127,
-        x.abs().amax(1, keepdim=True).clamp(min=1e-30) / activation_steps(),
-    )
+    weight_steps, steps = matrix.abs().amax(0) / 127, x.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
     rounded = (x / steps).round() * steps
     expected = rounded.double() @ ((matrix / weight_steps).round() * weight_steps).double() + bias
     # What sums nearly cancel in is exact to the row's scale, not its own.
@@ -49,15 +41,24 @@ def test_int8_rounds_weights_by_output_and_activations_by_row() -> None:
     torch.testing.assert_close(actual / largest, expected / largest, atol=1e-6, rtol=0)
 
 
-@needs_int8
-@pytest.mark.skipif(not Path("/proc/cpuinfo").exists(), reason="only Linux tells what the CPU has")
-def test_activations_have_127_steps_on_cpus_with_vnni_and_63_on_others() -> None:
-    has_vnni = "avx512_vnni" in Path("/proc/cpuinfo").read_text()
-    assert activation_steps() == (127 if has_vnni else 63)
-
-
-@needs_int8
 def test_the_largest_values_do_not_overflow_in_int8() -> None:
     ones = torch.ones(3_072, 8)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(ones.T), ones.T @ ones)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(-ones.T), -ones.T @ ones)
+
+
+def test_int4_rounds_weights_to_16_steps_of_each_output_and_32_inputs() -> None:
+    matrix, _ = random_pair()
+    layer = linear(matrix, None, torch.int4, CPU)
+    found = layer(torch.eye(96)).view(3, 32, 70)
+    exact = matrix.view(3, 32, 70)
+    steps = (exact.amax(1) - exact.amin(1)) / 15
+    assert ((found - exact).square().mean(1).sqrt() < 0.4 * steps).all()
+    assert max(len(column.unique()) for group in found for column in group.T) <= 16
+    assert layer.n_bytes == (96 * 80 // 2) + 2 * 2 * (3 * 80)
+
+
+def test_int4_keeps_groups_of_equal_weights() -> None:
+    matrix = torch.tensor([0.0, 1.0, -3.0]).repeat_interleave(32)[:, None].expand(96, 16)
+    x = torch.ones(1, 96)
+    torch.testing.assert_close(linear(matrix, None, torch.int4, CPU)(x), x @ matrix, rtol=1e-2, atol=0)
