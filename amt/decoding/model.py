@@ -42,7 +42,10 @@ def build_model(config: Config, weights: Mapping[str, Tensor], dtype: torch.dtyp
 
 
 def warm_up(model: GPT2) -> None:
-    """Decode an event in every way there is: what is compiled at first use is compiled now, while no request waits."""
+    """Decode an event in every way there is, and read a window.
+
+    What is compiled at first use is compiled now, while no request waits.
+    """
     everything = Constraints(
         grid=Grid(np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int8)),
         key=frozenset({0}),
@@ -51,3 +54,5 @@ def warm_up(model: GPT2) -> None:
     engine = Engine(model, max_rows=1, as_graphs=False)
     engine.add(DecodeRequest(end_ticks=TICKS_PER_SECOND, constraints=everything))
     engine.step()
+    with torch.inference_mode():
+        model.hidden_states(torch.zeros(1, CONTEXT_TOKENS // 2, dtype=torch.int64, device=model.device), 1)

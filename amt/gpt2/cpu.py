@@ -9,6 +9,7 @@ it.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -16,9 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amt.gpt2 import kernels
+from amt.gpt2.products import HAS_BFLOAT16
 from amt.gpt2.weights import BlockWeights, Norm
 
 Floats = NDArray[np.float32]
+
+_Attend = Callable[[int, Floats, Floats, Floats], None]
+"""Takes a layer's index, a product that is queries to values, its absmax, and what gets the result over its own."""
+
+_WINDOW_DTYPE: Final = torch.bfloat16 if HAS_BFLOAT16 else torch.float32
+"""In which whole windows are attended to."""
 
 
 class CpuDecoder:
@@ -57,22 +65,53 @@ class CpuDecoder:
         Returns:
             final hidden states, shape = (n_rows, width).
         """
-        x = torch.empty_like(embedded)
-        numbers, hidden, absmax = x.numpy(), np.zeros(x.shape, np.float32), np.ones(len(x), np.float32)
-        norms = iter(self._norms)
+
+        def attend(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
+            bias, scale = self._biases[layer][0], self._scales[layer]
+            kernels.attend(product, absmax, bias, cached[layer], cache_lengths, scale, attended)
+
+        _, normalised = self._run(embedded, len(self._blocks), attend, kernels.add)
+        return normalised
+
+    def encode(self, embedded: Tensor, n_blocks: int, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Run whole windows through the first blocks.
+
+        Args:
+            embedded: their tokens, shape = (n, width).
+            n_blocks: how many.
+            attend: takes a layer's index, and queries, keys and values, shape = (n, 3 * width), in bfloat16 if the CPU
+                multiplies that; returns shape = (n, width).
+
+        Returns:
+            hidden states, shape = (n, width).
+        """
+
+        def attend_in_windows(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
+            bias, factors = torch.from_numpy(self._biases[layer][0]), torch.from_numpy(absmax)[:, None]
+            qkv = torch.addcmul(bias, torch.from_numpy(product), factors).to(_WINDOW_DTYPE)
+            kernels.divide(attend(layer, qkv).numpy(), absmax, attended)
+
+        hidden, _ = self._run(embedded, n_blocks, attend_in_windows, kernels.add_many)
+        return hidden
+
+    def _run(
+        self, embedded: Tensor, n_blocks: int, attend: _Attend, add_rows: Callable[..., None]
+    ) -> tuple[Tensor, Tensor]:
+        """Return hidden states after the first blocks, and normalised for what comes next."""
+        x, hidden = torch.empty_like(embedded), torch.zeros_like(embedded)
+        numbers, absmax, norms = x.numpy(), np.ones(len(x), np.float32), iter(self._norms)
 
         def add(product: Tensor, bias: Floats) -> None:
-            kernels.add(hidden, product.numpy(), absmax, bias, next(norms), self._epsilon, numbers)
+            add_rows(hidden.numpy(), product.numpy(), absmax, bias, next(norms), self._epsilon, numbers)
 
         add(embedded, np.zeros(x.shape[1], np.float32))
-        for index, (block, biases) in enumerate(zip(self._blocks, self._biases, strict=True)):
-            product = block.qkv.multiply(x).numpy()
-            kernels.attend(product, absmax, biases[0], cached[index], cache_lengths, self._scales[index], numbers)
+        for layer, (block, biases) in enumerate(zip(self._blocks[:n_blocks], self._biases, strict=False)):
+            attend(layer, block.qkv.multiply(x).numpy(), absmax, numbers)
             add(block.attention_out.multiply(x), biases[1])
             inner = block.mlp_in.multiply(x)
             self._activate(inner, absmax, biases[2])
             add(block.mlp_out.multiply(inner), biases[3])
-        return x.mul_(torch.from_numpy(absmax)[:, None])
+        return hidden, x.mul_(torch.from_numpy(absmax)[:, None])
 
     def _activate(self, inner: Tensor, absmax: Floats, bias: Floats) -> None:
         """Apply the activation function in place."""

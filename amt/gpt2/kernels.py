@@ -11,7 +11,6 @@ from numba import prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
-from torch import Tensor
 
 from amt.gpt2.cache import KEYS_TOGETHER
 from amt.gpt2.compiling import compiled, share
@@ -264,19 +263,63 @@ def add(
         epsilon: as layer normalisation has it.
         normalised: gets the result over its absmax; shape = (n_rows, width).
     """
-    scale, shift = norm
-    width = np.float32(hidden.shape[1])
     for row in range(len(hidden)):
-        states, total = hidden[row], np.float32(0)
-        for i in range(len(states)):
-            states[i] += product[row, i] * absmax[row] + bias[i]
-            total += states[i]
-        mean, squares = total / width, np.float32(0)
-        for i in range(len(states)):
-            squares += (states[i] - mean) * (states[i] - mean)
-        factor = np.float32(1) / np.sqrt(squares / width + epsilon)
-        for i in range(len(states)):
-            normalised[row, i] = (states[i] - mean) * factor * scale[i] + shift[i]
+        absmax[row] = _add_row(hidden[row], product[row], absmax[row], bias, norm, epsilon, normalised[row])
+
+
+def add_many(*arguments: Any) -> None:
+    """Do what `add` does, for so many rows that threads are worth calling."""
+    share(_add_many, *arguments)
+
+
+@compiled(REORDERED, parallel=True)
+def _add_many(
+    hidden: NDArray[np.float32],
+    product: NDArray[np.float32],
+    absmax: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    norm: tuple[NDArray[np.float32], NDArray[np.float32]],
+    epsilon: np.float32,
+    normalised: NDArray[np.float32],
+) -> None:
+    for row in prange(len(hidden)):
+        absmax[row] = _add_row(hidden[row], product[row], absmax[row], bias, norm, epsilon, normalised[row])
+
+
+@compiled(REORDERED)
+def _add_row(
+    states: NDArray[np.float32],
+    product: NDArray[np.float32],
+    absmax: np.float32,
+    bias: NDArray[np.float32],
+    norm: tuple[NDArray[np.float32], NDArray[np.float32]],
+    epsilon: np.float32,
+    normalised: NDArray[np.float32],
+) -> np.float32:
+    """Do it for one row, and return the absmax of the result."""
+    (scale, shift), width, total = norm, np.float32(len(states)), np.float32(0)
+    for i in range(len(states)):
+        states[i] += product[i] * absmax + bias[i]
+        total += states[i]
+    mean, squares = total / width, np.float32(0)
+    for i in range(len(states)):
+        squares += (states[i] - mean) * (states[i] - mean)
+    factor = np.float32(1) / np.sqrt(squares / width + epsilon)
+    for i in range(len(states)):
+        normalised[i] = (states[i] - mean) * factor * scale[i] + shift[i]
+    result: np.float32 = _divide_by_absmax(normalised)
+    return result
+
+
+def divide(numbers: NDArray[np.float32], absmax: NDArray[np.float32], normalised: NDArray[np.float32]) -> None:
+    """Divide rows by their absmax, and write both; shape = (n_rows, width), (n_rows,), (n_rows, width)."""
+    share(_divide, numbers, absmax, normalised)
+
+
+@compiled(parallel=True)
+def _divide(numbers: NDArray[np.float32], absmax: NDArray[np.float32], normalised: NDArray[np.float32]) -> None:
+    for row in prange(len(numbers)):
+        normalised[row] = numbers[row]
         absmax[row] = _divide_by_absmax(normalised[row])
 
 
@@ -312,24 +355,12 @@ def _from_bits(bits: np.uint32) -> np.float32:
     return np.uint32(bits).view(np.float32)
 
 
-def gelu(x: Tensor) -> Tensor:
-    """Apply the Gaussian error linear unit, by its approximation with tanh, in place; PyTorch takes thrice as long.
+@compiled()
+def _gelu_of(x: np.float32) -> np.float32:
+    """Apply the Gaussian error linear unit, by its approximation with tanh; PyTorch takes thrice as long.
 
     Source: Hendrycks and Gimpel 2016 (arXiv:1606.08415).
     """
-    share(_gelu, x.numpy())
-    return x
-
-
-@compiled(parallel=True)
-def _gelu(x: NDArray[np.float32]) -> None:
-    for row in prange(len(x)):
-        for i in range(x.shape[1]):
-            x[row, i] = _gelu_of(x[row, i])
-
-
-@compiled()
-def _gelu_of(x: np.float32) -> np.float32:
     # x / 2 * (1 + tanh(y / 2)) is x / (1 + e**-y); of e**y and e**-y the one that cannot overflow.
     y = x * (np.float32(1.5957691216) + np.float32(0.0713548163) * x * x)
     power: np.float32 = exponential(-abs(y))

@@ -86,7 +86,9 @@ class GPT2:
         if config.n_embd % config.n_head:
             raise CheckpointError(f"{config.n_head} heads cannot share a width of {config.n_embd}")
         self.n_heads, self.head_width = config.n_head, config.n_embd // config.n_head
-        self._activation = self._find_activation(config.activation_function)
+        if config.activation_function not in _ACTIVATIONS:
+            raise CheckpointError(f"unknown activation_function {config.activation_function}")
+        self._activation = _ACTIVATIONS[config.activation_function]
         self._width, self._epsilon = (config.n_embd,), config.layer_norm_epsilon
         # On CUDA attention sums products in float32 anyway; to convert a whole cache would read it twice more.
         self._upcast = config.reorder_and_upcast_attn and device.type != "cuda"
@@ -114,15 +116,6 @@ class GPT2:
         self._final_norm = source.norm("ln_f", width)
         sources = [careful, *[source] * (config.n_layer - 1)]
         self.blocks = [each.block(f"h.{index}", width) for index, each in enumerate(sources)]
-
-    def _find_activation(self, name: str) -> Callable[[Tensor], Tensor]:
-        if name not in _ACTIVATIONS:
-            raise CheckpointError(f"unknown activation_function {name}")
-        if self._is_compiled and name in _APPROXIMATE_GELU:
-            from amt.gpt2 import kernels  # which is for CPUs alone
-
-            return kernels.gelu
-        return _ACTIVATIONS[name]
 
     def _compile(self) -> "CpuDecoder":
         from amt.gpt2.cpu import CpuDecoder  # which is for CPUs alone
@@ -246,6 +239,8 @@ class GPT2:
 
     def _run(self, hidden: Tensor, blocks: Sequence[BlockWeights], attend: _Attend) -> Tensor:
         """Run the first blocks; hidden and the result have shape = (n, width), queries to values (n, 3 * width)."""
+        if self._cpu_decoder is not None:
+            return self._cpu_decoder.encode(hidden, len(blocks), attend)
         for index, block in enumerate(blocks):
             hidden = block.attention_out(attend(index, self._project(hidden, block))).add_(hidden)
             inner = self._activation(block.mlp_in(self._normalised(hidden, block.norm2)))

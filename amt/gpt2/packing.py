@@ -51,6 +51,11 @@ class Matrix:
         return cls(weights.numpy(), both.contiguous().view(torch.uint16).numpy(), whole.shape[2])
 
     @property
+    def is_of_bytes(self) -> bool:
+        """Whether its weights have eight bits, and each output one scale."""
+        return self.scales.dtype == np.float32
+
+    @property
     def n_bytes(self) -> int:
         """Of memory that it takes."""
         return self.weights.nbytes + self.scales.nbytes

@@ -68,10 +68,13 @@ _FEATURES: Final = _features()
 HAS_VNNI: Final = not _FEATURES.isdisjoint({"avx512vnni", "avxvnni"})
 """Whether the CPU adds up four products of bytes in one instruction."""
 
-_WIDE: Final = "avx512vnni" in _FEATURES
+HAS_WIDE_VNNI: Final = "avx512vnni" in _FEATURES
 """Whether it does so for 16 outputs, not 8."""
 
-MAX_ROWS: Final = 16 if _WIDE else 4
+HAS_BFLOAT16: Final = "avx512bf16" in _FEATURES
+"""Whether it multiplies bfloat16; what has AMX does, too."""
+
+MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 4
 """Rows that are computed together: their sums have to stay in registers."""
 
 
@@ -118,11 +121,11 @@ def _add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word
 
 def _add_with_vnni(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
     """Emit 16 sums plus products of four unsigned bytes and four signed ones each."""
-    lanes = OUTPUTS if _WIDE else OUTPUTS // 2
+    lanes = OUTPUTS if HAS_WIDE_VNNI else OUTPUTS // 2
     kind = ir.VectorType(_WORD, lanes)
     name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)  # type: ignore[no-untyped-call]
-    if _WIDE:
+    if HAS_WIDE_VNNI:
         return builder.call(function, vectors)
     low, high = (
         builder.call(function, [builder.shuffle_vector(each, each, _vector(_WORD, lane)) for each in vectors])

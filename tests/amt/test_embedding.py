@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from amt.decoding.model import load_model
 from amt.embedding import embed
 from amt.errors import LayerError
 from amt.gpt2.network import GPT2
@@ -12,6 +13,7 @@ from amt.pooling import Pooling
 from amt.tokens.vocab import AUTOREGRESS
 from amt.tokens.windows import take_excerpt
 from tests.amt.midi.files import as_the_reference_reads
+from tests.conftest import GOLDEN
 
 PIECES = [
     [Note(0, 50, 60, 0)],
@@ -66,3 +68,11 @@ def test_negative_layers_count_from_the_last(gpt2: GPT2) -> None:
 def test_an_unknown_layer_is_refused_with_the_range(layer: int, gpt2: GPT2) -> None:
     with pytest.raises(LayerError, match=rf"embed_layer must be in range -4..3 for this model, got {layer}"):
         embed(gpt2, WINDOWS[:1], layer)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.int8])
+def test_vectors_of_other_precisions_point_where_those_of_float32_do(dtype: torch.dtype, gpt2: GPT2) -> None:
+    other = load_model(GOLDEN / "model", dtype, torch.device("cpu"))
+    vectors = [np.concatenate(embed(model, WINDOWS, -1)) for model in (other, gpt2)]
+    ours, exact = (each / np.linalg.norm(each, axis=1, keepdims=True) for each in vectors)
+    assert ((ours * exact).sum(axis=1) > 0.999).all()

@@ -133,18 +133,35 @@ def test_exponentials_match_numpy_down_to_the_smallest_number() -> None:
     assert 0 < kernels.exponential(np.float32(-np.inf)) < 1.2e-38
 
 
-def test_gelu_matches_pytorch_and_is_equal_to_the_bit_in_any_batch() -> None:
+def test_gelu_on_normalised_rows_matches_pytorch_and_is_equal_to_the_bit_in_any_batch() -> None:
     x = torch.cat([torch.linspace(-30, 30, 20_000), torch.tensor([0.0, -0.0, 1e30, -1e30])]).view(4, -1)
-    found = kernels.gelu(x.clone())
-    torch.testing.assert_close(found, F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-6)
-    assert torch.equal(found, torch.cat([kernels.gelu(row[None].clone()) for row in x]))
-
-
-def test_gelu_on_normalised_rows_matches_gelu() -> None:
-    x = torch.linspace(-8, 8, 700).view(7, -1)
     inner, absmax, bias = as_product(x)
+    alone = [(inner[row : row + 1].copy(), absmax[row : row + 1].copy()) for row in range(len(x))]
     kernels.activate(inner, absmax, bias)
-    torch.testing.assert_close(scaled(inner, absmax), kernels.gelu(x.clone()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(scaled(inner, absmax), F.gelu(x, approximate="tanh"), rtol=1e-5, atol=1e-5)
+    for row, (own, own_absmax) in enumerate(alone):
+        kernels.activate(own, own_absmax, bias)
+        assert np.array_equal(own[0], inner[row])
+        assert own_absmax[0] == absmax[row]
+
+
+def test_many_rows_are_added_as_few_are() -> None:
+    product, absmax, bias = as_product(torch.linspace(-3, 5, 600).view(100, 6))
+    norm = np.linspace(0.5, 2, 6, dtype=np.float32), np.linspace(-1, 1, 6, dtype=np.float32)
+    results = []
+    for add in (kernels.add, kernels.add_many):
+        hidden, factors, normalised = np.ones_like(product), absmax.copy(), np.empty_like(product)
+        add(hidden, product, factors, bias, norm, np.float32(1e-5), normalised)
+        results.append((hidden, factors, normalised))
+    for few, many in zip(*results, strict=True):
+        np.testing.assert_allclose(few, many, rtol=1e-5, atol=1e-6)
+
+
+def test_rows_are_divided_by_their_absolute_maximum() -> None:
+    x = torch.linspace(-4, 8, 60).view(5, 12)
+    absmax, divided = np.empty(5, np.float32), np.empty((5, 12), np.float32)
+    kernels.divide(x.numpy(), absmax, divided)
+    torch.testing.assert_close(scaled(divided, absmax), x)
 
 
 def test_starting_numba_leaves_pytorch_the_number_of_threads_that_it_was_given() -> None:
