@@ -149,7 +149,7 @@ def _multiply_rows_intrinsic(
 
         activations = builder.bitcast(address(1), _WORD.as_pointer())
         sums, weights, scales, product = (address(array) for array in (3, 5, 8, 10))
-        sum_up = _sum_up if scales.type == _FLOAT.as_pointer() else _sum_up_groups
+        sum_up = _sum_up if signature.args[8].dtype == types.float32 else _sum_up_groups
         end = builder.append_basic_block("end")
         switch = builder.switch(arguments[0], end)
         for n_rows in range(1, MAX_ROWS + 1):
