@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         "auto for all CUDA devices there are, else mps, else cpu",
     )
     workers_per_device: int = Field(1, ge=1, description="worker processes on each device, each with its own models")
-    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8"] = Field(
+    dtype: Literal["auto", "float32", "bfloat16", "float16", "int8", "int4"] = Field(
         "auto",
         description="precision of the weights; auto is bfloat16 on CUDA devices that support it, int8 on CPUs",
     )

@@ -15,7 +15,7 @@ from benchmarks.timing import seconds
 READ_BYTES = 1 << 29
 REPEATS = 8
 
-WEIGHT_BYTES = {torch.float32: 4, torch.float16: 2, torch.bfloat16: 2, torch.int8: 1}
+OUTPUT_BYTES = {torch.float32: 4, torch.float16: 2, torch.bfloat16: 2, torch.int8: 1, torch.int4: 1}
 
 
 def bytes_per_second(device: torch.device) -> float:
@@ -27,10 +27,10 @@ def bytes_per_second(device: torch.device) -> float:
 def step_bytes(model: GPT2, dtype: torch.dtype, n_rows: int, n_tokens: float) -> float:
     """Return what the three passes of a step read: every matrix, each slot's outputs, keys and values of each row."""
     width = model.n_heads * model.head_width
-    body = 12 * width * width * len(model.blocks)
-    weights = len(SLOTS) * body + width * sum(slot.size for slot in SLOTS)
+    body = len(SLOTS) * sum(block.n_bytes for block in model.blocks)
+    outputs = OUTPUT_BYTES[dtype] * width * sum(slot.size for slot in SLOTS)
     cached = len(SLOTS) * n_rows * model.row_bytes * n_tokens / CONTEXT_TOKENS
-    return WEIGHT_BYTES[dtype] * weights + cached
+    return body + outputs + cached
 
 
 def main() -> None:

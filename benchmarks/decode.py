@@ -113,7 +113,7 @@ def precisions(device: torch.device) -> list[torch.dtype]:
     """Return those that the device has, the exact one first."""
     if device.type != "cpu":
         return [torch.float32, torch.bfloat16]
-    return [torch.float32, torch.bfloat16, torch.float16, torch.int8]
+    return [torch.float32, torch.bfloat16, torch.float16, torch.int8, torch.int4]
 
 
 def measure_rows(model: GPT2, dtype: torch.dtype, n_rows: int, bandwidth: float, n_events: int) -> dict[str, float]:

@@ -159,7 +159,7 @@ def main() -> None:
     args = parser.parse_args()
     device = torch.device(args.device)
     dtypes = [torch.float32, torch.float16, torch.bfloat16]
-    dtypes += [torch.int8] if device.type == "cpu" else []
+    dtypes += [torch.int8, torch.int4] if device.type == "cpu" else []
     collections = held_out(args.corpus)
     print(markdown_of_precisions(perplexities(collections, args.windows, dtypes, device)), flush=True)
     print(f"\n{markdown_of_windows(measure_windows(collections, args.hops, torch.float32, device))}")

@@ -56,7 +56,7 @@ from training.corpus import load as load_pieces
 
 PAGE = PROJECT / "docs/performance.md"
 RESULTS = PROJECT / "benchmarks/results"
-CPU_DTYPES = (torch.float32, torch.float16, torch.int8)
+CPU_DTYPES = (torch.float32, torch.float16, torch.int8, torch.int4)
 GOLDEN_MIDI = PROJECT / "tests/data/golden/midi"
 
 

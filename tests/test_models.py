@@ -152,9 +152,10 @@ def test_auto_precision_is_int8_on_a_cpu() -> None:
     assert find_dtype("float32", cpu) is torch.float32
 
 
-def test_int8_is_refused_on_other_devices() -> None:
-    with pytest.raises(ValueError, match="int8 is not available on meta here: use auto, float32, bfloat16 or float16"):
-        find_dtype("int8", torch.device("meta"))
+@pytest.mark.parametrize("name", ["int8", "int4"])
+def test_whole_numbers_are_refused_on_other_devices(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is not available on meta here: use auto, float32, bfloat16 or float"):
+        find_dtype(name, torch.device("meta"))
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense"])

@@ -65,8 +65,8 @@ def find_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         ValueError: the device cannot compute in it.
     """
-    if name == "int8" and device.type != "cpu":
-        raise ValueError(f"dtype int8 is not available on {device} here: use auto, float32, bfloat16 or float16")
+    if name in ("int8", "int4") and device.type != "cpu":
+        raise ValueError(f"dtype {name} is not available on {device} here: use auto, float32, bfloat16 or float16")
     if name != "auto":
         return getattr(torch, name)  # type: ignore[no-any-return]
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):

@@ -10,6 +10,12 @@ from torch.nn import functional as F  # noqa: N812
 HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
 """Whether this CPU can multiply float32 by float16 weights; any x86 with AVX2 can."""
 
+INT4: Final[torch.dtype] = torch.int4  # type: ignore[attr-defined]
+"""Of it PyTorch has the name alone."""
+
+WHOLE: Final = (torch.int8, INT4)
+"""Precisions in which a CPU multiplies whole numbers."""
+
 MIN_ROWS: Final = 3
 """With fewer rows the float16 kernel adds up in another order, and last digits would depend on their number."""
 
@@ -37,13 +43,13 @@ class Linear(ABC):
 
     @abstractmethod
     def multiply(self, x: Tensor) -> Tensor:
-        """Multiply without the bias. If the weights are int8, the absolute maximum of each row of x must be 1."""
+        """Multiply without the bias. Of int8 and int4 weights the absolute maximum of each row of x must be 1."""
 
 
 def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
     """Return a layer that keeps its weights in a precision.
 
-    On a CPU a lower precision is that of the weights alone, except that int8 multiplies rounded activations;
+    On a CPU a lower precision is that of the weights alone, except that int8 and int4 multiply rounded activations;
     all other arithmetic stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
     twice the speed.
 
@@ -51,12 +57,12 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
         matrix: shape = (in, out).
         bias: shape = (out,).
         dtype: of the weights.
-        device: for int8 a CPU.
+        device: for int8 and int4 a CPU.
     """
     arithmetic = arithmetic_dtype(dtype, device)
     bias = None if bias is None else bias.to(device, arithmetic, copy=True)
-    if dtype is torch.int8:
-        return _Int8(matrix.float(), bias)
+    if dtype in WHOLE:
+        return _Int8(matrix.float(), bias, dtype)
     if is_reproducible(dtype, device):
         return _Half(matrix.bfloat16() if dtype is torch.bfloat16 else matrix, bias)
     # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
@@ -97,7 +103,7 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
     """Tell whether a row's result is the same, to the bit, whatever the number of rows and threads."""
     is_half = dtype in (torch.float16, torch.bfloat16)
-    return device.type == "cpu" and (dtype is torch.int8 or (is_half and HAS_HALF_KERNEL))
+    return device.type == "cpu" and (dtype in WHOLE or (is_half and HAS_HALF_KERNEL))
 
 
 class _Plain(Linear):
@@ -132,18 +138,17 @@ class _Half(Linear):
 
 
 class _Int8(Linear):
-    """Multiply activations rounded to 255 steps a row by weights rounded to 255 steps an output.
+    """Multiply activations rounded to 255 steps a row by weights rounded to 255 steps an output, or 16 a group.
 
     The kernel takes rows of magnitudes up to 1: each is divided by its absolute maximum before, and multiplied by it
     after.
     """
 
-    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
-        from amt.gpt2 import products  # which is for CPUs alone
+    def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
+        from amt.gpt2 import packing  # which is for CPUs alone
 
-        absmax = torch.maximum(matrix.amax(dim=0), -matrix.amin(dim=0)).clamp_(min=_SMALLEST)
-        whole = (matrix / absmax).mul_(products.STEPS).round_().to(torch.int8)
-        self._matrix = products.Matrix.packed(whole.numpy(), (absmax / products.STEPS**2).numpy())
+        rounded = packing.rounded_to_nibbles if dtype is INT4 else packing.rounded_to_bytes
+        self._matrix = rounded(matrix)
         self.bias = bias
         self.n_bytes = self._matrix.n_bytes
 
@@ -156,6 +161,6 @@ class _Int8(Linear):
         from amt.gpt2 import many_rows  # which is for CPUs alone
 
         x = x.contiguous()
-        if many_rows.are_many(len(x)):
+        if many_rows.suits(len(x), self._matrix):
             return many_rows.multiply(x, self._matrix)
         return torch.from_numpy(self._matrix.multiply(x.numpy()))

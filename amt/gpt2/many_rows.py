@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from amt.gpt2.compiling import compiled, share
-from amt.gpt2.products import HAS_WIDE_VNNI, STEPS, Matrix
+from amt.gpt2.packing import Matrix
+from amt.gpt2.products import HAS_WIDE_VNNI, STEPS
 
 MIN_ROWS: Final = 256
 """With fewer rows the copy takes longer than is gained."""
@@ -26,9 +27,9 @@ _TO_WHOLE: Final = np.float32(3 << 22)
 _multiply: Any = torch.ops.onednn.qlinear_pointwise.default
 
 
-def are_many(n_rows: int) -> bool:
-    """Tell whether `multiply` is faster than `Matrix.multiply` here."""
-    return HAS_WIDE_VNNI and n_rows >= MIN_ROWS
+def suits(n_rows: int, matrix: Matrix) -> bool:
+    """Tell whether `multiply` is faster than `matrix.multiply`; it has no way to read weights of four bits."""
+    return HAS_WIDE_VNNI and n_rows >= MIN_ROWS and matrix.scales.ndim == 2
 
 
 def multiply(x: Tensor, matrix: Matrix) -> Tensor:
@@ -39,7 +40,7 @@ def multiply(x: Tensor, matrix: Matrix) -> Tensor:
     padded = np.empty((n_steps * n_inputs, n_panels * n_outputs), np.int8)
     share(_unpack, matrix.weights.view(np.uint32)[..., 0], padded)
     weights = torch.from_numpy(padded)[: x.shape[1], : matrix.n_outputs].contiguous().to_mkldnn()
-    scales = torch.from_numpy(matrix.scales[: matrix.n_outputs])
+    scales = torch.from_numpy(matrix.scales.reshape(-1)[: matrix.n_outputs])
     zeros = torch.zeros(len(scales), dtype=torch.int64)
     product: Tensor = _multiply(rounded, 1.0, 0, weights, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
     return product

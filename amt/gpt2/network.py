@@ -18,7 +18,7 @@ from amt.errors import CheckpointError
 from amt.gpt2 import attention
 from amt.gpt2.cache import Cache
 from amt.gpt2.config import Config
-from amt.gpt2.linear import OutputRange, arithmetic_dtype, is_reproducible
+from amt.gpt2.linear import WHOLE, OutputRange, arithmetic_dtype, is_reproducible
 from amt.gpt2.weights import BlockWeights, Norm, Source
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class GPT2:
     def _take(self, source: Source, output_ranges: Sequence[slice]) -> None:
         """Take all weights of a checkpoint to the device."""
         config, width = self.config, self.config.n_embd
-        precision = torch.float16 if source.dtype is torch.int8 else source.dtype
+        precision = torch.float16 if source.dtype in WHOLE else source.dtype
         self._tokens = source.tensor("wte.weight", None, width).to(source.device, precision)
         self._positions = source.copied("wpe.weight", None, width)
         if len(self._tokens) != config.vocab_size or len(self._positions) < self.context_tokens:
@@ -109,9 +109,11 @@ class GPT2:
             raise CheckpointError(f"its embeddings are of {shape}, not of {wanted}")
         name = "wte.weight" if config.tie_word_embeddings else "lm_head.weight"
         output = source.tensor(name, len(self._tokens), width)
-        self._outputs = [OutputRange(output[tokens], source.dtype, source.device) for tokens in output_ranges]
+        careful = source.at_least_int8()
+        self._outputs = [OutputRange(output[tokens], careful.dtype, source.device) for tokens in output_ranges]
         self._final_norm = source.norm("ln_f", width)
-        self.blocks = [source.block(f"h.{index}", width) for index in range(config.n_layer)]
+        sources = [careful, *[source] * (config.n_layer - 1)]
+        self.blocks = [each.block(f"h.{index}", width) for index, each in enumerate(sources)]
 
     def _compile(self) -> "CpuDecoder":
         from amt.gpt2.cpu import CpuDecoder  # which is for CPUs alone

@@ -1,17 +1,17 @@
-"""Multiply activations of eight bits by weights of eight bits on CPUs, compiled by numba.
+"""Multiply activations of eight bits by weights of eight or four bits on CPUs, compiled by numba.
 
 Compiled code is kept for the next start until its file changes; numba looks at no other, so all of this is here.
 
-Both are rounded to whole numbers from -127 to 127. CPUs multiply unsigned bytes by signed ones, so 128 is added to the
-weights, and 128 times a row's sum taken off again: from there its sums begin. They are of 32 bits and exact, so a row's
-result is the same in whatever order and beside whatever rows it is computed.
+CPUs multiply unsigned bytes by signed ones, so weights are whole numbers from 0 on, times a scale and plus an offset:
+one of each for an output, or for an output's next 32 inputs. Activations are rounded to whole numbers from -127 to 127.
+Sums are of 32 bits and exact, and those of groups are added up in one order, so a row's result is the same to the bit
+beside whatever rows it is computed.
 
 A step reads one vector of weights, of a few inputs for each of 16 outputs, and multiplies it by the same inputs of up
 to `MAX_ROWS` rows: weights come from memory once, and in the order in which they lie there.
 """
 
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import numpy as np
 from llvmlite import ir
@@ -24,16 +24,19 @@ from numpy.typing import NDArray
 from amt.gpt2.compiling import compiled, share
 
 STEPS: Final = 127
-"""To how many steps, to either side of zero, weights and activations are rounded."""
+"""To how many steps, to either side of zero, activations are rounded."""
 
-_OFFSET: Final = 128
-"""What is added to weights."""
+OFFSET: Final = 128
+"""What is added to weights of eight bits."""
 
-_OUTPUTS: Final = 16
+OUTPUTS: Final = 16
 """Outputs that are computed side by side: a vector of AVX-512, or two or four of what other CPUs have."""
 
-_INPUTS: Final = 16
-"""The number of inputs is rounded up to a multiple of this: so many are read in one turn of the loop, at most."""
+INPUTS: Final = 16
+"""Of weights of eight bits the number of inputs is a multiple of this: at most so many are read in a turn."""
+
+GROUP: Final = 32
+"""Inputs for which weights of four bits have a scale and an offset of their own."""
 
 _UNROLLED: Final = 4
 """Sums under way at least: one has to wait for its last addition."""
@@ -50,6 +53,8 @@ _MAGIC: Final = np.float32(3 << 22)
 _MAGIC_BITS: Final = np.int32(_MAGIC.view(np.int32))
 
 _BYTE, _SHORT, _WORD, _FLOAT, _LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(), ir.IntType(64)
+_WORDS, _FLOATS = ir.VectorType(_WORD, OUTPUTS), ir.VectorType(_FLOAT, OUTPUTS)
+_ZEROS: Final = ir.Constant(_WORDS, [0] * OUTPUTS)
 
 
 def _features() -> frozenset[str]:
@@ -69,47 +74,8 @@ HAS_WIDE_VNNI: Final = "avx512vnni" in _FEATURES
 HAS_BFLOAT16: Final = "avx512bf16" in _FEATURES
 """Whether it multiplies bfloat16; what has AMX does, too."""
 
-MAX_ROWS: Final = 16 if "avx512f" in _FEATURES else 4
+MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 4
 """Rows that are computed together: their sums have to stay in registers."""
-
-
-@dataclass(frozen=True)
-class Matrix:
-    """Hold weights as the kernel reads them.
-
-    Attributes:
-        weights: shape = (outputs / 16, inputs / together, 16, together), rounded up; `together` is 4 with VNNI, else 2.
-        scales: of each output, shape = (outputs,), with zeros behind.
-        n_outputs: how many there are.
-    """
-
-    weights: NDArray[np.uint8]
-    scales: NDArray[np.float32]
-    n_outputs: int
-
-    @classmethod
-    def packed(cls, whole: NDArray[np.int8], scales: NDArray[np.float32], *, vnni: bool = HAS_VNNI) -> Self:
-        """Pack whole numbers, shape = (inputs, outputs), that times `scales`, shape = (outputs,), are the weights."""
-        n_inputs, n_outputs = whole.shape
-        together = 4 if vnni else 2
-        padding = -n_inputs % _INPUTS, -n_outputs % _OUTPUTS
-        weights = np.full((n_inputs + padding[0], n_outputs + padding[1]), _OFFSET, np.uint8)
-        np.add(whole, _OFFSET, out=weights[:n_inputs, :n_outputs], dtype=np.int16, casting="unsafe")
-        split = weights.reshape(-1, together, weights.shape[1] // _OUTPUTS, _OUTPUTS)
-        return cls(np.ascontiguousarray(split.transpose(2, 0, 3, 1)), np.pad(scales, (0, padding[1])), n_outputs)
-
-    @property
-    def n_bytes(self) -> int:
-        """Of memory that it takes."""
-        return self.weights.nbytes + self.scales.nbytes
-
-    def multiply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return shape = (n_rows, outputs) for x of shape = (n_rows, inputs), whose magnitudes are at most 1."""
-        _, n_steps, _, together = self.weights.shape
-        rounded = np.empty(len(x) * n_steps * together, np.int8 if together == 4 else np.int16)
-        product = np.empty((len(x), self.n_outputs), np.float32)
-        share(_multiply, x, rounded, self.weights, self.scales, product)
-        return product
 
 
 def _vector(kind: ir.Type, numbers: list[Any]) -> ir.Constant:
@@ -123,10 +89,8 @@ def _address(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, in
 
 def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     """Emit a vector of 16 times the same number."""
-    empty = _vector(number.type, [ir.Undefined] * _OUTPUTS)
-    return builder.shuffle_vector(
-        builder.insert_element(empty, number, _WORD(0)), empty, _vector(_WORD, [0] * _OUTPUTS)
-    )
+    empty = _vector(number.type, [ir.Undefined] * OUTPUTS)
+    return builder.shuffle_vector(builder.insert_element(empty, number, _WORD(0)), empty, _vector(_WORD, [0] * OUTPUTS))
 
 
 def _read_weights(builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, size: int) -> ir.Value:
@@ -141,15 +105,15 @@ def _read_weights(builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, siz
 
 def _add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word: ir.Value) -> ir.Value:
     """Emit 16 sums plus products of weights and of the activations in a word, which are 4 in 8 bits or 2 in 16."""
-    halves = ir.VectorType(_SHORT, 2 * _OUTPUTS)
-    if weights.type.count == 4 * _OUTPUTS:
+    halves = ir.VectorType(_SHORT, 2 * OUTPUTS)
+    if weights.type.count == 4 * OUTPUTS:
         return _add_with_vnni(builder, sums, builder.bitcast(weights, sums.type), _splat(builder, word))
     # LLVM knows this: one instruction on x86 multiplies numbers of 16 bits and adds up pairs.
-    wide = ir.VectorType(_WORD, 2 * _OUTPUTS)
+    wide = ir.VectorType(_WORD, 2 * OUTPUTS)
     activations = builder.sext(builder.bitcast(_splat(builder, word), halves), wide)
     products = builder.mul(builder.sext(builder.zext(weights, halves), wide), activations)
     even, odd = (
-        builder.shuffle_vector(products, products, _vector(_WORD, list(range(first, 2 * _OUTPUTS, 2))))
+        builder.shuffle_vector(products, products, _vector(_WORD, list(range(first, 2 * OUTPUTS, 2))))
         for first in (0, 1)
     )
     return builder.add(sums, builder.add(even, odd))
@@ -157,7 +121,7 @@ def _add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word
 
 def _add_with_vnni(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
     """Emit 16 sums plus products of four unsigned bytes and four signed ones each."""
-    lanes = _OUTPUTS if HAS_WIDE_VNNI else _OUTPUTS // 2
+    lanes = OUTPUTS if HAS_WIDE_VNNI else OUTPUTS // 2
     kind = ir.VectorType(_WORD, lanes)
     name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)  # type: ignore[no-untyped-call]
@@ -165,13 +129,13 @@ def _add_with_vnni(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
         return builder.call(function, vectors)
     low, high = (
         builder.call(function, [builder.shuffle_vector(each, each, _vector(_WORD, lane)) for each in vectors])
-        for lane in (list(range(lanes)), list(range(lanes, _OUTPUTS)))
+        for lane in (list(range(lanes)), list(range(lanes, OUTPUTS)))
     )
-    return builder.shuffle_vector(low, high, _vector(_WORD, list(range(_OUTPUTS))))
+    return builder.shuffle_vector(low, high, _vector(_WORD, list(range(OUTPUTS))))
 
 
 def _multiply_rows_intrinsic(
-    _: Any, n_rows: Any, rounded: Any, first: Any, starts: Any, row: Any, weights: Any, panel: Any, n_steps: Any,
+    _: Any, n_rows: Any, rounded: Any, first: Any, sums: Any, group: Any, weights: Any, panel: Any, n_steps: Any,
     scales: Any, output: Any, product: Any, to: Any, n_columns: Any,
 ) -> Any:  # fmt: skip
     """Multiply the rows from `rounded[first]` on by the weights from `weights[panel]` on.
@@ -184,123 +148,194 @@ def _multiply_rows_intrinsic(
             return _address(context, builder, signature.args[array], arguments[array], arguments[array + 1])
 
         activations = builder.bitcast(address(1), _WORD.as_pointer())
-        starts, weights, scales, product = (address(array) for array in (3, 5, 8, 10))
+        sums, weights, scales, product = (address(array) for array in (3, 5, 8, 10))
+        sum_up = _sum_up if signature.args[8].dtype == types.float32 else _sum_up_groups
         end = builder.append_basic_block("end")
         switch = builder.switch(arguments[0], end)
         for n_rows in range(1, MAX_ROWS + 1):
             with builder.goto_block(builder.append_basic_block(f"rows{n_rows}")):
                 switch.add_case(_LONG(n_rows), builder.block)
-                sums = _sum_up(builder, n_rows, activations, starts, weights, arguments[7], rounded.dtype.bitwidth)
-                _store(builder, sums, scales, product, arguments[12])
+                bits = rounded.dtype.bitwidth
+                results = sum_up(builder, n_rows, activations, sums, weights, scales, arguments[7], bits)
+                for row, each in enumerate(results):
+                    to = builder.gep(product, [builder.mul(_LONG(row), arguments[12])])
+                    builder.store(each, builder.bitcast(to, _FLOATS.as_pointer()), align=4)
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
 
     number = types.int64
     return types.void(
-        number, rounded, number, starts, number, weights, number, number, scales, number, product, number, number
+        number, rounded, number, sums, number, weights, number, number, scales, number, product, number, number
     ), emit
 
 
 def _sum_up(
-    builder: ir.IRBuilder, n_rows: int, activations: ir.Value, starts: ir.Value, weights: ir.Value, n_steps: ir.Value,
-    bits: int,
+    builder: ir.IRBuilder, n_rows: int, activations: ir.Value, sums: ir.Value, weights: ir.Value, scales: ir.Value,
+    n_steps: ir.Value, bits: int,
 ) -> list[ir.Value]:  # fmt: skip
-    """Emit the loop over all steps, and return 16 sums for each row."""
-    size = _OUTPUTS * 32 // bits
-    begun = [_splat(builder, builder.load(builder.gep(starts, [_LONG(row)]))) for row in range(n_rows)]
+    """Emit the loop over all steps with weights of eight bits, and return 16 results for each row."""
+    size = OUTPUTS * 32 // bits
+    offsets = [builder.mul(builder.load(builder.gep(sums, [_LONG(row)])), _WORD(-OFFSET)) for row in range(n_rows)]
     n_turns = -(-_UNROLLED // n_rows)
-    begun += [_vector(_WORD, [0] * _OUTPUTS)] * (n_rows * n_turns - n_rows)
-    sums = [cgutils.alloca_once_value(builder, start) for start in begun]  # type: ignore[no-untyped-call]
+    begun = [_splat(builder, offset) for offset in offsets] + [_ZEROS] * (n_rows * n_turns - n_rows)
+    totals = [cgutils.alloca_once_value(builder, start) for start in begun]  # type: ignore[no-untyped-call]
     with cgutils.for_range_slice(builder, _LONG(0), n_steps, _LONG(n_turns), inc=True) as (first, _):
         for turn in range(n_turns):
             step = builder.add(first, _LONG(turn))
             vector = _read_weights(builder, weights, builder.mul(step, _LONG(size)), size)
             words = builder.gep(activations, [builder.mul(step, _LONG(n_rows))])
-            for row in range(n_rows):
-                each = sums[turn * n_rows + row]
-                word = builder.load(builder.gep(words, [_LONG(row)]))
-                builder.store(_add_products(builder, builder.load(each), vector, word), each)
-    loaded = [builder.load(each) for each in sums]
+            _add_to_each(builder, totals[turn * n_rows :][:n_rows], vector, words)
+    loaded = [builder.load(each) for each in totals]
     for index in range(n_rows, len(loaded)):
         loaded[index % n_rows] = builder.add(loaded[index % n_rows], loaded[index])
-    return loaded[:n_rows]
+    factors = builder.load(builder.bitcast(scales, _FLOATS.as_pointer()), align=4)
+    return [builder.fmul(builder.sitofp(each, _FLOATS), factors) for each in loaded[:n_rows]]
 
 
-def _store(
-    builder: ir.IRBuilder, sums: list[ir.Value], scales: ir.Value, product: ir.Value, n_columns: ir.Value
-) -> None:
-    """Emit the writing of each row's sums times the outputs' scales."""
-    kind = ir.VectorType(_FLOAT, _OUTPUTS)
-    factors = builder.load(builder.bitcast(scales, kind.as_pointer()), align=4)
-    for row, each in enumerate(sums):
-        address = builder.gep(product, [builder.mul(_LONG(row), n_columns)])
-        numbers = builder.fmul(builder.sitofp(each, kind), factors)
-        builder.store(numbers, builder.bitcast(address, kind.as_pointer()), align=4)
+def _sum_up_groups(
+    builder: ir.IRBuilder, n_rows: int, activations: ir.Value, sums: ir.Value, weights: ir.Value, scales: ir.Value,
+    n_steps: ir.Value, bits: int,
+) -> list[ir.Value]:  # fmt: skip
+    """Emit the loop over all groups of weights of four bits, and return 16 results for each row."""
+    size, n_pairs = OUTPUTS * 32 // bits, GROUP * bits // 64
+    totals = [cgutils.alloca_once_value(builder, _vector(_FLOAT, [0.0] * OUTPUTS)) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
+    mask, shift = (_vector(_BYTE, [number] * size) for number in (15, 4))
+    with cgutils.for_range(builder, builder.udiv(n_steps, _LONG(2 * n_pairs))) as loop:
+        partial = [cgutils.alloca_once_value(builder, _ZEROS) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
+        first = builder.mul(loop.index, _LONG(n_pairs))
+        with cgutils.for_range(builder, _LONG(n_pairs)) as inner:
+            pair = builder.add(first, inner.index)
+            vector = _read_weights(builder, weights, builder.mul(pair, _LONG(size)), size)
+            words = builder.gep(activations, [builder.mul(pair, _LONG(2 * n_rows))])
+            _add_to_each(builder, partial, builder.and_(vector, mask), words)
+            _add_to_each(builder, partial, builder.lshr(vector, shift), builder.gep(words, [_LONG(n_rows)]))
+        factors, offsets = (
+            _read_bfloat16(builder, scales, builder.add(builder.mul(loop.index, _LONG(2 * OUTPUTS)), _LONG(at)))
+            for at in (0, OUTPUTS)
+        )
+        for row, (total, whole) in enumerate(zip(totals, partial, strict=True)):
+            index = builder.add(builder.mul(loop.index, _LONG(n_rows)), _LONG(row))
+            activation = builder.sitofp(_splat(builder, builder.load(builder.gep(sums, [index]))), _FLOATS)
+            scaled = _fuse(builder, builder.sitofp(builder.load(whole), _FLOATS), factors, builder.load(total))
+            builder.store(_fuse(builder, activation, offsets, scaled), total)
+    return [builder.load(total) for total in totals]
+
+
+def _add_to_each(builder: ir.IRBuilder, totals: list[ir.Value], weights: ir.Value, words: ir.Value) -> None:
+    """Emit the addition to each row's sums of weights times that row's word."""
+    for row, total in enumerate(totals):
+        word = builder.load(builder.gep(words, [_LONG(row)]))
+        builder.store(_add_products(builder, builder.load(total), weights, word), total)
+
+
+def _read_bfloat16(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value) -> ir.Value:
+    """Emit a vector of floats, the leading bits of which are stored."""
+    halves = ir.VectorType(_SHORT, OUTPUTS)
+    loaded = builder.load(builder.bitcast(builder.gep(numbers, [index]), halves.as_pointer()), align=2)
+    return builder.bitcast(builder.shl(builder.zext(loaded, _WORDS), _vector(_WORD, [16] * OUTPUTS)), _FLOATS)
+
+
+def _fuse(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
+    """Emit a product plus a third vector, rounded once where the CPU can."""
+    name = f"llvm.fmuladd.v{OUTPUTS}f32"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * 3), name)  # type: ignore[no-untyped-call]
+    return builder.call(function, vectors)
 
 
 _multiply_rows: Any = intrinsic(_multiply_rows_intrinsic)
+
+
+def multiply(
+    x: NDArray[np.float32],
+    weights: NDArray[np.uint8],
+    scales: NDArray[np.float32] | NDArray[np.uint16],
+    n_outputs: int,
+) -> NDArray[np.float32]:
+    """Return the products of rows and a matrix, shape = (n_rows, n_outputs).
+
+    Args:
+        x: magnitudes up to 1, shape = (n_rows, inputs).
+        weights: shape = (outputs / 16, inputs / together, 16, together), rounded up; `together` is 4 with VNNI, else 2.
+            Of four bits two steps share a byte, the first in its low half.
+        scales: for weights of eight bits shape = (outputs / 16, 16), with `STEPS` divided out; for those of four bits
+            of bfloat16, shape = (outputs / 16, inputs / 32, 2, 16), scales and offsets.
+        n_outputs: how many there are.
+    """
+    together, n_groups = weights.shape[3], 1 if scales.ndim == 2 else scales.shape[1]
+    n_inputs = weights.shape[1] * together if scales.ndim == 2 else n_groups * GROUP
+    rounded = np.empty(len(x) * n_inputs, np.int8 if together == 4 else np.int16)
+    sums = np.empty(len(x) * n_groups, np.int32)
+    product = np.empty((len(x), n_outputs), np.float32)
+    share(_multiply, x, rounded, sums, weights, scales, product)
+    return product
 
 
 @compiled(parallel=True)
 def _multiply(
     x: NDArray[np.float32],
     rounded: NDArray[np.int8] | NDArray[np.int16],
+    sums: NDArray[np.int32],
     weights: NDArray[np.uint8],
-    scales: NDArray[np.float32],
+    scales: NDArray[np.float32] | NDArray[np.uint16],
     product: NDArray[np.float32],
 ) -> None:
     n_rows, n_outputs = product.shape
-    starts = np.empty(n_rows, np.int32)
     if n_rows < _MANY_ROWS:
         for row in range(n_rows):
-            _round(x, row, rounded, starts)
+            _round(x, row, rounded, sums)
     else:
         for row in prange(n_rows):
-            _round(x, row, rounded, starts)
-    n_whole = n_outputs // _OUTPUTS
+            _round(x, row, rounded, sums)
+    n_whole = n_outputs // OUTPUTS
     for panel in prange(n_whole):
-        _multiply_panel(rounded, starts, weights, scales, panel, product, panel * _OUTPUTS)
-    if n_whole * _OUTPUTS < n_outputs:  # what lies behind these outputs belongs to the next row
-        rest = np.empty((n_rows, _OUTPUTS), np.float32)
-        _multiply_panel(rounded, starts, weights, scales, n_whole, rest, 0)
-        product[:, n_whole * _OUTPUTS :] = rest[:, : n_outputs - n_whole * _OUTPUTS]
+        _multiply_panel(rounded, sums, weights, scales, panel, product, panel * OUTPUTS)
+    if n_whole * OUTPUTS < n_outputs:  # what lies behind these outputs belongs to the next row
+        rest = np.empty((n_rows, OUTPUTS), np.float32)
+        _multiply_panel(rounded, sums, weights, scales, n_whole, rest, 0)
+        product[:, n_whole * OUTPUTS :] = rest[:, : n_outputs - n_whole * OUTPUTS]
 
 
 @compiled()
 def _round(
-    x: NDArray[np.float32], row: int, rounded: NDArray[np.int8] | NDArray[np.int16], starts: NDArray[np.int32]
+    x: NDArray[np.float32], row: int, rounded: NDArray[np.int8] | NDArray[np.int16], sums: NDArray[np.int32]
 ) -> None:
-    """Write a row's whole numbers beside those of the rows with which it is multiplied, and where its sums start."""
+    """Write a row's whole numbers, and the sum of each group, beside those of the rows that are multiplied with it."""
     n_rows, n_inputs = x.shape
-    numbers, total = np.zeros(len(rounded) // n_rows, rounded.dtype), np.int32(0)
+    numbers, n_groups = np.zeros(len(rounded) // n_rows, rounded.dtype), len(sums) // n_rows
     for i in range(n_inputs):
-        number = np.float32(x[row, i] * np.float32(STEPS) + _MAGIC).view(np.int32) - _MAGIC_BITS
-        numbers[i] = number
-        total += number
-    starts[row] = np.int32(-_OFFSET) * total
-    words, shared = numbers.view(np.int32), rounded.view(np.int32)
+        numbers[i] = np.float32(x[row, i] * np.float32(STEPS) + _MAGIC).view(np.int32) - _MAGIC_BITS
     first = row - row % MAX_ROWS
     together = min(MAX_ROWS, n_rows - first)
+    groups, words = numbers.reshape(n_groups, -1), numbers.view(np.int32)
+    sums_of_row = sums[first * n_groups + row - first :: together]
+    for group in range(n_groups):
+        total = np.int32(0)
+        for i in range(groups.shape[1]):
+            total += np.int32(groups[group, i])
+        sums_of_row[group] = total
+    words_of_row = rounded.view(np.int32)[first * len(words) + row - first :: together]
     for i in range(len(words)):
-        shared[first * len(words) + i * together + row - first] = words[i]
+        words_of_row[i] = words[i]
 
 
 @compiled()
 def _multiply_panel(
     rounded: NDArray[np.int8] | NDArray[np.int16],
-    starts: NDArray[np.int32],
+    sums: NDArray[np.int32],
     weights: NDArray[np.uint8],
-    scales: NDArray[np.float32],
+    scales: NDArray[np.float32] | NDArray[np.uint16],
     panel: int,
     product: NDArray[np.float32],
     to: int,
 ) -> None:
     """Multiply all rows by the weights of 16 outputs, and write that to a product's columns from `to` on."""
     n_rows, n_columns = product.shape
-    n_inputs, n_steps = len(rounded) // n_rows, weights.shape[1]
+    n_inputs, n_groups = len(rounded) // n_rows, len(sums) // n_rows
+    n_steps = n_inputs * rounded.itemsize // 4
+    first_weight, first_scale = panel * (weights.size // len(weights)), panel * (scales.size // len(scales))
     for row in range(0, n_rows, MAX_ROWS):
         _multiply_rows(
-            min(MAX_ROWS, n_rows - row), rounded, row * n_inputs, starts, row, weights, panel * n_inputs * _OUTPUTS,
-            n_steps, scales, panel * _OUTPUTS, product, row * n_columns + to, n_columns,
+            min(MAX_ROWS, n_rows - row), rounded, row * n_inputs, sums, row * n_groups, weights, first_weight, n_steps,
+            scales, first_scale, product, row * n_columns + to, n_columns,
         )  # fmt: skip

@@ -1,13 +1,13 @@
 """Place a checkpoint's weights on a device, checked for shape, and group those of one block."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from amt.errors import CheckpointError
-from amt.gpt2.linear import Linear, arithmetic_dtype, linear
+from amt.gpt2.linear import INT4, Linear, arithmetic_dtype, linear
 
 Norm = tuple[Tensor, Tensor]
 """A layer normalisation's scale and shift, shape = (width,) each."""
@@ -40,6 +40,10 @@ class Source:
     weights: Mapping[str, Tensor]
     dtype: torch.dtype
     device: torch.device
+
+    def at_least_int8(self) -> "Source":
+        """Return it for weights that four bits would harm most."""
+        return replace(self, dtype=torch.int8) if self.dtype is INT4 else self
 
     def tensor(self, name: str, *shape: int | None) -> Tensor:
         """Return a weight as it is in the file; None in `shape` stands for any size."""

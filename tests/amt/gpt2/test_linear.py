@@ -45,3 +45,20 @@ def test_the_largest_values_do_not_overflow_in_int8() -> None:
     ones = torch.ones(3_072, 8)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(ones.T), ones.T @ ones)
     torch.testing.assert_close(linear(ones, None, torch.int8, CPU)(-ones.T), -ones.T @ ones)
+
+
+def test_int4_rounds_weights_to_16_steps_of_each_output_and_32_inputs() -> None:
+    matrix, _ = random_pair()
+    layer = linear(matrix, None, torch.int4, CPU)
+    found = layer(torch.eye(96)).view(3, 32, 70)
+    exact = matrix.view(3, 32, 70)
+    steps = (exact.amax(1) - exact.amin(1)) / 15
+    assert ((found - exact).square().mean(1).sqrt() < 0.4 * steps).all()
+    assert max(len(column.unique()) for group in found for column in group.T) <= 16
+    assert layer.n_bytes == (96 * 80 // 2) + 2 * 2 * (3 * 80)
+
+
+def test_int4_keeps_groups_of_equal_weights() -> None:
+    matrix = torch.tensor([0.0, 1.0, -3.0]).repeat_interleave(32)[:, None].expand(96, 16)
+    x = torch.ones(1, 96)
+    torch.testing.assert_close(linear(matrix, None, torch.int4, CPU)(x), x @ matrix, rtol=1e-2, atol=0)

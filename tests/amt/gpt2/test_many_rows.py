@@ -2,14 +2,15 @@ import pytest
 import torch
 
 from amt.gpt2 import many_rows
-from amt.gpt2.products import HAS_WIDE_VNNI, STEPS, Matrix
+from amt.gpt2.packing import Matrix
+from amt.gpt2.products import HAS_WIDE_VNNI, STEPS
 
 pytestmark = pytest.mark.skipif(not HAS_WIDE_VNNI, reason="only x86 with VNNI of AVX-512 multiplies many rows so")
 
 
 def random_matrix(n_inputs: int, n_outputs: int, generator: torch.Generator) -> Matrix:
-    whole = torch.randint(-STEPS, STEPS + 1, (n_inputs, n_outputs), generator=generator, dtype=torch.int8)
-    return Matrix.packed(whole.numpy(), torch.rand(n_outputs, generator=generator).numpy())
+    whole = torch.randint(-STEPS, STEPS + 1, (n_inputs, n_outputs), generator=generator)
+    return Matrix.of_bytes(whole, torch.rand(n_outputs, generator=generator))
 
 
 @pytest.mark.parametrize(("n_inputs", "n_outputs"), [(64, 48), (96, 70), (37, 16)])
@@ -22,8 +23,7 @@ def test_many_rows_get_what_few_get_to_the_bit(n_inputs: int, n_outputs: int) ->
 
 
 def test_many_of_the_largest_products_do_not_overflow() -> None:
-    whole = torch.full((3_072, 16), STEPS, dtype=torch.int8)
-    matrix = Matrix.packed(whole.numpy(), torch.ones(16).numpy())
+    matrix = Matrix.of_bytes(torch.full((3_072, 16), STEPS), torch.full((16,), float(STEPS)))
     x = torch.ones(many_rows.MIN_ROWS, 3_072)
     torch.testing.assert_close(many_rows.multiply(x, matrix), torch.full((len(x), 16), 3_072.0 * STEPS**2))
     torch.testing.assert_close(many_rows.multiply(-x, matrix), torch.full((len(x), 16), -3_072.0 * STEPS**2))

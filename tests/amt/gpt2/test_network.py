@@ -8,7 +8,7 @@ from amt.decoding.model import build_model, load_config, load_model
 from amt.errors import CheckpointError
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
-from amt.gpt2.linear import HAS_HALF_KERNEL
+from amt.gpt2.linear import HAS_HALF_KERNEL, WHOLE
 from amt.gpt2.network import GPT2, rounded_length
 from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN
@@ -147,7 +147,10 @@ def test_hidden_states_match_hugging_face(depth: int, gpt2: GPT2, hf_model: GPT2
 
 
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float16, 1e-2), (torch.bfloat16, 3e-2), (torch.int8, 0.12)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float16, 1e-2), (torch.bfloat16, 3e-2), (torch.int8, 0.12), (torch.int4, 0.3)],
+)
 def test_logits_of_rounded_weights_are_near_those_of_float32(
     dtype: torch.dtype, tolerance: float, flags: dict[str, Any]
 ) -> None:
@@ -181,11 +184,11 @@ def test_a_window_is_cached_to_the_bit_alike_beside_others_and_with_any_number_o
 
 
 @pytest.mark.parametrize("activation", ["gelu_new", pytest.param("relu", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int8, torch.int4])
 def test_logits_of_a_row_are_equal_to_the_bit_in_any_batch_and_number_of_threads(
     dtype: torch.dtype, activation: str
 ) -> None:
-    if dtype is not torch.int8 and not HAS_HALF_KERNEL:
+    if dtype not in WHOLE and not HAS_HALF_KERNEL:
         pytest.skip("only x86 has the kernel")
     folder = GOLDEN / "model"
     config = load_config(folder).model_copy(update={"activation_function": activation})

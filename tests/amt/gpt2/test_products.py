@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
-from amt.gpt2.products import HAS_VNNI, MAX_ROWS, STEPS, Matrix
+from amt.gpt2.packing import Matrix
+from amt.gpt2.products import GROUP, HAS_VNNI, MAX_ROWS, STEPS
 
 KERNELS = [
     pytest.param(True, marks=pytest.mark.skipif(not HAS_VNNI, reason="the CPU lacks it"), id="vnni"),
@@ -9,29 +11,48 @@ KERNELS = [
 ]
 
 
-def random_matrix(n_inputs: int, n_outputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return whole numbers and the scales of outputs."""
-    random = np.random.default_rng(n_inputs)
-    whole = random.integers(-STEPS, STEPS, (n_inputs, n_outputs), np.int8, endpoint=True)
-    return whole, random.uniform(0.5, 2, n_outputs).astype(np.float32)
+@pytest.fixture
+def random() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 @pytest.mark.parametrize("vnni", KERNELS)
 @pytest.mark.parametrize(("n_inputs", "n_outputs"), [(16, 16), (96, 70), (33, 5)])
-def test_products_are_those_of_whole_numbers_for_any_number_of_rows(n_inputs: int, n_outputs: int, vnni: bool) -> None:
-    whole, scales = random_matrix(n_inputs, n_outputs)
-    matrix = Matrix.packed(whole, scales, vnni=vnni)
-    x = np.random.default_rng(1).uniform(-1, 1, (70, n_inputs)).astype(np.float32)
-    sums = np.rint(x * np.float32(STEPS)).astype(np.int64) @ whole.astype(np.int64)
-    expected = sums.astype(np.float32) * scales
+def test_products_of_bytes_are_those_of_whole_numbers_for_any_number_of_rows(
+    n_inputs: int, n_outputs: int, vnni: bool, random: torch.Generator
+) -> None:
+    whole = torch.randint(-STEPS, STEPS + 1, (n_inputs, n_outputs), generator=random)
+    scales = torch.rand(n_outputs, generator=random)
+    matrix = Matrix.of_bytes(whole, scales, vnni=vnni)
+    x = torch.rand(70, n_inputs, generator=random) * 2 - 1
+    sums = (x * STEPS).round().long() @ whole
+    expected = (sums.float() * (scales / STEPS)).numpy()
     for n_rows in [*range(2 * MAX_ROWS + 2), 63, 64, 70]:
-        np.testing.assert_array_equal(matrix.multiply(x[:n_rows]), expected[:n_rows])
+        np.testing.assert_array_equal(matrix.multiply(x[:n_rows].numpy()), expected[:n_rows])
 
 
 @pytest.mark.parametrize("vnni", KERNELS)
 def test_the_largest_numbers_do_not_overflow(vnni: bool) -> None:
-    whole = np.full((6_400, 32), STEPS, np.int8)
+    whole = torch.full((6_400, 32), STEPS)
     whole[:, ::2] *= -1
-    matrix = Matrix.packed(whole, np.ones(32, np.float32), vnni=vnni)
-    expected = np.float32(6_400 * STEPS * STEPS) * np.outer([1, -1], np.sign(whole[0]))
-    np.testing.assert_array_equal(matrix.multiply(np.repeat(np.float32([[1], [-1]]), 6_400, axis=1)), expected)
+    matrix = Matrix.of_bytes(whole, torch.full((32,), float(STEPS)), vnni=vnni)
+    x = np.repeat(np.array([[1], [-1]], np.float32), 6_400, axis=1)
+    expected = np.float32(6_400 * STEPS * STEPS) * np.outer([1, -1], whole[0].sign().numpy())
+    np.testing.assert_array_equal(matrix.multiply(x), expected)
+
+
+@pytest.mark.parametrize("vnni", KERNELS)
+@pytest.mark.parametrize(("n_inputs", "n_outputs"), [(32, 16), (90, 70)])
+def test_products_of_nibbles_are_those_of_plain_arithmetic_and_equal_to_the_bit_beside_any_rows(
+    n_inputs: int, n_outputs: int, vnni: bool, random: torch.Generator
+) -> None:
+    whole = torch.randint(0, 16, (-(-n_inputs // GROUP), GROUP, n_outputs), generator=random)
+    scales, offsets = torch.randn(2, len(whole), 1, n_outputs, generator=random).bfloat16()
+    matrix = Matrix.of_nibbles(whole, scales, offsets, vnni=vnni)
+    weights = (whole.double() * scales + offsets).flatten(0, 1)[:n_inputs]
+    x = torch.rand(70, n_inputs, generator=random) * 2 - 1
+    expected = ((x * STEPS).round().double() @ weights).float().numpy()
+    found = matrix.multiply(x.numpy())
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.05)  # of some thousands, where sums cancel out
+    for n_rows in [*range(2 * MAX_ROWS + 2), 63, 64]:
+        np.testing.assert_array_equal(matrix.multiply(x[:n_rows].numpy()), found[:n_rows])
