@@ -7,7 +7,8 @@ what transformers offers: keys and values kept, but one sequence, the whole outp
 in the device's usual precision: float32 on a CPU. Without a folder the model has random weights of a size's shape.
 Checks that the decoder chooses what the plain loop would, then prints a Markdown table of all precisions that the
 device has: events a second, milliseconds per event, how many times faster that is, and the share of the speed at which
-memory was read in this run. With a corpus it has the held-out perplexity of tiny in each precision too.
+memory was read in this run. With a corpus it has the held-out perplexity of tiny in each precision too. With `--peers`
+it prints what llama.cpp and CTranslate2 take, too: see `benchmarks.peers`.
 """
 
 import argparse
@@ -218,6 +219,13 @@ def _cells(row: Row, figures: Figures) -> list[object]:
     ]
 
 
+def measured_peers(folder: Path, rows: AnySequence[int], n_events: int) -> str:
+    """Return the table of what others take for the same checkpoint."""
+    from benchmarks import peers  # whose packages are in a dependency group of their own
+
+    return peers.markdown(list(peers.measure(folder, rows, n_events)))
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -229,6 +237,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, help="for the perplexities: see training")
     parser.add_argument("--windows", type=int, default=24, help="of each collection, for the perplexities")
     parser.add_argument("--json", type=Path, help="write all figures there")
+    parser.add_argument("--peers", action="store_true", help="measure llama.cpp and CTranslate2, too")
     args = parser.parse_args()
     device = find_device(args.device)
     dtypes = precisions(device)
@@ -237,12 +246,15 @@ def main() -> None:
         folder = args.model or random_checkpoint(Path(temporary), SHAPES[args.shape])
         name = args.model.name if args.model else f"random weights of {args.shape}'s shape"
         figures = with_perplexities(measure(folder, name, device, dtypes, args.rows, args.events), found)
+        beside = measured_peers(folder, args.rows, args.events) if args.peers else ""
     for key in ("model", "device", "threads", "torch", "bytes_per_second"):
         print(f"{key} {getattr(figures, key)}")
     print(
         f"\nplain loop: {figures.plain_ms:.0f} ms an event, {figures.plain_ms_past_a_window:.0f} past a full window; "
         f"cached loop: {figures.cached_ms:.1f}\n\n{markdown(figures)}"
     )
+    if beside:
+        print(f"\n{beside}")
     if args.json:
         args.json.write_text(json.dumps(asdict(figures), indent=1) + "\n")
 

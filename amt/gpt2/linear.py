@@ -161,6 +161,6 @@ class _Int8(Linear):
         from amt.gpt2 import many_rows  # which is for CPUs alone
 
         x = x.contiguous()
-        if many_rows.are_many(len(x), self._matrix):
+        if many_rows.suits(len(x), self._matrix):
             return many_rows.multiply(x, self._matrix)
         return torch.from_numpy(self._matrix.multiply(x.numpy()))

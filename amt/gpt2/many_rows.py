@@ -6,7 +6,7 @@ lie there, for the few rows of a step; to many rows the time that a copy in plai
 Compiled code is kept until this file changes.
 """
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -24,11 +24,9 @@ MIN_ROWS: Final = 256
 _TO_WHOLE: Final = np.float32(3 << 22)
 """Added to a small number, and taken off again, it leaves that rounded to the nearest whole one."""
 
-_multiply: Any = torch.ops.onednn.qlinear_pointwise.default
 
-
-def are_many(n_rows: int, matrix: Matrix) -> bool:
-    """Tell whether `multiply` can multiply so many rows by a matrix, and faster than `Matrix.multiply`."""
+def suits(n_rows: int, matrix: Matrix) -> bool:
+    """Tell whether `multiply` is faster than `matrix.multiply`; it has no way to read weights of four bits."""
     return HAS_WIDE_VNNI and n_rows >= MIN_ROWS and matrix.is_of_bytes
 
 
@@ -40,9 +38,11 @@ def multiply(x: Tensor, matrix: Matrix) -> Tensor:
     padded = np.empty((n_steps * n_inputs, n_panels * n_outputs), np.int8)
     share(_unpack, matrix.weights.view(np.uint32)[..., 0], padded)
     weights = torch.from_numpy(padded)[: x.shape[1], : matrix.n_outputs].contiguous().to_mkldnn()
-    scales = torch.from_numpy(matrix.scales.ravel()[: matrix.n_outputs])
+    scales = torch.from_numpy(matrix.scales.reshape(-1)[: matrix.n_outputs])
     zeros = torch.zeros(len(scales), dtype=torch.int64)
-    product: Tensor = _multiply(rounded, 1.0, 0, weights, scales, zeros, None, 1.0, 0, torch.float32, "none", [], "")
+    product: Tensor = torch.ops.onednn.qlinear_pointwise(
+        rounded, 1.0, 0, weights, scales, zeros, None, 1.0, 0, torch.float32, "none", [], ""
+    )
     return product
 
 

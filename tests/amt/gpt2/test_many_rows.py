@@ -9,7 +9,7 @@ pytestmark = pytest.mark.skipif(not HAS_WIDE_VNNI, reason="only x86 with VNNI of
 
 
 def random_matrix(n_inputs: int, n_outputs: int, generator: torch.Generator) -> Matrix:
-    whole = torch.randint(-STEPS, STEPS + 1, (n_inputs, n_outputs), generator=generator, dtype=torch.int8)
+    whole = torch.randint(-STEPS, STEPS + 1, (n_inputs, n_outputs), generator=generator)
     return Matrix.of_bytes(whole, torch.rand(n_outputs, generator=generator))
 
 
@@ -23,8 +23,7 @@ def test_many_rows_get_what_few_get_to_the_bit(n_inputs: int, n_outputs: int) ->
 
 
 def test_many_of_the_largest_products_do_not_overflow() -> None:
-    whole = torch.full((3_072, 16), STEPS, dtype=torch.int8)
-    matrix = Matrix.of_bytes(whole, torch.full((16,), float(STEPS)))
+    matrix = Matrix.of_bytes(torch.full((3_072, 16), STEPS), torch.full((16,), float(STEPS)))
     x = torch.ones(many_rows.MIN_ROWS, 3_072)
     torch.testing.assert_close(many_rows.multiply(x, matrix), torch.full((len(x), 16), 3_072.0 * STEPS**2))
     torch.testing.assert_close(many_rows.multiply(-x, matrix), torch.full((len(x), 16), -3_072.0 * STEPS**2))
