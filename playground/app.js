@@ -48,6 +48,7 @@ export class App {
     /** Instruments that are chosen for infill and accompany. @type {Set<number>} */
     this.chosen = new Set();
     this.display = new Display(this);
+    this.wishes.form.addEventListener("invalid", () => this.say(this.wishes.problem, true), true);
     bindControls(this);
     bindFiles(this);
     bindPointers(this);
@@ -326,7 +327,7 @@ export class App {
   /** @param {File} file */
   async open(file) {
     try {
-      const { notes, timing } = readMidi(new Uint8Array(await file.arrayBuffer()));
+      const { notes, timing, isCut } = readMidi(new Uint8Array(await file.arrayBuffer()));
       if (!notes.length) throw new Error("there are no notes in it");
       this.player.pause();
       this.player.seek(0);
@@ -337,7 +338,8 @@ export class App {
       this.history.push(`Open ${file.name}`, { takes: [{ notes, seed: null }], chosen: 0, timing, mixer: {}, name });
       this.display.fit(true);
       this.display.roll.canvas.focus({ preventScroll: true });
-      this.say(`${file.name}: ${notes.length} notes, ${clockText(endOf(notes))}.`);
+      const cut = isCut ? " It ends in the middle of a track: this is what could be read." : "";
+      this.say(`${file.name}: ${notes.length} notes, ${clockText(endOf(notes))}.${cut}`, isCut);
     } catch (error) {
       this.say(`${file.name} cannot be opened: ${/** @type {Error} */ (error).message}.`, true);
     }

@@ -22,7 +22,7 @@ const META = 0xff, TEMPO = 0x51, METRE = 0x58, END = 0x2f, PORT = 0x21, NAME = 0
 /**
  * Read a MIDI file, also one in a RIFF (.rmi) or with lyrics (.kar).
  * @param {Uint8Array} file
- * @returns {{notes: Note[], timing: Timing}}
+ * @returns {{notes: Note[], timing: Timing, isCut: boolean}} and whether it ends in the middle of a track
  * @throws {Error} if it is none
  */
 export function readMidi(file) {
@@ -32,15 +32,16 @@ export function readMidi(file) {
   const division = view.getInt16(start + 12);
   /** @type {Message[]} */
   const messages = [];
-  let at = start + 8 + view.getUint32(start + 4);
+  let at = start + 8 + view.getUint32(start + 4), isCut = false;
   while (at + 8 <= file.length) {
-    const end = Math.min(at + 8 + view.getUint32(at + 4), file.length);
+    const end = at + 8 + view.getUint32(at + 4);
+    isCut = end > file.length;
     if (String.fromCharCode(...file.subarray(at, at + 4)) === "MTrk") readTrack(file.subarray(at + 8, end), messages);
     at = end;
   }
   messages.sort((a, b) => a.tick - b.tick);
   const { seconds, tempos } = tempoMap(messages, division);
-  return { notes: readNotes(messages, seconds), timing: { tempos, metres: readMetres(messages, seconds) } };
+  return { notes: readNotes(messages, seconds), timing: { tempos, metres: readMetres(messages, seconds) }, isCut };
 }
 
 /** @param {Uint8Array} file @param {string} word @returns {number} where it first stands, or -1 */

@@ -41,6 +41,13 @@ export class Wishes extends EventTarget {
     this.#restore();
   }
 
+  /** What is wrong with the first field that is wrong; there is one. */
+  get problem() {
+    const field = /** @type {HTMLInputElement} */ (this.form.querySelector("input:invalid"));
+    const label = field.labels?.[0]?.firstChild?.textContent ?? field.name;
+    return `${label.trim()}: ${field.validationMessage}`;
+  }
+
   /** Take the limits, and add the fields that have no place yet. @param {import("./schema.js").Schema} schema */
   setSchema(schema) {
     this.schema = schema;

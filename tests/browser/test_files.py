@@ -61,6 +61,12 @@ def test_what_is_no_midi_file_is_told_so(playground: Playground, tmp_path: Path)
     expect(playground.status).to_contain_text("notes.mid cannot be opened: this is no MIDI file")
 
 
+def test_a_file_that_ends_early_is_told_so(playground: Playground, song: Path, tmp_path: Path) -> None:
+    (tmp_path / "song.mid").write_bytes(song.read_bytes()[:-40])
+    playground.open(tmp_path / "song.mid")
+    expect(playground.status).to_contain_text("It ends in the middle of a track: this is what could be read.")
+
+
 def test_midi_that_is_downloaded_holds_what_is_shown(playground: Playground, song: Path) -> None:
     playground.open(song)
     notes = playground.notes()

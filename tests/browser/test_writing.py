@@ -239,6 +239,7 @@ def test_limits_are_those_of_the_service(playground: Playground) -> None:
     density.fill("99")
     playground.button("Generate").click()
     assert not playground.sent
+    expect(playground.status).to_contain_text("density: Value must be less than or equal to 50")
     density.fill("2")
     playground.generate(seconds="1")
     assert playground.sent[-1]["density"] == 2
