@@ -13,6 +13,8 @@ def convert(body: bytes, name: str, path: Path) -> None:
             path.write_text(str(os.getpid()))
         case "niceness":
             path.write_text(str(os.getpriority(os.PRIO_PROCESS, 0)))
+        case "policy":
+            path.write_text(str(os.sched_getscheduler(0)))
         case "fail":
             raise ValueError(body.decode())
         case "crash":

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -53,6 +54,8 @@ def test_one_process_of_low_priority_converts_all(tmp_path: Path) -> None:
         assert pids != {str(os.getpid())}
         expected = min(os.getpriority(os.PRIO_PROCESS, 0) + NICENESS, 19)
         assert await said(converter, "niceness", tmp_path / "niceness") == str(expected)
+        if sys.platform == "linux":
+            assert await said(converter, "policy", tmp_path / "policy") == str(os.SCHED_IDLE)
         assert await problem(converter, "fail", tmp_path / "fail") == (422, "no: body")
         assert await said(converter, "pid", tmp_path / "pid") in pids  # an error costs it nothing
 
