@@ -76,6 +76,8 @@ def _can_compile(device: torch.device) -> bool:
         one = logits.new_ones(1)
         with torch.cuda.device(device):
             return int(gpu_kernels.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
+    except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
+        raise
     except Exception as error:  # whatever an import, a compiler or a driver may come up with
         logger.warning("steps run without Triton's kernels, and slower: %s", error)
         return False
