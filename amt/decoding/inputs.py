@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence as AnySequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -95,7 +96,7 @@ class StepInputs:
     has_target: bool
     has_forced: bool
 
-    @property
+    @cached_property
     def columns(self) -> Columns:
         """Views of `numbers` by name."""
         return Columns._make(torch.split(self.numbers, _WIDTHS, dim=1))

@@ -1,4 +1,4 @@
-"""Decode one token a row on a CPU: what lies between the matrices is compiled.
+"""Decode one token a row on a CPU: what lies between the matrices is compiled, or all of a block if they are of int8.
 
 A row of a few hundred numbers takes PyTorch less time to compute than to call: the twenty operations between the four
 matrices of a block are four here.
@@ -9,6 +9,7 @@ it.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2 import kernels
+from amt.gpt2 import block, kernels
+from amt.gpt2.compiling import share
+from amt.gpt2.linear import IntLinear
 from amt.gpt2.products import HAS_BFLOAT16
 from amt.gpt2.weights import BlockWeights, Norm
 
@@ -44,14 +47,13 @@ class CpuDecoder:
         activation: Callable[[Tensor], Tensor] | None,
     ) -> None:
         """`scales`: of each block's attention; `activation`: None for the approximate GELU."""
-        self._blocks, self._scales, self._activation = blocks, scales, activation
-        self._biases = [
-            [_numbers(part.bias) for part in (block.qkv, block.attention_out, block.mlp_in, block.mlp_out)]
-            for block in blocks
-        ]
-        norms = [norm for block in blocks for norm in (block.norm1, block.norm2)]
+        self._blocks, self._activation = blocks, activation
+        self._scales, self._epsilon = [np.float32(scale) for scale in scales], np.float32(epsilon)
+        self._biases = [[_numbers(layer.bias) for layer in each.layers] for each in blocks]
+        norms = [norm for each in blocks for norm in (each.norm1, each.norm2)]
         self._norms = [(_numbers(scale), _numbers(shift)) for scale, shift in (*norms, final_norm)]
-        self._epsilon = np.float32(epsilon)
+        packed = [_packed(each) for each in blocks]
+        self._packed = packed if activation is None and all(packed) else []
 
     def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]) -> Tensor:
         """Feed one token to each of the first rows of a cache.
@@ -65,13 +67,25 @@ class CpuDecoder:
         Returns:
             final hidden states, shape = (n_rows, width).
         """
+        if self._packed:
+            return self._decode_by_block(embedded, cache_lengths, cached)
 
         def attend(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
             bias, scale = self._biases[layer][0], self._scales[layer]
-            kernels.attend(product, absmax, bias, cached[layer], cache_lengths, scale, attended)
+            share(kernels.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
 
         _, normalised = self._run(embedded, len(self._blocks), attend, kernels.add)
         return normalised
+
+    def _decode_by_block(
+        self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]
+    ) -> Tensor:
+        hidden, x, absmax = self._begin(embedded, kernels.add)
+        for index, layers in enumerate(self._packed):
+            norms = self._norms[2 * index + 1], self._norms[2 * index + 2]
+            scale = self._scales[index]
+            share(block.decode, hidden, x, absmax, layers, norms, cached[index], cache_lengths, scale, self._epsilon)
+        return torch.from_numpy(x).mul_(torch.from_numpy(absmax)[:, None])
 
     def encode(self, embedded: Tensor, n_blocks: int, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
         """Run whole windows through the first blocks.
@@ -89,34 +103,40 @@ class CpuDecoder:
         def attend_in_windows(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
             bias, factors = torch.from_numpy(self._biases[layer][0]), torch.from_numpy(absmax)[:, None]
             qkv = torch.addcmul(bias, torch.from_numpy(product), factors).to(_WINDOW_DTYPE)
-            kernels.divide(attend(layer, qkv).numpy(), absmax, attended)
+            share(kernels.divide, attend(layer, qkv).numpy(), absmax, attended)
 
-        hidden, _ = self._run(embedded, n_blocks, attend_in_windows, kernels.add_many)
+        hidden, _ = self._run(embedded, n_blocks, attend_in_windows, partial(share, kernels.add_many))
         return hidden
 
     def _run(
         self, embedded: Tensor, n_blocks: int, attend: _Attend, add_rows: Callable[..., None]
     ) -> tuple[Tensor, Tensor]:
         """Return hidden states after the first blocks, and normalised for what comes next."""
-        x, hidden = torch.empty_like(embedded), torch.zeros_like(embedded)
-        numbers, absmax, norms = x.numpy(), np.ones(len(x), np.float32), iter(self._norms)
+        hidden, numbers, absmax = self._begin(embedded, add_rows)
+        x, norms = torch.from_numpy(numbers), iter(self._norms[1:])
 
         def add(product: Tensor, bias: Floats) -> None:
-            add_rows(hidden.numpy(), product.numpy(), absmax, bias, next(norms), self._epsilon, numbers)
+            add_rows(hidden, product.numpy(), absmax, bias, next(norms), self._epsilon, numbers)
 
-        add(embedded, np.zeros(x.shape[1], np.float32))
-        for layer, (block, biases) in enumerate(zip(self._blocks[:n_blocks], self._biases, strict=False)):
-            attend(layer, block.qkv.multiply(x).numpy(), absmax, numbers)
-            add(block.attention_out.multiply(x), biases[1])
-            inner = block.mlp_in.multiply(x)
+        for layer, (weights, biases) in enumerate(zip(self._blocks[:n_blocks], self._biases, strict=False)):
+            attend(layer, weights.qkv.multiply(x).numpy(), absmax, numbers)
+            add(weights.attention_out.multiply(x), biases[1])
+            inner = weights.mlp_in.multiply(x)
             self._activate(inner, absmax, biases[2])
-            add(block.mlp_out.multiply(inner), biases[3])
-        return hidden, x.mul_(torch.from_numpy(absmax)[:, None])
+            add(weights.mlp_out.multiply(inner), biases[3])
+        return torch.from_numpy(hidden), x.mul_(torch.from_numpy(absmax)[:, None])
+
+    def _begin(self, embedded: Tensor, add_rows: Callable[..., None]) -> tuple[Floats, Floats, Floats]:
+        """Return the first hidden states, normalised ones over their absmax, and that."""
+        product = embedded.numpy()
+        hidden, x, absmax = np.zeros_like(product), np.empty_like(product), np.ones(len(product), np.float32)
+        add_rows(hidden, product, absmax, np.zeros(product.shape[1], np.float32), self._norms[0], self._epsilon, x)
+        return hidden, x, absmax
 
     def _activate(self, inner: Tensor, absmax: Floats, bias: Floats) -> None:
         """Apply the activation function in place."""
         if self._activation is None:
-            kernels.activate(inner.numpy(), absmax, bias)
+            share(kernels.activate, inner.numpy(), absmax, bias)
             return
         factors = torch.from_numpy(absmax)[:, None]
         activated = self._activation(torch.addcmul(torch.from_numpy(bias), inner, factors))
@@ -128,3 +148,11 @@ class CpuDecoder:
 def _numbers(tensor: Tensor | None) -> Floats:
     assert tensor is not None, "of a block every layer has a bias"
     return tensor.numpy()
+
+
+def _packed(weights: BlockWeights) -> tuple[block.Layer, ...]:
+    """Return the layers as `block.decode` takes them; none if they are not of whole numbers."""
+    layers = [layer for layer in weights.layers if isinstance(layer, IntLinear)]
+    if len(layers) < len(weights.layers):
+        return ()
+    return tuple((layer.matrix.weights, layer.matrix.scales, _numbers(layer.bias)) for layer in layers)

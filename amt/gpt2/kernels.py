@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from amt.gpt2.cache import KEYS_TOGETHER
-from amt.gpt2.compiling import compiled, share
+from amt.gpt2.compiling import compiled
 
 _SMALLEST: Final = np.finfo(np.float32).tiny.view(np.uint32)
 """The bits of the smallest normal number, by which one may divide."""
@@ -140,13 +140,14 @@ _score: Any = intrinsic(_score_intrinsic)
 _add_values: Any = intrinsic(_add_values_intrinsic)
 
 
+@compiled(REORDERED, parallel=True)
 def attend(
     product: NDArray[np.float32],
     absmax: NDArray[np.float32],
     bias: NDArray[np.float32],
     cached: NDArray[np.uint16],
     cache_lengths: NDArray[np.int64],
-    scale: float,
+    scale: np.float32,
     attended: NDArray[np.float32],
 ) -> None:
     """Put a token's keys and values into the cache, and attend to them and to all before them.
@@ -164,19 +165,6 @@ def attend(
         scale: of the products of queries and keys.
         attended: gets the result over its absmax; shape = (n_rows, width).
     """
-    share(_attend, product, absmax, bias, cached, cache_lengths, np.float32(scale), attended)
-
-
-@compiled(REORDERED, parallel=True)
-def _attend(
-    product: NDArray[np.float32],
-    absmax: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    cached: NDArray[np.uint16],
-    cache_lengths: NDArray[np.int64],
-    scale: np.float32,
-    attended: NDArray[np.float32],
-) -> None:
     n_rows, width = attended.shape
     _, max_rows, n_heads, context_tokens, head_width = cached.shape
     bits, head_size = cached.ravel(), context_tokens * head_width  # views of a row's keys would be counted, by locks
@@ -267,13 +255,8 @@ def add(
         absmax[row] = _add_row(hidden[row], product[row], absmax[row], bias, norm, epsilon, normalised[row])
 
 
-def add_many(*arguments: Any) -> None:
-    """Do what `add` does, for so many rows that threads are worth calling."""
-    share(_add_many, *arguments)
-
-
 @compiled(REORDERED, parallel=True)
-def _add_many(
+def add_many(
     hidden: NDArray[np.float32],
     product: NDArray[np.float32],
     absmax: NDArray[np.float32],
@@ -282,6 +265,7 @@ def _add_many(
     epsilon: np.float32,
     normalised: NDArray[np.float32],
 ) -> None:
+    """Do what `add` does, for so many rows that threads are worth calling."""
     for row in prange(len(hidden)):
         absmax[row] = _add_row(hidden[row], product[row], absmax[row], bias, norm, epsilon, normalised[row])
 
@@ -311,25 +295,17 @@ def _add_row(
     return result
 
 
+@compiled(parallel=True)
 def divide(numbers: NDArray[np.float32], absmax: NDArray[np.float32], normalised: NDArray[np.float32]) -> None:
     """Divide rows by their absmax, and write both; shape = (n_rows, width), (n_rows,), (n_rows, width)."""
-    share(_divide, numbers, absmax, normalised)
-
-
-@compiled(parallel=True)
-def _divide(numbers: NDArray[np.float32], absmax: NDArray[np.float32], normalised: NDArray[np.float32]) -> None:
     for row in prange(len(numbers)):
         normalised[row] = numbers[row]
         absmax[row] = _divide_by_absmax(normalised[row])
 
 
+@compiled(parallel=True)
 def activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
     """Apply GELU to a layer's result, in place and over its absmax; shape = (n_rows, width), (n_rows,), (width,)."""
-    share(_activate, inner, absmax, bias)
-
-
-@compiled(parallel=True)
-def _activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
     for row in prange(len(inner)):
         for i in range(inner.shape[1]):
             inner[row, i] = _gelu_of(inner[row, i] * absmax[row] + bias[i])

@@ -24,7 +24,6 @@ ALIGNED_TOKENS: Final = 64
 
 # The operator itself: what Python would check before, for tracing, takes as long as a small multiplication.
 _multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
-_SMALLEST: Final = torch.finfo(torch.float32).tiny
 
 
 class Linear(ABC):
@@ -62,7 +61,7 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     arithmetic = arithmetic_dtype(dtype, device)
     bias = None if bias is None else bias.to(device, arithmetic, copy=True)
     if dtype in WHOLE:
-        return _Int8(matrix.float(), bias, dtype)
+        return IntLinear(matrix.float(), bias, dtype)
     if is_reproducible(dtype, device):
         return _Half(matrix.bfloat16() if dtype is torch.bfloat16 else matrix, bias)
     # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
@@ -137,7 +136,7 @@ class _Half(Linear):
         return _multiply_half(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
 
 
-class _Int8(Linear):
+class IntLinear(Linear):
     """Multiply activations rounded to 255 steps a row by weights rounded to 255 steps an output, or 16 a group.
 
     The kernel takes rows of magnitudes up to 1: each is divided by its absolute maximum before, and multiplied by it
@@ -148,19 +147,26 @@ class _Int8(Linear):
         from amt.gpt2 import packing  # which is for CPUs alone
 
         rounded = packing.rounded_to_nibbles if dtype is INT4 else packing.rounded_to_bytes
-        self._matrix = rounded(matrix)
+        self.matrix = rounded(matrix)
         self.bias = bias
-        self.n_bytes = self._matrix.n_bytes
+        self.n_bytes = self.matrix.n_bytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        absmax = x.abs().amax(dim=1, keepdim=True).clamp_(min=_SMALLEST)
-        product = self.multiply(x / absmax)
-        return product.mul_(absmax) if self.bias is None else torch.addcmul(self.bias, product, absmax)
+        """Multiply rows of any magnitude."""
+        from amt.gpt2 import kernels  # which is for CPUs alone
+        from amt.gpt2.compiling import share
+
+        x = x.contiguous()
+        normalised, absmax = torch.empty_like(x), torch.empty(len(x))
+        share(kernels.divide, x.numpy(), absmax.numpy(), normalised.numpy())
+        product, factors = self.multiply(normalised), absmax[:, None]
+        return product.mul_(factors) if self.bias is None else torch.addcmul(self.bias, product, factors)
 
     def multiply(self, x: Tensor) -> Tensor:
+        """Multiply rows whose absolute maximum is 1."""
         from amt.gpt2 import many_rows  # which is for CPUs alone
 
         x = x.contiguous()
-        if many_rows.suits(len(x), self._matrix):
-            return many_rows.multiply(x, self._matrix)
-        return torch.from_numpy(self._matrix.multiply(x.numpy()))
+        if many_rows.suits(len(x), self.matrix):
+            return many_rows.multiply(x, self.matrix)
+        return torch.from_numpy(self.matrix.multiply(x.numpy()))

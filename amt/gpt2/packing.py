@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from amt.gpt2.products import GROUP, HAS_VNNI, INPUTS, OFFSET, OUTPUTS, STEPS, multiply
+from amt.gpt2.products import GROUP, INPUTS, OFFSET, OUTPUTS, STEPS, TOGETHER, multiply
 
 MAX_NIBBLE: Final = 15
 
@@ -28,22 +28,21 @@ class Matrix:
     n_outputs: int
 
     @classmethod
-    def of_bytes(cls, whole: Tensor, scales: Tensor, *, vnni: bool = HAS_VNNI) -> Self:
+    def of_bytes(cls, whole: Tensor, scales: Tensor, *, together: int = TOGETHER) -> Self:
         """Pack whole numbers from -127 to 127, shape = (inputs, outputs), and scales, shape = (outputs,)."""
-        together = 4 if vnni else 2
         padded = F.pad(whole.to(torch.int16) + OFFSET, (0, -whole.shape[1] % OUTPUTS, 0, -whole.shape[0] % INPUTS))
         weights = padded.to(torch.uint8).view(-1, together, padded.shape[1] // OUTPUTS, OUTPUTS).permute(2, 0, 3, 1)
         shared = F.pad(scales / STEPS, (0, -len(scales) % OUTPUTS)).view(-1, OUTPUTS)
         return cls(weights.contiguous().numpy(), shared.numpy(), len(scales))
 
     @classmethod
-    def of_nibbles(cls, whole: Tensor, scales: Tensor, offsets: Tensor, *, vnni: bool = HAS_VNNI) -> Self:
+    def of_nibbles(cls, whole: Tensor, scales: Tensor, offsets: Tensor, *, together: int = TOGETHER) -> Self:
         """Pack whole numbers from 0 to 15, shape = (inputs / 32, 32, outputs).
 
         They are multiplied by scales, and offsets are added: both bfloat16, shape = (inputs / 32, 1, outputs), with
         `STEPS` divided out.
         """
-        together, padding = 4 if vnni else 2, (0, -whole.shape[2] % OUTPUTS)
+        padding = (0, -whole.shape[2] % OUTPUTS)
         padded = F.pad(whole.to(torch.uint8), padding)
         first, second = padded.view(-1, 2, together, padded.shape[2] // OUTPUTS, OUTPUTS).permute(1, 3, 0, 4, 2)
         both = F.pad(torch.cat([scales, offsets], dim=1), padding).view(len(whole), 2, -1, OUTPUTS).permute(2, 0, 1, 3)

@@ -77,6 +77,12 @@ HAS_BFLOAT16: Final = "avx512bf16" in _FEATURES
 MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 4
 """Rows that are computed together: their sums have to stay in registers."""
 
+TOGETHER: Final = 4 if HAS_VNNI else 2
+"""How many inputs of an output lie together, and are multiplied in one instruction."""
+
+ROUNDED: Final = {4: np.empty(0, np.int8), 2: np.empty(0, np.int16)}
+"""Arrays of what activations are rounded to, by how many inputs lie together."""
+
 
 def _vector(kind: ir.Type, numbers: list[Any]) -> ir.Constant:
     return ir.Constant(ir.VectorType(kind, len(numbers)), numbers)
@@ -252,35 +258,35 @@ def multiply(
     scales: NDArray[np.float32] | NDArray[np.uint16],
     n_outputs: int,
 ) -> NDArray[np.float32]:
+    """Do what `product` does."""
+    together: int = weights.shape[3]
+    result: NDArray[np.float32] = share(product, x, ROUNDED[together], weights, scales, n_outputs)
+    return result
+
+
+@compiled(parallel=True)
+def product(
+    x: NDArray[np.float32],
+    kind: NDArray[np.int8] | NDArray[np.int16],
+    weights: NDArray[np.uint8],
+    scales: NDArray[np.float32] | NDArray[np.uint16],
+    n_outputs: int,
+) -> NDArray[np.float32]:
     """Return the products of rows and a matrix, shape = (n_rows, n_outputs).
 
     Args:
         x: magnitudes up to 1, shape = (n_rows, inputs).
+        kind: that of `ROUNDED` for these weights.
         weights: shape = (outputs / 16, inputs / together, 16, together), rounded up; `together` is 4 with VNNI, else 2.
             Of four bits two steps share a byte, the first in its low half.
         scales: for weights of eight bits shape = (outputs / 16, 16), with `STEPS` divided out; for those of four bits
             of bfloat16, shape = (outputs / 16, inputs / 32, 2, 16), scales and offsets.
         n_outputs: how many there are.
     """
-    together, n_groups = weights.shape[3], 1 if scales.ndim == 2 else scales.shape[1]
-    n_inputs = weights.shape[1] * together if scales.ndim == 2 else n_groups * GROUP
-    rounded = np.empty(len(x) * n_inputs, np.int8 if together == 4 else np.int16)
-    sums = np.empty(len(x) * n_groups, np.int32)
-    product = np.empty((len(x), n_outputs), np.float32)
-    share(_multiply, x, rounded, sums, weights, scales, product)
-    return product
-
-
-@compiled(parallel=True)
-def _multiply(
-    x: NDArray[np.float32],
-    rounded: NDArray[np.int8] | NDArray[np.int16],
-    sums: NDArray[np.int32],
-    weights: NDArray[np.uint8],
-    scales: NDArray[np.float32] | NDArray[np.uint16],
-    product: NDArray[np.float32],
-) -> None:
-    n_rows, n_outputs = product.shape
+    n_rows, n_groups = len(x), 1 if scales.ndim == 2 else scales.shape[1]
+    n_inputs = weights.shape[1] * weights.shape[3] if scales.ndim == 2 else n_groups * GROUP
+    rounded, sums = np.empty(n_rows * n_inputs, kind.dtype), np.empty(n_rows * n_groups, np.int32)
+    result = np.empty((n_rows, n_outputs), np.float32)
     if n_rows < _MANY_ROWS:
         for row in range(n_rows):
             _round(x, row, rounded, sums)
@@ -289,11 +295,12 @@ def _multiply(
             _round(x, row, rounded, sums)
     n_whole = n_outputs // OUTPUTS
     for panel in prange(n_whole):
-        _multiply_panel(rounded, sums, weights, scales, panel, product, panel * OUTPUTS)
+        _multiply_panel(rounded, sums, weights, scales, panel, result, panel * OUTPUTS)
     if n_whole * OUTPUTS < n_outputs:  # what lies behind these outputs belongs to the next row
         rest = np.empty((n_rows, OUTPUTS), np.float32)
         _multiply_panel(rounded, sums, weights, scales, n_whole, rest, 0)
-        product[:, n_whole * OUTPUTS :] = rest[:, : n_outputs - n_whole * OUTPUTS]
+        result[:, n_whole * OUTPUTS :] = rest[:, : n_outputs - n_whole * OUTPUTS]
+    return result
 
 
 @compiled()

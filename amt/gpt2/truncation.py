@@ -1,4 +1,4 @@
-"""Truncate distributions on CPUs, compiled by numba: PyTorch would sort thousands of probabilities.
+"""Truncate distributions, and draw, on CPUs, compiled by numba: PyTorch would sort thousands of probabilities.
 
 Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.kernels`.
 """
@@ -18,35 +18,62 @@ _DIGIT: Final = 8
 """Bits of a float32 that a radix selection counts at a time."""
 
 
-def truncated_probabilities(logits: Tensor, params: Tensor) -> Tensor:
-    """Return what `amt.gpt2.sampling.truncated_probabilities` does; NaN in a row that holds NaN, or no token.
-
-    To find the last one kept, thousands of probabilities need not be sorted: a radix selection looks at their bits, the
-    leading ones first, and sums up how probable all are together that share them.
+def sample(logits: Tensor, params: Tensor, uniform: Tensor) -> Tensor:
+    """Do what `amt.gpt2.sampling.sample` does, in one go; the last token stands in for a row that holds NaN, or none.
 
     Args:
         logits: shape = (n_rows, n_tokens), float32; -inf where illegal.
         params: temperature, top_p, top_k and min_p of each row; shape = (n_rows, 4), float32.
+        uniform: from [0, 1), shape = (n_rows,), float32.
     """
-    probabilities = torch.empty(logits.shape, dtype=torch.float32)
-    share(_keep, logits.contiguous().numpy(), params.numpy(), probabilities.numpy())
-    return probabilities
+    tokens = torch.empty(len(logits), dtype=torch.int64)
+    share(_sample, logits.contiguous().numpy(), params.numpy(), uniform.contiguous().numpy(), tokens.numpy())
+    return tokens
 
 
 @compiled(parallel=True)
-def _keep(logits: NDArray[np.float32], params: NDArray[np.float32], probabilities: NDArray[np.float32]) -> None:
+def _sample(
+    logits: NDArray[np.float32], params: NDArray[np.float32], uniform: NDArray[np.float32], tokens: NDArray[np.int64]
+) -> None:
     for row in prange(len(logits)):
-        temperature, top_p, top_k, min_p = params[row]
-        weights = probabilities[row]
-        total = _weigh(logits[row], temperature, weights)
-        limit = top_p * total if top_p < 1 else np.inf
-        least = np.float32(0)
-        if top_p < 1 or top_k > 0:
-            least = _last_kept(weights, limit, int(top_k) if top_k > 0 else len(weights))
-        least = max(least, min_p)  # the largest weight is 1
-        for token in range(len(weights)):
-            weight = weights[token]
-            weights[token] = np.float32(0) if weight < least else weight / total
+        probabilities = np.empty(logits.shape[1], dtype=np.float32)
+        truncate(logits[row], params[row], probabilities)
+        tokens[row] = _draw(probabilities, uniform[row])
+
+
+@compiled()
+def truncate(logits: NDArray[np.float32], params: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+    """Write what `amt.gpt2.sampling.truncated_by_sorting` returns for one row; NaN if it holds NaN, or no token.
+
+    To find the last one kept, thousands of probabilities need not be sorted: a radix selection looks at their bits, the
+    leading ones first, and sums up how probable all are together that share them.
+    """
+    temperature, top_p, top_k, min_p = params
+    total = _weigh(logits, temperature, weights)
+    limit = top_p * total if top_p < 1 else np.inf
+    least = np.float32(0)
+    if top_p < 1 or top_k > 0:
+        least = _last_kept(weights, limit, int(top_k) if top_k > 0 else len(weights))
+    least = max(least, min_p)  # the largest weight is 1
+    for token in range(len(weights)):
+        weight = weights[token]
+        weights[token] = np.float32(0) if weight < least else weight / total
+
+
+@compiled()
+def _draw(probabilities: NDArray[np.float32], uniform: np.float32) -> int:
+    """Draw a token as `amt.gpt2.sampling.draw` does; sums are double, and rounded, as PyTorch's are."""
+    last, total = len(probabilities) - 1, 0.0
+    for token in range(len(probabilities)):
+        if probabilities[token] > 0:
+            total += probabilities[token]
+    wanted, total = (np.float32(1) - uniform) * np.float32(total), 0.0
+    for token in range(last):
+        if probabilities[token] > 0:  # most are dropped, and need not wait for the addition before
+            total += probabilities[token]
+            if np.float32(total) >= wanted:
+                return token
+    return last
 
 
 @compiled(REORDERED)

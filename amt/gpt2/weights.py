@@ -25,9 +25,14 @@ class BlockWeights:
     mlp_out: Linear
 
     @property
+    def layers(self) -> tuple[Linear, Linear, Linear, Linear]:
+        """The matrices with their biases."""
+        return self.qkv, self.attention_out, self.mlp_in, self.mlp_out
+
+    @property
     def n_bytes(self) -> int:
         """Bytes of memory that the matrices take; the rest is hardly anything."""
-        return sum(each.n_bytes for each in (self.qkv, self.attention_out, self.mlp_in, self.mlp_out))
+        return sum(each.n_bytes for each in self.layers)
 
 
 @dataclass(frozen=True)

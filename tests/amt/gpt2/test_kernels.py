@@ -51,7 +51,9 @@ def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
     product, absmax, bias = as_product(qkv.flatten(1))
     attended = np.empty((N_ROWS, WIDTH), dtype=np.float32)
     together = keys_together(cached, (KEYS_TOGETHER, HEAD_WIDTH))
-    kernels.attend(product, absmax, bias, together.view(torch.uint16).numpy(), np.array(ENDS), 0.3, attended)
+    kernels.attend(
+        product, absmax, bias, together.view(torch.uint16).numpy(), np.array(ENDS), np.float32(0.3), attended
+    )
     cached[:] = keys_together(together, (HEAD_WIDTH, KEYS_TOGETHER))
     return scaled(attended, absmax).view(N_ROWS, N_HEADS, HEAD_WIDTH)
 
@@ -86,11 +88,11 @@ def test_a_row_is_equal_to_the_bit_beside_others_and_alone(qkv: torch.Tensor, ca
     product, absmax, bias = as_product(qkv.flatten(1))
     together = keys_together(cached, (KEYS_TOGETHER, HEAD_WIDTH)).view(torch.uint16).numpy()
     found = np.empty((N_ROWS, WIDTH), dtype=np.float32)
-    kernels.attend(product, absmax.copy(), bias, together.copy(), np.array(ENDS), 0.3, found)
+    kernels.attend(product, absmax.copy(), bias, together.copy(), np.array(ENDS), np.float32(0.3), found)
     for row, end in enumerate(ENDS):
         alone, cached_alone = np.empty((1, WIDTH), dtype=np.float32), together[:, row : row + 1].copy()
         rows = slice(row, row + 1)
-        kernels.attend(product[rows], absmax[rows].copy(), bias, cached_alone, np.array([end]), 0.3, alone)
+        kernels.attend(product[rows], absmax[rows].copy(), bias, cached_alone, np.array([end]), np.float32(0.3), alone)
         np.testing.assert_array_equal(alone[0], found[row])
 
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from amt.gpt2 import sampling
+from amt.gpt2 import sampling, truncation
 from amt.gpt2.sampling_params import MIN_TEMPERATURE, SamplingParams
 
 Keep = Callable[[Tensor, sampling.SamplingTensors], Tensor]
+Draw = Callable[[Tensor, Tensor], Tensor]
 
 
 def random_logits(n_rows: int, n_tokens: int, spread: float, seed: int = 0) -> torch.Tensor:
@@ -22,10 +23,28 @@ def choice(n_rows: int = 1, **fields: float | list[float]) -> sampling.SamplingT
     )
 
 
-@pytest.fixture(params=[sampling.truncated_probabilities, sampling.truncated_by_sorting], ids=["compiled", "sorting"])
+def truncated_by_kernel(logits: Tensor, params: sampling.SamplingTensors) -> Tensor:
+    probabilities = torch.empty_like(logits)
+    for row, of_row, kept in zip(logits, torch.stack(params, dim=1), probabilities, strict=True):
+        truncation.truncate(row.numpy(), of_row.numpy(), kept.numpy())
+    return probabilities
+
+
+def drawn_by_kernel(probabilities: Tensor, uniform: Tensor) -> Tensor:
+    return sampling.sample(probabilities.log(), choice(len(uniform)), uniform)
+
+
+@pytest.fixture(params=[truncated_by_kernel, sampling.truncated_by_sorting], ids=["compiled", "sorting"])
 def keep(request: pytest.FixtureRequest) -> Keep:
     """Return each way to truncate probabilities: compiled, as on a CPU, and by sorting, as on other devices."""
     function: Keep = request.param
+    return function
+
+
+@pytest.fixture(params=[drawn_by_kernel, sampling.draw], ids=["compiled", "plain"])
+def draw(request: pytest.FixtureRequest) -> Draw:
+    """Return each way to draw tokens."""
+    function: Draw = request.param
     return function
 
 
@@ -63,17 +82,17 @@ def test_each_row_has_its_own_top_p(keep: Keep) -> None:
     assert sizes == sorted(set(sizes))
 
 
-def test_drawn_tokens_follow_the_probabilities() -> None:
+def test_drawn_tokens_follow_the_probabilities(draw: Draw) -> None:
     probabilities = torch.tensor([[0.0, 0.2, 0.0, 0.5, 0.1]])
     uniform = (torch.arange(8_000) + 0.5) / 8_000
-    tokens = sampling.draw(probabilities.expand(8_000, -1), uniform)
+    tokens = draw(probabilities.expand(8_000, -1), uniform)
     assert torch.bincount(tokens, minlength=5).tolist() == [0, 2_000, 0, 5_000, 1_000]
 
 
-def test_the_smallest_and_largest_uniform_numbers_draw_possible_tokens() -> None:
+def test_the_smallest_and_largest_uniform_numbers_draw_possible_tokens(draw: Draw) -> None:
     probabilities = torch.zeros(2, 1_000)
     probabilities[:, 300:600] = random_logits(2, 300, spread=1).softmax(1)
-    tokens = sampling.draw(probabilities, torch.tensor([0.0, 1 - 2**-24]))
+    tokens = draw(probabilities, torch.tensor([0.0, 1 - 2**-24]))
     assert tokens.tolist() == [599, 300]
 
 
@@ -101,11 +120,17 @@ def test_temperature_divides_the_logits(keep: Keep) -> None:
     torch.testing.assert_close(kept, (logits / torch.tensor([[0.5], [2.0]])).softmax(1))
 
 
-def test_probabilities_of_a_row_are_equal_to_the_bit_in_any_batch() -> None:
-    logits = random_logits(7, 5_000, spread=2)
-    together = sampling.truncated_probabilities(logits, choice(7, top_p=0.9))
-    alone = torch.cat([sampling.truncated_probabilities(row[None], choice(top_p=0.9)) for row in logits])
-    assert torch.equal(together, alone)
+def test_a_row_gets_the_token_that_is_drawn_from_its_own_probabilities() -> None:
+    logits, params, uniform = random_logits(700, 500, spread=2), choice(700, top_p=0.9), torch.linspace(0, 0.999, 700)
+    expected = sampling.draw(truncated_by_kernel(logits, params), uniform)
+    assert torch.equal(sampling.sample(logits, params, uniform), expected)
+
+
+def test_a_row_of_nan_or_without_a_legal_token_gets_some_token() -> None:
+    logits = random_logits(3, 500, spread=2)
+    logits[0, 70], logits[2] = torch.nan, -torch.inf
+    tokens = sampling.sample(logits, choice(3, top_p=0.9), torch.tensor([0.5, 0.5, 0.5]))
+    assert all(0 <= token < 500 for token in tokens.tolist())
 
 
 def test_rows_of_nan_or_without_a_legal_token_do_not_affect_others(keep: Keep) -> None:
