@@ -24,7 +24,7 @@ _used = local()
 
 
 def share(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a compiled function that shares a loop among threads, as many as PyTorch uses."""
+    """Call what shares loops among threads, compiled functions or what calls them, with as many as PyTorch uses."""
     number = min(torch.get_num_threads(), _MAX_THREADS)
     with _alone:
         if getattr(_used, "number", None) != number:

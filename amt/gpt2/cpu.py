@@ -81,10 +81,13 @@ class CpuDecoder:
         self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]
     ) -> Tensor:
         hidden, x, absmax = self._begin(embedded, kernels.add)
-        for index, layers in enumerate(self._packed):
-            norms = self._norms[2 * index + 1], self._norms[2 * index + 2]
-            scale = self._scales[index]
-            share(block.decode, hidden, x, absmax, layers, norms, cached[index], cache_lengths, scale, self._epsilon)
+
+        def decode() -> None:
+            for index, (layers, scale) in enumerate(zip(self._packed, self._scales, strict=True)):
+                norms = self._norms[2 * index + 1], self._norms[2 * index + 2]
+                block.decode(hidden, x, absmax, layers, norms, cached[index], cache_lengths, scale, self._epsilon)
+
+        share(decode)
         return torch.from_numpy(x).mul_(torch.from_numpy(absmax)[:, None])
 
     def encode(self, embedded: Tensor, n_blocks: int, attend: Callable[[int, Tensor], Tensor]) -> Tensor:

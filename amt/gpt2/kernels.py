@@ -28,8 +28,11 @@ _FLOAT, _WORD, _LONG = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 _LANES: Final = 16
 """Numbers that are computed side by side: a vector of AVX-512, or two or four of what other CPUs have."""
 
-_UNROLLED: Final = KEYS_TOGETHER // _LANES
-"""Vectors of sums under way at once: one has to wait for its last addition, for four cycles or so."""
+_PAIRS: Final = 2 * _LANES
+"""Numbers of bfloat16 that are read at once: as words, the halves of which are floats but for their last bits."""
+
+_UNROLLED: Final = KEYS_TOGETHER // _PAIRS
+"""Pairs of vectors of sums under way at once: one has to wait for its last addition, for four cycles or so."""
 
 _VALUES_TOGETHER: Final = 64
 """Tokens whose values are read for one part of a head, then for the next: few enough to stay in the first cache."""
@@ -62,78 +65,114 @@ def _pointer(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, in
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
-def _zeros(builder: ir.IRBuilder) -> list[ir.Value]:
-    """Emit vectors to sum up in."""
-    return [cgutils.alloca_once_value(builder, _vector(_FLOAT, 0.0)) for _ in range(_UNROLLED)]  # type: ignore[no-untyped-call]
+def _prefetch(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value) -> None:
+    """Emit that a line of memory is fetched, for reading, to the nearest cache."""
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer(), _WORD, _WORD, _WORD])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+    address = builder.bitcast(builder.gep(numbers, [index]), ir.IntType(8).as_pointer())
+    builder.call(function, [address, _WORD(0), _WORD(3), _WORD(1)])
 
 
-def _add_product(builder: ir.IRBuilder, total: ir.Value, factor: ir.Value, numbers: ir.Value, index: ir.Value) -> None:
-    """Emit the addition to a vector of a factor times bfloat16 numbers, whose bits are the leading ones of floats."""
-    bits, floats = (ir.VectorType(kind, _LANES) for kind in (ir.IntType(16), _FLOAT))
-    loaded = builder.load(builder.bitcast(builder.gep(numbers, [index]), bits.as_pointer()), align=2)
-    wide = builder.zext(loaded, ir.VectorType(_WORD, _LANES))
-    vector = builder.bitcast(builder.shl(wide, _vector(_WORD, 16)), floats)
+def _zeros(builder: ir.IRBuilder) -> list[list[ir.Value]]:
+    """Emit pairs of vectors to sum up in."""
+    return [
+        [cgutils.alloca_once_value(builder, _vector(_FLOAT, 0.0)) for _ in range(2)]  # type: ignore[no-untyped-call]
+        for _ in range(_UNROLLED)
+    ]
+
+
+def _add_product(
+    builder: ir.IRBuilder, totals: list[ir.Value], factor: ir.Value, numbers: ir.Value, index: ir.Value
+) -> None:
+    """Emit the addition to a pair of vectors of a factor times bfloat16 numbers: the even ones, and the odd ones.
+
+    Their bits are the leading ones of floats. To widen them one by one, in their order, takes twice as long.
+    """
+    words, floats = (ir.VectorType(kind, _LANES) for kind in (_WORD, _FLOAT))
+    loaded = builder.load(builder.bitcast(builder.gep(numbers, [index]), words.as_pointer()), align=2)
     single = builder.insert_element(_vector(_FLOAT, ir.Undefined), factor, _WORD(0))
     factors = builder.shuffle_vector(single, _vector(_FLOAT, ir.Undefined), _vector(_WORD, 0))
-    product = builder.fmul(factors, vector, flags=("contract",))
-    builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
+    halves = builder.shl(loaded, _vector(_WORD, 16)), builder.and_(loaded, _vector(_WORD, 0xFFFF0000))
+    for total, half in zip(totals, halves, strict=True):
+        product = builder.fmul(factors, builder.bitcast(half, floats), flags=("contract",))
+        builder.store(builder.fadd(builder.load(total), product, flags=("contract",)), total)
 
 
-def _score_intrinsic(_: Any, query: Any, head_width: Any, bits: Any, keys: Any, scores: Any, first: Any) -> Any:
-    """Write the products of a query and of keys that lie together: from `bits[keys]` on to `scores[first]` and on."""
+def _in_order(builder: ir.IRBuilder, even: ir.Value, odd: ir.Value) -> list[ir.Value]:
+    """Emit two vectors of the numbers of a pair, which alternate."""
+    order = [place for pair in zip(range(_LANES), range(_LANES, _PAIRS), strict=True) for place in pair]
+    return [
+        builder.shuffle_vector(even, odd, ir.Constant(ir.VectorType(_WORD, _LANES), part))
+        for part in (order[:_LANES], order[_LANES:])
+    ]
+
+
+def _score_intrinsic(
+    _: Any, query: Any, head_width: Any, bits: Any, keys: Any, scores: Any, first: Any, ahead: Any
+) -> Any:
+    """Write the products of a query and of keys that lie together: from `bits[keys]` on to `scores[first]` and on.
+
+    Meanwhile as much is fetched from `bits[ahead]` on.
+    """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        query, head_width, bits, keys, scores, first = arguments
-        query, bits, scores = (
-            _pointer(context, builder, signature.args[at], arguments[at], index)
-            for at, index in ((0, _LONG(0)), (2, keys), (4, first))
+        query, bits, scores, ahead = (
+            _pointer(context, builder, signature.args[array], arguments[array], index)
+            for array, index in ((0, _LONG(0)), (2, arguments[3]), (4, arguments[5]), (2, arguments[6]))
         )
         totals = _zeros(builder)
-        with cgutils.for_range(builder, head_width) as loop:
+        with cgutils.for_range(builder, arguments[1]) as loop:
             factor = builder.load(builder.gep(query, [loop.index]))
             start = builder.mul(loop.index, _LONG(KEYS_TOGETHER))
-            for part, total in enumerate(totals):
-                _add_product(builder, total, factor, bits, builder.add(start, _LONG(part * _LANES)))
-        for part, total in enumerate(totals):
-            address = builder.gep(scores, [_LONG(part * _LANES)])
-            vector = builder.load(total)
-            builder.store(vector, builder.bitcast(address, vector.type.as_pointer()), align=4)
-        return context.get_dummy_value()
-
-    return types.void(query, types.int64, bits, types.int64, scores, types.int64), emit
-
-
-def _add_values_intrinsic(
-    _: Any, weights: Any, first: Any, end: Any, bits: Any, values: Any, width: Any, seen: Any, to: Any
-) -> Any:
-    """Add to some of `seen`, from `to` on, the weighted values of tokens from `first` to `end`, `width` apart."""
-
-    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _, first, end, _, values, width, _, to = arguments
-        weights, bits, seen = (
-            _pointer(context, builder, signature.args[at], arguments[at], index)
-            for at, index in ((0, _LONG(0)), (3, values), (6, to))
-        )
-        totals = _zeros(builder)
-
-        def add(total: ir.Value, token: ir.Value) -> None:
-            _add_product(builder, total, builder.load(builder.gep(weights, [token])), bits, builder.mul(token, width))
-
-        unrolled = builder.sub(end, builder.srem(builder.sub(end, first), _LONG(_UNROLLED)))
-        with cgutils.for_range_slice(builder, first, unrolled, _LONG(_UNROLLED), inc=True) as (token, _):
-            for each, total in enumerate(totals):
-                add(total, builder.add(token, _LONG(each)))
-        with cgutils.for_range_slice(builder, unrolled, end, _LONG(1), inc=True) as (token, _):
-            add(totals[0], token)
-        sums = [builder.load(total) for total in totals]
-        while len(sums) > 1:
-            sums = [builder.fadd(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)]
-        address = builder.bitcast(seen, sums[0].type.as_pointer())
-        builder.store(builder.fadd(builder.load(address, align=4), sums[0]), address, align=4)
+            for part, pair in enumerate(totals):
+                at = builder.add(start, _LONG(part * _PAIRS))
+                _prefetch(builder, ahead, at)
+                _add_product(builder, pair, factor, bits, at)
+        for part, pair in enumerate(totals):
+            for half, vector in enumerate(_in_order(builder, *map(builder.load, pair))):
+                address = builder.gep(scores, [_LONG(part * _PAIRS + half * _LANES)])
+                builder.store(vector, builder.bitcast(address, vector.type.as_pointer()), align=4)
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(weights, number, number, bits, number, number, seen, number), emit
+    return types.void(query, number, bits, number, scores, number, number), emit
+
+
+def _add_values_intrinsic(
+    _: Any, weights: Any, first: Any, end: Any, bits: Any, values: Any, width: Any, seen: Any, to: Any, ahead: Any
+) -> Any:
+    """Add to some of `seen`, from `to` on, the weighted values of tokens from `first` to `end`, `width` apart.
+
+    Meanwhile as much is fetched from `bits[ahead]` on.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _, first, end, _, values, width, _, to, ahead = arguments
+        weights, bits, seen, ahead = (
+            _pointer(context, builder, signature.args[array], arguments[array], index)
+            for array, index in ((0, _LONG(0)), (3, values), (6, to), (3, ahead))
+        )
+        totals = _zeros(builder)
+
+        def add(pair: list[ir.Value], token: ir.Value) -> None:
+            at = builder.mul(token, width)
+            _prefetch(builder, ahead, at)
+            _add_product(builder, pair, builder.load(builder.gep(weights, [token])), bits, at)
+
+        unrolled = builder.sub(end, builder.srem(builder.sub(end, first), _LONG(_UNROLLED)))
+        with cgutils.for_range_slice(builder, first, unrolled, _LONG(_UNROLLED), inc=True) as (token, _):
+            for each, pair in enumerate(totals):
+                add(pair, builder.add(token, _LONG(each)))
+        with cgutils.for_range_slice(builder, unrolled, end, _LONG(1), inc=True) as (token, _):
+            add(totals[0], token)
+        even, odd = (builder.fadd(*map(builder.load, same)) for same in zip(*totals, strict=True))
+        for half, vector in enumerate(_in_order(builder, even, odd)):
+            address = builder.bitcast(builder.gep(seen, [_LONG(half * _LANES)]), vector.type.as_pointer())
+            builder.store(builder.fadd(builder.load(address, align=4), vector), address, align=4)
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(weights, number, number, bits, number, number, seen, number, number), emit
 
 
 _score: Any = intrinsic(_score_intrinsic)
@@ -183,8 +222,9 @@ def attend(
             bits[value + i] = _to_bfloat16(product[row, 2 * width + at] * absmax[row] + bias[2 * width + at])
         scores = np.empty(last - lane + KEYS_TOGETHER, dtype=np.float32)
         for token in range(0, len(scores), KEYS_TOGETHER):
-            _score(query, head_width, bits, keys + token * head_width, scores, token)
-        _add_up(_weigh(scores[: last + 1]), bits, values, seen)
+            _score(query, head_width, bits, keys + token * head_width, scores, token, values + token * head_width)
+        next_head, next_row = (index + 1) // n_rows, (index + 1) % n_rows
+        _add_up(_weigh(scores[: last + 1]), bits, values, seen, (next_row * n_heads + next_head) * head_size)
     for row in range(n_rows):
         absmax[row] = _divide_by_absmax(attended[row])
 
@@ -204,15 +244,17 @@ def _weigh(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @compiled(REORDERED)
-def _add_up(weights: NDArray[np.float32], bits: NDArray[np.uint16], values: int, seen: NDArray[np.float32]) -> None:
-    """Write the weighted sum of the values, which begin somewhere; shape = (n_tokens,), any, and (head_width,)."""
+def _add_up(
+    weights: NDArray[np.float32], bits: NDArray[np.uint16], values: int, seen: NDArray[np.float32], ahead: int
+) -> None:
+    """Write the weighted sum of the values, shape = (head_width,), which begin somewhere; and fetch what lies ahead."""
     head_width = len(seen)
-    n_vectorised = head_width // _LANES * _LANES
+    n_vectorised = head_width // _PAIRS * _PAIRS
     seen[:] = 0
     for token in range(0, len(weights), _VALUES_TOGETHER):  # all parts of some values while they are near
         end = min(token + _VALUES_TOGETHER, len(weights))
-        for i in range(0, n_vectorised, _LANES):
-            _add_values(weights, token, end, bits, values + i, head_width, seen, i)
+        for i in range(0, n_vectorised, _PAIRS):
+            _add_values(weights, token, end, bits, values + i, head_width, seen, i, ahead + i)
         for i in range(n_vectorised, head_width):
             for each in range(token, end):
                 seen[i] += weights[each] * _from_bfloat16(bits[values + each * head_width + i])
