@@ -92,19 +92,18 @@ def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArra
 @compiled()
 def _last_kept(weights: NDArray[np.float32], limit: float, max_kept: int) -> np.float32:
     """Return the smallest weight that is kept: the largest ones until their sum exceeds a limit, at most `max_kept`."""
-    bits = weights.view(np.uint32)  # of positive numbers these have the same order
+    left = weights.view(np.uint32)  # of positive numbers these have the same order
     sums, counts = np.empty(1 << _DIGIT), np.empty(1 << _DIGIT, dtype=np.int64)
-    total, count, found = 0.0, 0, 0
+    total, count, found = 0.0, 0, np.uint32(0)
     for shift in range(32 - _DIGIT, -1, -_DIGIT):
         sums[:], counts[:] = 0, 0
-        for token in range(len(bits)):
-            digits = int(bits[token]) >> shift
-            if digits >> _DIGIT == found:
-                digit = digits & ((1 << _DIGIT) - 1)
-                sums[digit] += weights[token]
-                counts[digit] += 1
+        for bits in left:
+            digit = (bits >> np.uint32(shift)) & np.uint32((1 << _DIGIT) - 1)
+            sums[digit] += np.uint32(bits).view(np.float32)
+            counts[digit] += 1
         last = (1 << _DIGIT) - 1
         while last > 0 and total + sums[last] <= limit and count + counts[last] < max_kept:
             total, count, last = total + sums[last], count + counts[last], last - 1
-        found = (found << _DIGIT) | last
+        found |= np.uint32(last << shift)
+        left = left[left >> np.uint32(shift) == found >> np.uint32(shift)]
     return np.uint32(found).view(np.float32)
