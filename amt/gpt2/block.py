@@ -1,4 +1,4 @@
-"""Decode a block of int8 or int4 weights on CPUs, compiled as one function.
+"""Decode a block of packed weights on CPUs, compiled as one function.
 
 For one row Python takes as long to call the parts as they take to compute.
 """
@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 from amt.gpt2 import kernels, products
 from amt.gpt2.compiling import compiled, digest
 
-Layer = tuple[NDArray[np.uint8], NDArray[np.float32] | NDArray[np.uint16], NDArray[np.float32]]
-"""Weights and scales, see `products.product`, and a bias."""
+Layer = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float32]]
+"""What `products.product` takes as kind, weights and scales; and a bias."""
 
 Norm = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Scale and shift, shape = (width,) each."""
 
-_KIND: Final = products.ROUNDED[products.TOGETHER]
 _product, _attend, _activate, _add = products.product, kernels.attend, kernels.activate, kernels.add
 
 
@@ -51,14 +50,14 @@ def _compile(sources: str) -> Any:
         """
         sources  # noqa: B018
         qkv, attention_out, mlp_in, mlp_out = layers
-        product = _product(x, _KIND, qkv[0], qkv[1], len(qkv[2]))
-        _attend(product, absmax, qkv[2], cached, cache_lengths, scale, x)
-        product = _product(x, _KIND, attention_out[0], attention_out[1], len(attention_out[2]))
-        _add(hidden, product, absmax, attention_out[2], norms[0], epsilon, x)
-        inner = _product(x, _KIND, mlp_in[0], mlp_in[1], len(mlp_in[2]))
-        _activate(inner, absmax, mlp_in[2])
-        product = _product(inner, _KIND, mlp_out[0], mlp_out[1], len(mlp_out[2]))
-        _add(hidden, product, absmax, mlp_out[2], norms[1], epsilon, x)
+        product = _product(x, *qkv[:3], len(qkv[3]))
+        _attend(product, absmax, qkv[3], cached, cache_lengths, scale, x)
+        product = _product(x, *attention_out[:3], len(attention_out[3]))
+        _add(hidden, product, absmax, attention_out[3], norms[0], epsilon, x)
+        inner = _product(x, *mlp_in[:3], len(mlp_in[3]))
+        _activate(inner, absmax, mlp_in[3])
+        product = _product(inner, *mlp_out[:3], len(mlp_out[3]))
+        _add(hidden, product, absmax, mlp_out[3], norms[1], epsilon, x)
 
     return decode
 

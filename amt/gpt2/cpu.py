@@ -1,4 +1,4 @@
-"""Decode one token a row on a CPU: what lies between the matrices is compiled, or all of a block if they are of int8.
+"""Decode one token a row on a CPU: what lies between the matrices is compiled, and with them if they are packed.
 
 A row of a few hundred numbers takes PyTorch less time to compute than to call: the twenty operations between the four
 matrices of a block are four here.
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from amt.gpt2 import block, kernels
 from amt.gpt2.compiling import share
-from amt.gpt2.linear import IntLinear
+from amt.gpt2.linear import PackedLinear
 from amt.gpt2.products import HAS_BFLOAT16
 from amt.gpt2.weights import BlockWeights, Norm
 
@@ -154,8 +154,8 @@ def _numbers(tensor: Tensor | None) -> Floats:
 
 
 def _packed(weights: BlockWeights) -> tuple[block.Layer, ...]:
-    """Return the layers as `block.decode` takes them; none if they are not of whole numbers."""
-    layers = [layer for layer in weights.layers if isinstance(layer, IntLinear)]
+    """Return the layers as `block.decode` takes them; none if they lie otherwise."""
+    layers = [layer for layer in weights.layers if isinstance(layer, PackedLinear)]
     if len(layers) < len(weights.layers):
         return ()
-    return tuple((layer.matrix.weights, layer.matrix.scales, _numbers(layer.bias)) for layer in layers)
+    return tuple((*layer.matrix.arrays, _numbers(layer.bias)) for layer in layers)

@@ -1,14 +1,11 @@
 """Multiply by matrices whose weights lie as the device multiplies them fastest."""
 
 from abc import ABC, abstractmethod
-from typing import Any, Final
+from typing import Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
-
-HAS_HALF_KERNEL: Final = "fbgemm" in torch.backends.quantized.supported_engines
-"""Whether this CPU can multiply float32 by float16 weights; any x86 with AVX2 can."""
 
 INT4: Final[torch.dtype] = torch.int4  # type: ignore[attr-defined]
 """Of it PyTorch has the name alone."""
@@ -16,14 +13,8 @@ INT4: Final[torch.dtype] = torch.int4  # type: ignore[attr-defined]
 WHOLE: Final = (torch.int8, INT4)
 """Precisions in which a CPU multiplies whole numbers."""
 
-MIN_ROWS: Final = 3
-"""With fewer rows the float16 kernel adds up in another order, and last digits would depend on their number."""
-
 ALIGNED_TOKENS: Final = 64
 """On CUDA the tokens of an output range are padded to a multiple of this."""
-
-# The operator itself: what Python would check before, for tracing, takes as long as a small multiplication.
-_multiply_half: Any = torch.ops.quantized.linear_dynamic_fp16.default._op
 
 
 class Linear(ABC):
@@ -42,7 +33,7 @@ class Linear(ABC):
 
     @abstractmethod
     def multiply(self, x: Tensor) -> Tensor:
-        """Multiply without the bias. Of int8 and int4 weights the absolute maximum of each row of x must be 1."""
+        """Multiply without the bias. Where weights are packed, the absolute maximum of each row of x must be 1."""
 
 
 def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
@@ -60,10 +51,8 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     """
     arithmetic = arithmetic_dtype(dtype, device)
     bias = None if bias is None else bias.to(device, arithmetic, copy=True)
-    if dtype in WHOLE:
-        return IntLinear(matrix.float(), bias, dtype)
     if is_reproducible(dtype, device):
-        return _Half(matrix.bfloat16() if dtype is torch.bfloat16 else matrix, bias)
+        return PackedLinear(matrix.float(), bias, dtype)
     # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
     return _Plain(matrix.to(device, dtype).to(arithmetic).contiguous(), bias)
 
@@ -101,8 +90,7 @@ def arithmetic_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
 
 def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
     """Tell whether a row's result is the same, to the bit, whatever the number of rows and threads."""
-    is_half = dtype in (torch.float16, torch.bfloat16)
-    return device.type == "cpu" and (dtype in WHOLE or (is_half and HAS_HALF_KERNEL))
+    return device.type == "cpu" and dtype is not torch.float32
 
 
 class _Plain(Linear):
@@ -119,35 +107,22 @@ class _Plain(Linear):
         return x @ self._matrix
 
 
-class _Half(Linear):
-    """Multiply float32 activations by float16 weights."""
+class PackedLinear(Linear):
+    """Multiply on a CPU by weights of float16, or rounded to 255 steps an output, or to 16 a group.
 
-    def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
-        # One temporary matrix at a time: more of them leave holes in the heap that stay.
-        transposed = torch.empty(matrix.T.shape).copy_(matrix.T)
-        self._packed = torch.ops.quantized.linear_prepack_fp16(transposed, None)
-        self.bias = bias
-        self.n_bytes = 2 * matrix.numel()
-
-    def multiply(self, x: Tensor) -> Tensor:
-        n_rows = x.shape[0]
-        if n_rows < MIN_ROWS:
-            x = x.expand(MIN_ROWS, -1) if n_rows == 1 else F.pad(x, (0, 0, 0, MIN_ROWS - n_rows))
-        return _multiply_half(x, self._packed)[:n_rows]  # type: ignore[no-any-return]
-
-
-class IntLinear(Linear):
-    """Multiply activations rounded to 255 steps a row by weights rounded to 255 steps an output, or 16 a group.
-
-    The kernel takes rows of magnitudes up to 1: each is divided by its absolute maximum before, and multiplied by it
-    after.
+    Activations are rounded to 255 steps a row, but for float16. The kernel takes rows of magnitudes up to 1: each is
+    divided by its absolute maximum before, and multiplied by it after.
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         from amt.gpt2 import packing  # which is for CPUs alone
 
-        rounded = packing.rounded_to_nibbles if dtype is INT4 else packing.rounded_to_bytes
-        self.matrix = rounded(matrix)
+        if (
+            dtype is torch.bfloat16
+        ):  # what it drops is gone; what it keeps fits float16, but for the largest and smallest
+            matrix = matrix.bfloat16()
+        rounded = {INT4: packing.rounded_to_nibbles, torch.int8: packing.rounded_to_bytes}
+        self.matrix = rounded.get(dtype, packing.rounded_to_halves)(matrix)
         self.bias = bias
         self.n_bytes = self.matrix.n_bytes
 

@@ -1,7 +1,7 @@
-"""Round weights to whole numbers of eight or four bits, and pack them as `amt.gpt2.products` reads them."""
+"""Round weights to float16, or to eight or four bits, and pack them as `amt.gpt2.products` reads them."""
 
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import torch
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from amt.gpt2.products import GROUP, INPUTS, OFFSET, OUTPUTS, STEPS, TOGETHER, multiply
+from amt.gpt2 import products
+from amt.gpt2.compiling import share
+from amt.gpt2.products import GROUP, INPUTS, OFFSET, OUTPUTS, ROUNDED, STEPS, TOGETHER
 
 MAX_NIBBLE: Final = 15
 
@@ -21,11 +23,18 @@ _SMALLEST: Final = torch.finfo(torch.float32).tiny
 
 @dataclass(frozen=True)
 class Matrix:
-    """Hold weights and scales as `multiply` reads them."""
+    """Hold weights and scales as `product` reads them."""
 
-    weights: NDArray[np.uint8]
+    weights: NDArray[np.uint8] | NDArray[np.uint16]
     scales: NDArray[np.float32] | NDArray[np.uint16]
     n_outputs: int
+
+    @classmethod
+    def of_halves(cls, matrix: Tensor) -> Self:
+        """Pack float16 numbers, shape = (inputs, outputs)."""
+        padded = F.pad(matrix, (0, -matrix.shape[1] % OUTPUTS))
+        weights = padded.view(len(padded), -1, OUTPUTS, 1).transpose(0, 1).contiguous().view(torch.uint16)
+        return cls(weights.numpy(), np.ones(weights.shape[::2], np.float32), matrix.shape[1])
 
     @classmethod
     def of_bytes(cls, whole: Tensor, scales: Tensor, *, together: int = TOGETHER) -> Self:
@@ -50,9 +59,14 @@ class Matrix:
         return cls(weights.numpy(), both.contiguous().view(torch.uint16).numpy(), whole.shape[2])
 
     @property
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """What `product` takes as kind, weights and scales."""
+        return ROUNDED[self.weights.shape[3]], self.weights, self.scales
+
+    @property
     def is_of_bytes(self) -> bool:
         """Whether its weights have eight bits, and each output one scale."""
-        return self.scales.dtype == np.float32
+        return self.weights.dtype == np.uint8 and self.scales.dtype == np.float32
 
     @property
     def n_bytes(self) -> int:
@@ -61,7 +75,13 @@ class Matrix:
 
     def multiply(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return shape = (n_rows, outputs) for x of shape = (n_rows, inputs), whose magnitudes are at most 1."""
-        return multiply(x, self.weights, self.scales, self.n_outputs)
+        product: NDArray[np.float32] = share(products.product, x, *self.arrays, self.n_outputs)
+        return product
+
+
+def rounded_to_halves(matrix: Tensor) -> Matrix:
+    """Round to float16; shape = (inputs, outputs)."""
+    return Matrix.of_halves(matrix.half())
 
 
 def rounded_to_bytes(matrix: Tensor) -> Matrix:

@@ -1,11 +1,11 @@
-"""Multiply activations of eight bits by weights of eight or four bits on CPUs, compiled by numba.
+"""Multiply rows by weights of sixteen, eight or four bits on CPUs, compiled by numba.
 
 Compiled code is kept for the next start until its file changes; numba looks at no other, so all of this is here.
 
-CPUs multiply unsigned bytes by signed ones, so weights are whole numbers from 0 on, times a scale and plus an offset:
-one of each for an output, or for an output's next 32 inputs. Activations are rounded to whole numbers from -127 to 127.
-Sums are of 32 bits and exact, and those of groups are added up in one order, so a row's result is the same to the bit
-beside whatever rows it is computed.
+Weights of sixteen bits are float16, and are multiplied by float32. Others are whole numbers from 0 on, for CPUs
+multiply unsigned bytes by signed ones, times a scale and plus an offset: one of each for an output, or for an output's
+next 32 inputs; activations are rounded to whole numbers from -127 to 127, and their sums are of 32 bits and exact. What
+is not exact is added up in one order, so a row's result is the same to the bit beside whatever rows it is computed.
 
 A step reads one vector of weights, of a few inputs for each of 16 outputs, and multiplies it by the same inputs of up
 to `MAX_ROWS` rows: weights come from memory once, and in the order in which they lie there.
@@ -18,10 +18,10 @@ from llvmlite import ir
 from numba import prange, types
 from numba.core import cgutils
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from amt.gpt2.compiling import compiled, share
+from amt.gpt2.compiling import compiled
 
 STEPS: Final = 127
 """To how many steps, to either side of zero, activations are rounded."""
@@ -74,14 +74,18 @@ HAS_WIDE_VNNI: Final = "avx512vnni" in _FEATURES
 HAS_BFLOAT16: Final = "avx512bf16" in _FEATURES
 """Whether it multiplies bfloat16; what has AMX does, too."""
 
-MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 4
+MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 6
 """Rows that are computed together: their sums have to stay in registers."""
 
 TOGETHER: Final = 4 if HAS_VNNI else 2
 """How many inputs of an output lie together, and are multiplied in one instruction."""
 
-ROUNDED: Final = {4: np.empty(0, np.int8), 2: np.empty(0, np.int16)}
-"""Arrays of what activations are rounded to, by how many inputs lie together."""
+ROUNDED: Final[dict[int, NDArray[Any]]] = {
+    4: np.empty(0, np.int8),
+    2: np.empty(0, np.int16),
+    1: np.empty(0, np.float32),
+}
+"""Arrays of what activations are rounded to, by how many inputs lie together: of weights of sixteen bits one."""
 
 
 def _vector(kind: ir.Type, numbers: list[Any]) -> ir.Constant:
@@ -99,13 +103,15 @@ def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     return builder.shuffle_vector(builder.insert_element(empty, number, _WORD(0)), empty, _vector(_WORD, [0] * OUTPUTS))
 
 
-def _read_weights(builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, size: int) -> ir.Value:
-    """Emit a vector of bytes, and that memory gets others ready."""
+def _read_weights(
+    builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, size: int, number: ir.Type = _BYTE
+) -> ir.Value:
+    """Emit a vector of numbers, and that memory gets others ready; the index is of bytes."""
     kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _WORD, _WORD, _WORD])
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
     ahead = builder.gep(weights, [builder.add(index, _LONG(_AHEAD))])
     builder.call(prefetch, [ahead, _WORD(0), _WORD(3), _WORD(1)])  # for reading, to the nearest cache, of data
-    address = builder.bitcast(builder.gep(weights, [index]), ir.VectorType(_BYTE, size).as_pointer())
+    address = builder.bitcast(builder.gep(weights, [index]), ir.VectorType(number, size).as_pointer())
     return builder.load(address, align=1)
 
 
@@ -155,7 +161,10 @@ def _multiply_rows_intrinsic(
 
         activations = builder.bitcast(address(1), _WORD.as_pointer())
         sums, weights, scales, product = (address(array) for array in (3, 5, 8, 10))
-        sum_up = _sum_up if signature.args[8].dtype == types.float32 else _sum_up_groups
+        weights = builder.bitcast(weights, _BYTE.as_pointer())
+        sum_up = _sum_up_halves if rounded.dtype == types.float32 else _sum_up
+        if signature.args[8].dtype != types.float32:
+            sum_up = _sum_up_groups
         end = builder.append_basic_block("end")
         switch = builder.switch(arguments[0], end)
         for n_rows in range(1, MAX_ROWS + 1):
@@ -228,6 +237,24 @@ def _sum_up_groups(
     return [builder.load(total) for total in totals]
 
 
+def _sum_up_halves(
+    builder: ir.IRBuilder, n_rows: int, activations: ir.Value, sums: ir.Value, weights: ir.Value, scales: ir.Value,
+    n_steps: ir.Value, bits: int,
+) -> list[ir.Value]:  # fmt: skip
+    """Emit the loop over all inputs with weights of sixteen bits, and return 16 results for each row."""
+    totals = [cgutils.alloca_once_value(builder, _vector(_FLOAT, [0.0] * OUTPUTS)) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
+    with cgutils.for_range(builder, n_steps) as loop:
+        halves = _read_weights(builder, weights, builder.mul(loop.index, _LONG(2 * OUTPUTS)), OUTPUTS, ir.HalfType())
+        vector = builder.fpext(halves, _FLOATS)
+        words = builder.gep(activations, [builder.mul(loop.index, _LONG(n_rows))])
+        for row, total in enumerate(totals):
+            activation = _splat(builder, builder.load(builder.gep(words, [_LONG(row)])))
+            fused = _fuse(builder, builder.bitcast(activation, _FLOATS), vector, builder.load(total))
+            builder.store(fused, total)
+    factors = builder.load(builder.bitcast(scales, _FLOATS.as_pointer()), align=4)
+    return [builder.fmul(builder.load(total), factors) for total in totals]
+
+
 def _add_to_each(builder: ir.IRBuilder, totals: list[ir.Value], weights: ir.Value, words: ir.Value) -> None:
     """Emit the addition to each row's sums of weights times that row's word."""
     for row, total in enumerate(totals):
@@ -252,23 +279,11 @@ def _fuse(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
 _multiply_rows: Any = intrinsic(_multiply_rows_intrinsic)
 
 
-def multiply(
-    x: NDArray[np.float32],
-    weights: NDArray[np.uint8],
-    scales: NDArray[np.float32] | NDArray[np.uint16],
-    n_outputs: int,
-) -> NDArray[np.float32]:
-    """Do what `product` does."""
-    together: int = weights.shape[3]
-    result: NDArray[np.float32] = share(product, x, ROUNDED[together], weights, scales, n_outputs)
-    return result
-
-
 @compiled(parallel=True)
 def product(
     x: NDArray[np.float32],
-    kind: NDArray[np.int8] | NDArray[np.int16],
-    weights: NDArray[np.uint8],
+    kind: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.float32],
+    weights: NDArray[np.uint8] | NDArray[np.uint16],
     scales: NDArray[np.float32] | NDArray[np.uint16],
     n_outputs: int,
 ) -> NDArray[np.float32]:
@@ -277,10 +292,12 @@ def product(
     Args:
         x: magnitudes up to 1, shape = (n_rows, inputs).
         kind: that of `ROUNDED` for these weights.
-        weights: shape = (outputs / 16, inputs / together, 16, together), rounded up; `together` is 4 with VNNI, else 2.
-            Of four bits two steps share a byte, the first in its low half.
-        scales: for weights of eight bits shape = (outputs / 16, 16), with `STEPS` divided out; for those of four bits
-            of bfloat16, shape = (outputs / 16, inputs / 32, 2, 16), scales and offsets.
+        weights: shape = (outputs / 16, inputs / together, 16, together), rounded up; `together` is 4 with VNNI, else 2,
+            and for weights of sixteen bits, which are float16's, 1. Of four bits two steps share a byte, the first in
+            its low half.
+        scales: for weights of sixteen bits shape = (outputs / 16, 16); for those of eight bits likewise, with `STEPS`
+            divided out; for those of four bits of bfloat16, shape = (outputs / 16, inputs / 32, 2, 16), scales and
+            offsets.
         n_outputs: how many there are.
     """
     n_rows, n_groups = len(x), 1 if scales.ndim == 2 else scales.shape[1]
@@ -303,15 +320,33 @@ def product(
     return result
 
 
+def _place(numbers: Any, i: int, x: np.float32) -> None:
+    """Write a number as the array's kind has it."""
+
+
+@overload(_place)
+def _place_overload(numbers: Any, i: Any, x: Any) -> Any:
+    def place(numbers: Any, i: Any, x: Any) -> None:
+        numbers[i] = x
+
+    def place_rounded(numbers: Any, i: Any, x: Any) -> None:
+        numbers[i] = np.float32(x * np.float32(STEPS) + _MAGIC).view(np.int32) - _MAGIC_BITS
+
+    return place if numbers.dtype == types.float32 else place_rounded
+
+
 @compiled()
 def _round(
-    x: NDArray[np.float32], row: int, rounded: NDArray[np.int8] | NDArray[np.int16], sums: NDArray[np.int32]
+    x: NDArray[np.float32],
+    row: int,
+    rounded: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.float32],
+    sums: NDArray[np.int32],
 ) -> None:
-    """Write a row's whole numbers, and the sum of each group, beside those of the rows that are multiplied with it."""
+    """Write a row's numbers, and the sum of each group, beside those of the rows that are multiplied with it."""
     n_rows, n_inputs = x.shape
     numbers, n_groups = np.zeros(len(rounded) // n_rows, rounded.dtype), len(sums) // n_rows
     for i in range(n_inputs):
-        numbers[i] = np.float32(x[row, i] * np.float32(STEPS) + _MAGIC).view(np.int32) - _MAGIC_BITS
+        _place(numbers, i, x[row, i])
     first = row - row % MAX_ROWS
     together = min(MAX_ROWS, n_rows - first)
     groups, words = numbers.reshape(n_groups, -1), numbers.view(np.int32)
@@ -328,9 +363,9 @@ def _round(
 
 @compiled()
 def _multiply_panel(
-    rounded: NDArray[np.int8] | NDArray[np.int16],
+    rounded: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.float32],
     sums: NDArray[np.int32],
-    weights: NDArray[np.uint8],
+    weights: NDArray[np.uint8] | NDArray[np.uint16],
     scales: NDArray[np.float32] | NDArray[np.uint16],
     panel: int,
     product: NDArray[np.float32],

@@ -8,7 +8,6 @@ from amt.decoding.model import build_model, load_config, load_model
 from amt.errors import CheckpointError
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
-from amt.gpt2.linear import HAS_HALF_KERNEL, WHOLE
 from amt.gpt2.network import GPT2, rounded_length
 from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN
@@ -163,8 +162,6 @@ def test_logits_of_rounded_weights_are_near_those_of_float32(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.int8])
 def test_a_window_is_cached_to_the_bit_alike_beside_others_and_with_any_number_of_threads(dtype: torch.dtype) -> None:
-    if dtype is torch.float16 and not HAS_HALF_KERNEL:
-        pytest.skip("only x86 has the kernel")
     model, n_threads = load_model(GOLDEN / "model", dtype, torch.device("cpu")), torch.get_num_threads()
     tokens = torch.randint(0, ONSET.size, (5, 192), generator=torch.Generator().manual_seed(0))
 
@@ -188,8 +185,6 @@ def test_a_window_is_cached_to_the_bit_alike_beside_others_and_with_any_number_o
 def test_logits_of_a_row_are_equal_to_the_bit_in_any_batch_and_number_of_threads(
     dtype: torch.dtype, activation: str
 ) -> None:
-    if dtype not in WHOLE and not HAS_HALF_KERNEL:
-        pytest.skip("only x86 has the kernel")
     folder = GOLDEN / "model"
     config = load_config(folder).model_copy(update={"activation_function": activation})
     model = build_model(config, read_weights(folder), dtype, torch.device("cpu"))

@@ -56,3 +56,16 @@ def test_products_of_nibbles_are_those_of_plain_arithmetic_and_equal_to_the_bit_
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=0.05)  # of some thousands, where sums cancel out
     for n_rows in [*range(2 * MAX_ROWS + 2), 63, 64]:
         np.testing.assert_array_equal(matrix.multiply(x[:n_rows].numpy()), found[:n_rows])
+
+
+@pytest.mark.parametrize(("n_inputs", "n_outputs"), [(16, 16), (33, 70)])
+def test_products_of_halves_are_those_of_float32_and_equal_to_the_bit_beside_any_rows(
+    n_inputs: int, n_outputs: int, random: torch.Generator
+) -> None:
+    weights = torch.randn(n_inputs, n_outputs, generator=random).half()
+    x = torch.rand(70, n_inputs, generator=random) * 2 - 1
+    matrix = Matrix.of_halves(weights)
+    found = matrix.multiply(x.numpy())
+    np.testing.assert_allclose(found, (x.double() @ weights.double()).numpy(), atol=1e-5)
+    for n_rows in [*range(2 * MAX_ROWS + 2), 63, 64]:
+        np.testing.assert_array_equal(matrix.multiply(x[:n_rows].numpy()), found[:n_rows])
