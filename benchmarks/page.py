@@ -138,9 +138,9 @@ values that a step needs could be read, at the {figures.bytes_per_second / 1e9:.
 gigabyte reached here, as a share of the time the step took. *Parity*: by how many logits the plain loop at most
 prefers its own choice to that of the decoder.
 
-On a CPU the matrices are multiplied by PyTorch, and in int8 and int4 by kernels of our own; what lies between two of
-them is one small kernel: to call twenty operations takes PyTorch longer than to compute them. bfloat16 weights are
-computed as float16 there, because PyTorch multiplies bfloat16 slowly on most CPUs.
+On a CPU float32 matrices are multiplied by PyTorch, and others by kernels of our own; with them a block is one compiled
+call, for to call twenty operations takes PyTorch longer than to compute them. bfloat16 weights are computed as float16
+there: few CPUs multiply bfloat16.
 
 The decoder tries from time to time whether half or twice as many threads are faster, and keeps what is. Threads of
 torch wait for each other by spinning, so where other programs keep a core busy, fewer threads can be several times as

@@ -1,7 +1,7 @@
-"""Decode one token a row on a CPU: what lies between the matrices is compiled, and with them if they are packed.
+"""Decode one token a row on a CPU, block by block, each in one compiled call.
 
-A row of a few hundred numbers takes PyTorch less time to compute than to call: the twenty operations between the four
-matrices of a block are four here.
+A row of a few hundred numbers takes PyTorch less time to compute than to call. Windows are computed matrix by matrix,
+with a compiled call for what lies between; so are rows if the activation function is not the approximate GELU.
 
 What is to be multiplied is first divided by its row's absolute maximum (`absmax`), for int8 takes rows of
 magnitudes up to 1. So a layer's result is product * absmax + bias, and what comes next puts that together as it reads
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from amt.gpt2 import block, kernels
 from amt.gpt2.compiling import share
-from amt.gpt2.linear import PackedLinear
+from amt.gpt2.linear import Linear, PackedLinear
 from amt.gpt2.products import HAS_BFLOAT16
 from amt.gpt2.weights import BlockWeights, Norm
 
@@ -52,8 +52,7 @@ class CpuDecoder:
         self._biases = [[_numbers(layer.bias) for layer in each.layers] for each in blocks]
         norms = [norm for each in blocks for norm in (each.norm1, each.norm2)]
         self._norms = [(_numbers(scale), _numbers(shift)) for scale, shift in (*norms, final_norm)]
-        packed = [_packed(each) for each in blocks]
-        self._packed = packed if activation is None and all(packed) else []
+        self._layers = [tuple(_arrays(layer) for layer in each.layers) for each in blocks]
 
     def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]) -> Tensor:
         """Feed one token to each of the first rows of a cache.
@@ -67,7 +66,7 @@ class CpuDecoder:
         Returns:
             final hidden states, shape = (n_rows, width).
         """
-        if self._packed:
+        if self._activation is None:
             return self._decode_by_block(embedded, cache_lengths, cached)
 
         def attend(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
@@ -83,7 +82,7 @@ class CpuDecoder:
         hidden, x, absmax = self._begin(embedded, kernels.add)
 
         def decode() -> None:
-            for index, (layers, scale) in enumerate(zip(self._packed, self._scales, strict=True)):
+            for index, (layers, scale) in enumerate(zip(self._layers, self._scales, strict=True)):
                 norms = self._norms[2 * index + 1], self._norms[2 * index + 2]
                 block.decode(hidden, x, absmax, layers, norms, cached[index], cache_lengths, scale, self._epsilon)
 
@@ -153,9 +152,7 @@ def _numbers(tensor: Tensor | None) -> Floats:
     return tensor.numpy()
 
 
-def _packed(weights: BlockWeights) -> tuple[block.Layer, ...]:
-    """Return the layers as `block.decode` takes them; none if they lie otherwise."""
-    layers = [layer for layer in weights.layers if isinstance(layer, PackedLinear)]
-    if len(layers) < len(weights.layers):
-        return ()
-    return tuple((*layer.matrix.arrays, _numbers(layer.bias)) for layer in layers)
+def _arrays(layer: Linear) -> block.Layer:
+    """Return a layer as `block.decode` takes it."""
+    assert isinstance(layer, PackedLinear), "on a CPU all but float32 are"
+    return *layer.matrix.arrays, _numbers(layer.bias)

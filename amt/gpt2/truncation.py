@@ -17,6 +17,9 @@ from amt.gpt2.kernels import REORDERED, exponential
 _DIGIT: Final = 8
 """Bits of a float32 that a radix selection counts at a time."""
 
+_LIKELY: Final = np.float32(2**-12)
+"""Weights from here on, the largest being 1, are often few, and all that is kept is among them."""
+
 
 def sample(logits: Tensor, params: Tensor, uniform: Tensor) -> Tensor:
     """Do what `amt.gpt2.sampling.sample` does, in one go; the last token stands in for a row that holds NaN, or none.
@@ -92,7 +95,9 @@ def _weigh(logits: NDArray[np.float32], temperature: np.float32, weights: NDArra
 @compiled()
 def _last_kept(weights: NDArray[np.float32], limit: float, max_kept: int) -> np.float32:
     """Return the smallest weight that is kept: the largest ones until their sum exceeds a limit, at most `max_kept`."""
-    left = weights.view(np.uint32)  # of positive numbers these have the same order
+    likely = weights[weights >= _LIKELY]
+    enough = len(likely) >= max_kept or likely.astype(np.float64).sum() > limit
+    left = (likely if enough else weights).view(np.uint32)  # of positive numbers these have the same order
     sums, counts = np.empty(1 << _DIGIT), np.empty(1 << _DIGIT, dtype=np.int64)
     total, count, found = 0.0, 0, np.uint32(0)
     for shift in range(32 - _DIGIT, -1, -_DIGIT):
