@@ -147,6 +147,22 @@ torch wait for each other by spinning, so where other programs keep a core busy,
 fast."""
 
 
+def of_peers(model: str, n_events: int, rows: str) -> str:
+    """Write what other engines take beside ours; `rows`: their table."""
+    return f"""## Other engines
+
+`benchmarks.peers`: {n_events} events of {model}, decoded one after another or several together, by llama.cpp and
+CTranslate2 in the same run. They choose each token from the whole vocabulary, the most probable one; constraints and
+sampling, which our times hold, are not in theirs.
+
+{rows}"""
+
+
+WITHOUT_PEERS = """## Other engines
+
+Not measured in this run: it needs llama.cpp and CTranslate2 (`uv run --group peers`), and a CPU."""
+
+
 def of_length(figures: length.Figures, picture: str | None) -> str:
     """Write what an event costs as music goes on; `picture` is its address as seen from the page."""
     drawn = f"\n\n![Events a second over sequences, milliseconds an event over length]({picture})" if picture else ""

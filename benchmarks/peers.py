@@ -1,6 +1,7 @@
-"""Measure what others take for the same network: llama.cpp and CTranslate2.
+"""Measure what others take for the same network: llama.cpp and CTranslate2; on a CPU.
 
     CMAKE_ARGS=-DGGML_NATIVE=ON uv run --group peers python -m benchmarks.decode --peers
+    CMAKE_ARGS=-DGGML_NATIVE=ON uv run --group peers python -m benchmarks.report --only peers
 
 That builds llama.cpp from source, for this CPU. Version 0.3.36 crashes where it multiplies several rows by quantized
 weights with AMX: on such a CPU it has to be built without.
@@ -14,6 +15,7 @@ import ctypes
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +27,19 @@ import torch
 from ctranslate2.specs import Activation, TransformerDecoderModelSpec
 from numpy.typing import NDArray
 
-from amt.decoding.model import load_config
+from amt.decoding.model import load_config, load_model
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
+from amt.gpt2.linear import INT4
 from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, EVENT_TOKENS, VOCAB_SIZE
+from benchmarks.decode import Begun
 from benchmarks.markdown import table
+from benchmarks.precision import name_of
 from benchmarks.timing import seconds
 
 Weights = Mapping[str, NDArray[np.float32]]
+
+OUR_DTYPES = (torch.float16, torch.int8, INT4)
 
 LLAMA_KINDS = ("F16", "Q8_0", "Q4_0")
 
@@ -44,11 +51,21 @@ LLAMA_NAMES = {
 
 @dataclass(frozen=True)
 class Row:
-    """Hold what a peer takes for an event of each of some rows decoded together, divided by the rows."""
+    """Hold what an engine takes for an event of each of some rows decoded together, divided by the rows."""
 
-    peer: str
+    engine: str
     rows: int
     ms_per_event: float
+
+
+def measure_ours(folder: Path, rows: Sequence[int], n_events: int) -> Iterator[Row]:
+    """Measure our decoder likewise."""
+    for dtype in OUR_DTYPES:
+        model = load_model(folder, dtype, torch.device("cpu"))
+        Begun.of(model, 1, 0).decode(1)
+        for n_rows in rows:
+            took = seconds(partial(Begun.of(model, n_rows, 0).decode, n_events))
+            yield Row(f"ours {name_of(dtype)}", n_rows, 1e3 * took / n_rows / n_events)
 
 
 def measure(folder: Path, rows: Sequence[int], n_events: int) -> Iterator[Row]:
@@ -186,4 +203,6 @@ def ctranslate2_seconds(generator: ctranslate2.Generator, n_rows: int, n_tokens:
 
 def markdown(measured: Sequence[Row]) -> str:
     """Return the table."""
-    return table(("peer", "rows", "ms/event"), ((row.peer, row.rows, f"{row.ms_per_event:.1f}") for row in measured))
+    return table(
+        ("engine", "rows", "ms/event"), ((row.engine, row.rows, f"{row.ms_per_event:.1f}") for row in measured)
+    )

@@ -2,8 +2,9 @@
 
 Takes less than an hour on two cores; leave them to it. `--only decoder memory` measures some sections, and leaves the
 others of the page as they are: each says of which commit it is. With `--group evaluation` matplotlib draws the
-picture, with `--group load` locust loads the service, with `--group audio` it makes sound; without these, or Chromium,
-the page lacks what needs them. Some sections need the training corpus, a folder or an archive, else they say so.
+picture, with `--group load` locust loads the service, with `--group audio` it makes sound, with `--group peers` other
+engines decode; without these, or Chromium, the page lacks what needs them. Some sections need the training corpus, a
+folder or an archive, else they say so.
 `--quick` only shows that everything runs: its figures mean nothing, so it must be told another place to write to.
 """
 
@@ -89,6 +90,7 @@ class Report:
             "load": self._load,
             "overhead": self._overhead,
             "decoder": self._decoder,
+            "peers": self._peers,
             "precision": self._precision,
             "control": self._control,
             "steering": self._steering,
@@ -161,6 +163,17 @@ class Report:
         picture = write_results(decoded, lengths, self._results)
         address = os.path.relpath(picture, self._out.parent) if picture else None
         return f"{page.of_decoder(decoded)}\n\n{page.of_length(lengths, address)}"
+
+    def _peers(self) -> str:
+        if not (find_spec("llama_cpp") and find_spec("ctranslate2") and self._device.type == "cpu"):
+            return page.WITHOUT_PEERS
+        from benchmarks import peers  # whose packages are in a dependency group of their own
+
+        name, folder = list(self._folders.items())[-1]
+        rows, n_events = self._sizes.decode_rows, self._sizes.peers_events
+        ours = list(peers.measure_ours(folder, rows, n_events))
+        table = peers.markdown([*ours, *peers.measure(folder, rows, n_events)])
+        return page.of_peers(name, n_events, table)
 
     def _dtypes(self) -> list[torch.dtype]:
         """Return the precisions to compare: on a CPU bfloat16 is computed as float16, and need not be measured."""

@@ -19,6 +19,7 @@ class Sizes:
     load: throughput.Load = field(default_factory=throughput.Load)
     decode_rows: tuple[int, ...] = decode.ROWS
     decode_events: int = decode.PIECE_EVENTS
+    peers_events: int = 100
     length_seconds: int = length.SECONDS
     windows: int = 4
     hops: int = 4
@@ -50,6 +51,7 @@ QUICK: Final = Sizes(
     load=throughput.Load(seconds=1, at_a_time=3, repeats=2, long_seconds=10),
     decode_rows=(1, 2),
     decode_events=10,
+    peers_events=2,
     length_seconds=20,
     windows=1,
     hops=1,
