@@ -14,7 +14,7 @@ from amt.decoding.chord_tones import EARLY_TICKS, N_PITCH_CLASSES
 from amt.decoding.onset_grid import MAX_KEPT_NATS, MAX_LEVEL, NATS_PER_LEVEL
 from amt.gpt2.compiling import compiled, share
 from amt.gpt2.kernels import REORDERED, exponential
-from amt.midi.notes import DRUMS, N_PITCHES
+from amt.midi.notes import DRUMS, N_INSTRUMENTS, N_PITCHES
 
 _NEGLIGIBLE: Final = np.float32(30)
 """Nats below the likeliest note of all at which an instrument's share of the probability need not be kept."""
@@ -23,6 +23,60 @@ _MAX_LEVEL_NATS: Final = np.float32(MAX_LEVEL * NATS_PER_LEVEL)
 
 _EXACT: Final = np.float32(-80)
 """Below this `exponential` is not exact, but next to nothing."""
+
+
+def forbid_past(logits: Tensor, earliest_onset: Tensor) -> None:
+    """Do what `legality.forbid_past` says."""
+    share(_forbid_past, *_arrays(logits, earliest_onset))
+
+
+@compiled(parallel=True)
+def _forbid_past(logits: NDArray[np.float32], earliest_onset: NDArray[np.float32]) -> None:
+    for row in prange(len(logits)):
+        logits[row, : max(int(np.ceil(earliest_onset[row])), 0)] = -np.inf
+
+
+def forbid_notes(logits: Tensor, legal: Tensor) -> None:
+    """Do what `legality.forbid_notes` says."""
+    share(_forbid_notes, *_arrays(logits, legal))
+
+
+@compiled(parallel=True)
+def _forbid_notes(logits: NDArray[np.float32], legal: NDArray[np.bool_]) -> None:
+    for row in prange(len(logits)):
+        for token in range(logits.shape[1]):
+            logits[row, token] = logits[row, token] if legal[row, token] else np.float32(-np.inf)
+
+
+def bias_onsets(logits: Tensor, earliest: Tensor, latest: Tensor, width: float) -> None:
+    """Do what `biases.bias_onsets` says."""
+    share(_bias_onsets, *_arrays(logits, earliest, latest), np.float32(-0.5 / width**2))
+
+
+@compiled(parallel=True)
+def _bias_onsets(
+    logits: NDArray[np.float32], earliest: NDArray[np.float32], latest: NDArray[np.float32], factor: np.float32
+) -> None:
+    for row in prange(len(logits)):
+        for token in range(logits.shape[1]):
+            ticks = np.float32(token)
+            distance = min(max(ticks, earliest[row]), latest[row]) - ticks
+            logits[row, token] += factor * distance * distance
+
+
+def bias_notes(logits: Tensor, biases: Tensor) -> None:
+    """Do what `biases.bias_notes` says."""
+    share(_bias_notes, *_arrays(logits, biases))
+
+
+@compiled(parallel=True)
+def _bias_notes(logits: NDArray[np.float32], biases: NDArray[np.float32]) -> None:
+    for row in prange(len(logits)):
+        for instrument in range(N_INSTRUMENTS):
+            bias = biases[row, instrument]
+            if bias:
+                logits[row, instrument * N_PITCHES : (instrument + 1) * N_PITCHES] += bias
+        logits[row, -1] += biases[row, -1]
 
 
 def keep_on_grid(logits: Tensor, places: Tensor, shift: Tensor, levels: Tensor) -> None:

@@ -54,8 +54,8 @@ def steer(logits: Tensor, slot: Slot, inputs: StepInputs, decoded: Sequence[Tens
     if slot is ONSET:
         if inputs.has_target:
             earliest, latest = columns.target_onset.unbind(1)
-            biases.bias_onsets(logits, earliest, latest, ONSET_WIDTH_SECONDS * TICKS_PER_SECOND)
-        legality.forbid_past(logits, columns.earliest_onset[:, 0])
+            _rules(logits, biases).bias_onsets(logits, earliest, latest, ONSET_WIDTH_SECONDS * TICKS_PER_SECOND)
+        _rules(logits, legality).forbid_past(logits, columns.earliest_onset[:, 0])
         if inputs.levels is not None:
             _rules(logits, legality).keep_on_grid(logits, columns.grid_place, shift, inputs.levels)
     elif slot is DURATION:
@@ -63,9 +63,9 @@ def steer(logits: Tensor, slot: Slot, inputs: StepInputs, decoded: Sequence[Tens
             _rules(logits, legality).end_on_grid(logits, decoded[0], columns.grid_place, shift, inputs.levels)
     else:
         if inputs.legal is not None:
-            legality.forbid_notes(logits, inputs.legal)
+            _rules(logits, legality).forbid_notes(logits, inputs.legal)
         if inputs.biases is not None:
-            biases.bias_notes(logits, inputs.biases)
+            _rules(logits, biases).bias_notes(logits, inputs.biases)
         if inputs.recent is not None:
             biases.bias_keys(logits, *inputs.recent)
         if inputs.chords is not None:

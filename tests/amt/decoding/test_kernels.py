@@ -11,6 +11,7 @@ from amt.decoding.chord_tones import ChordTones
 from amt.decoding.onset_grid import OnsetGrid
 from amt.harmony.chords import ChordSpan
 from amt.midi.grid import Grid
+from amt.midi.notes import N_INSTRUMENTS
 from amt.tokens.vocab import NOTE
 
 START = 700
@@ -24,6 +25,25 @@ def grid(every: int) -> Tensor:
     lines = np.arange(START, START + 3_000, every)
     levels = np.resize(np.array([3, 0, 1, 0, 2, 0, 1, 0], dtype=np.int8), len(lines))
     return torch.from_numpy(OnsetGrid(Grid(lines, 10.0 * lines, levels), START, START + 2_000, ends_too=True).levels)
+
+
+def test_onsets_and_notes_are_forbidden_and_biased_alike() -> None:
+    onsets, notes, n_rows = random(0, 4, 10_000), random(1, 4, NOTE.size), 4
+    earliest = torch.tensor([-torch.inf, 50.5, 3_000, -torch.inf])
+    latest = torch.tensor([torch.inf, 400, torch.inf, 700.25])
+    by_instrument = random(2, n_rows, N_INSTRUMENTS + 1)
+    by_instrument[0], by_instrument[1, 5] = 0, -torch.inf
+    for module, name, logits, arguments in (
+        (legality, "forbid_past", onsets, (torch.tensor([0.0, 1, 9_999, 10_000]),)),
+        (legality, "forbid_notes", notes, (random(3, n_rows, NOTE.size) > 0,)),
+        (biases, "bias_onsets", onsets, (earliest, latest, 35.0)),
+        (biases, "bias_notes", notes, (by_instrument,)),
+    ):
+        by_torch, compiled = logits.clone(), logits.clone()
+        getattr(module, name)(by_torch, *arguments)
+        getattr(kernels, name)(compiled, *arguments)
+        torch.testing.assert_close(compiled, by_torch, rtol=1e-6, atol=1e-4)
+        assert not torch.equal(compiled, logits)
 
 
 PLACES = st.tuples(st.integers(0, 2), st.integers(START, 9_950), st.integers(0, 1)).map(
