@@ -50,6 +50,8 @@ def warm_up(model: GPT2) -> None:
         grid=Grid(np.zeros(1, np.int64), np.zeros(1), np.zeros(1, np.int8)),
         key=frozenset({0}),
         chords=(ChordSpan(0, frozenset({0}), "C"),),
+        density=8,
+        pitch_range=(36, 90),
     )
     engine = Engine(model, max_rows=1, as_graphs=False)
     engine.add(DecodeRequest(end_ticks=TICKS_PER_SECOND, constraints=everything))
