@@ -42,7 +42,7 @@ def of_service(figures: service.Figures, disk_megabytes: float, cuda_megabytes: 
     return f"""## What a user waits for
 
 `benchmarks.service`: the service with tiny, requests of each kind sent one after another. How long a piece takes
-depends on how many notes the model writes. The first start after installation takes some ten seconds more: numba then
+depends on how many notes the model writes. The first start after installation takes 10 to 40 seconds more: numba then
 compiles the kernels, and keeps them in `__pycache__`. Streams send each note as soon as it is decided, so the first
 comes early.
 
