@@ -171,9 +171,8 @@ class Report:
 
         name, folder = list(self._folders.items())[-1]
         rows, n_events = self._sizes.decode_rows, self._sizes.peers_events
-        ours = list(peers.measure_ours(folder, rows, n_events))
-        table = peers.markdown([*ours, *peers.measure(folder, rows, n_events)])
-        return page.of_peers(name, n_events, table)
+        engines = [*peers.measure_ours(folder, rows, n_events), *peers.measure(folder, rows, n_events)]
+        return page.of_peers(name, n_events, peers.markdown(engines))
 
     def _dtypes(self) -> list[torch.dtype]:
         """Return the precisions to compare: on a CPU bfloat16 is computed as float16, and need not be measured."""

@@ -117,9 +117,7 @@ class PackedLinear(Linear):
     def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
         from amt.gpt2 import packing  # which is for CPUs alone
 
-        if (
-            dtype is torch.bfloat16
-        ):  # what it drops is gone; what it keeps fits float16, but for the largest and smallest
+        if dtype is torch.bfloat16:  # what that keeps, float16 keeps too, unless it is very large or small
             matrix = matrix.bfloat16()
         rounded = {INT4: packing.rounded_to_nibbles, torch.int8: packing.rounded_to_bytes}
         self.matrix = rounded.get(dtype, packing.rounded_to_halves)(matrix)
