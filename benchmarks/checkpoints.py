@@ -26,6 +26,8 @@ class Shape(NamedTuple):
     n_head: int
 
 
+TINY_SHAPE: Final = Shape(8, 256, 8)
+
 SHAPES: Final = {"small": Shape(12, 768, 12), "medium": Shape(24, 1_024, 16), "large": Shape(36, 1_280, 20)}
 """Of Stanford's sizes."""
 

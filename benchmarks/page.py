@@ -1,6 +1,6 @@
 """Write docs/performance.md: each section out of the figures of one benchmark, with what one should know about it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks import (
     control,
@@ -32,9 +32,6 @@ OPENING = """# Performance
 when it was measured, of which commit, and on what; other computers, and busy ones, differ. *tiny* is the bundled model
 of 21 million parameters. *small's shape* is a model with random weights that is as large as Stanford's small one (768
 wide, 12 blocks, 128 million parameters): it takes as long, though it makes no music."""
-
-CACHE_SHAPES = {"tiny": (8, 256), "small": (12, 768), "medium": (24, 1_024), "large": (36, 1_280)}
-"""Blocks and width of each size."""
 
 
 def of_service(figures: service.Figures, disk_megabytes: float, cuda_megabytes: float) -> str:
@@ -185,10 +182,10 @@ by token through the decoder.
 {precision.markdown_of_precisions(found)}
 
 On a CPU weights are int8 by default, rounded by output; activations are rounded to 255 steps a row before they are
-multiplied; keys and values are kept in bfloat16, and everything else is float32. A sequence is then the same to the bit
-whatever else is in the batch and however many threads there are. With float32 weights, and on GPUs, its last digits may
-differ, and sometimes a choice with them. `--dtype float32` is exact. What int8 and int4 cost Stanford's models is not
-measured.
+multiplied; keys and values are rounded to 255 steps a token and head unless weights are float32, and everything else is
+float32. A sequence is then the same to the bit whatever else is in the batch and however many threads there are. With
+float32 weights, and on GPUs, its last digits may differ, and sometimes a choice with them. `--dtype float32` is exact.
+What int8 and int4 cost Stanford's models is not measured.
 
 The same events past a full window, with a window that hops by a quarter, as the service decodes, and with one that
 moves by one event, which has to be computed again for each:
@@ -277,19 +274,15 @@ hardly help on a CPU, where one window keeps all cores busy.
 {embeds.markdown(figures)}"""
 
 
-def of_memory(bytes_per_number: int, dtype: str) -> str:
-    """Write how much memory one sequence takes."""
-    rows = [
-        (size, f"{2 * n_blocks * width * 1_024 * bytes_per_number / 1e6:.1f} MB")
-        for size, (n_blocks, width) in CACHE_SHAPES.items()
-    ]
+def of_memory(rows: Iterable[tuple[str, int, int]], dtype: str) -> str:
+    """Write how much memory one sequence takes: sizes, with bytes with weights of a precision, and of float32."""
+    megabytes = ((size, f"{each / 1e6:.1f} MB", f"{exact / 1e6:.1f} MB") for size, each, exact in rows)
     return f"""## Memory of a sequence
 
-Each sequence that is decoded keeps the keys and values of 1,024 tokens, with {dtype} weights in
-{8 * bytes_per_number} bits each (twice that with float32 weights). There are as many as run at a time: `--max-batch`,
-or what half of the free memory holds.
+Each sequence that is decoded keeps the keys and values of 1,024 tokens. There are as many as run at a time:
+`--max-batch`, or what half of the free memory holds.
 
-{table(("size", "keys and values"), rows)}"""
+{table(("size", f"with {dtype} weights", "with float32 weights"), megabytes)}"""
 
 
 def of_faults(figures: faults.Figures, n_clients: int) -> str:

@@ -23,7 +23,10 @@ from pathlib import Path
 import torch
 
 from amt.decoding.model import load_model
+from amt.gpt2.cache import Cache
+from amt.gpt2.cpu_cache import RoundedCache
 from amt.gpt2.device import find_device, find_dtype
+from amt.gpt2.linear import arithmetic_dtype, is_reproducible
 from amt.gpt2.network import GPT2
 from amt.tokens.vocab import CONTEXT_TOKENS
 from benchmarks import (
@@ -47,7 +50,7 @@ from benchmarks import (
     throughput,
     variations,
 )
-from benchmarks.checkpoints import TINY, random_small
+from benchmarks.checkpoints import SHAPES, TINY, TINY_SHAPE, Shape, random_small
 from benchmarks.held_out import CORPUS, held_out_folder
 from benchmarks.running import PROJECT
 from benchmarks.sizes import QUICK, Sizes
@@ -222,10 +225,11 @@ class Report:
         return page.of_embeds(embeds.measure(corpus, str(self._device), n_files, 30, at_once=32))
 
     def _memory(self) -> str:
-        n_blocks, width = page.CACHE_SHAPES["tiny"]
-        return page.of_memory(
-            self._tiny.row_bytes // (2 * n_blocks * width * CONTEXT_TOKENS), precision.name_of(self._dtype)
-        )
+        rows = [
+            (size, *(row_bytes(shape, dtype, self._device) for dtype in (self._dtype, torch.float32)))
+            for size, shape in {"tiny": TINY_SHAPE, **SHAPES}.items()
+        ]
+        return page.of_memory(rows, precision.name_of(self._dtype))
 
     def _faults(self) -> str:
         sizes = self._sizes
@@ -238,6 +242,14 @@ class Report:
         return page.of_soak(
             soak.measure(sizes.soak_minutes, sizes.soak_clients, sizes.soak_samples), sizes.soak_clients
         )
+
+
+def row_bytes(shape: Shape, dtype: torch.dtype, device: torch.device) -> int:
+    """Return how much memory the keys and values of a sequence take."""
+    row = shape.n_head, CONTEXT_TOKENS, shape.n_embd // shape.n_head
+    if is_reproducible(dtype, device):
+        return RoundedCache(shape.n_layer, row).row_bytes
+    return Cache(shape.n_layer, row, arithmetic_dtype(dtype, device), device).row_bytes
 
 
 def write_results(decoded: decode.Figures, lengths: length.Figures, folder: Path) -> Path | None:

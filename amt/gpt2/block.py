@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from amt.gpt2 import kernels, products
+from amt.gpt2 import cpu_attention, kernels, products
 from amt.gpt2.compiling import compiled, digest
 
 Layer = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float32]]
@@ -17,7 +17,7 @@ Layer = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float32]]
 Norm = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Scale and shift, shape = (width,) each."""
 
-_product, _attend, _activate, _add = products.product, kernels.attend, kernels.activate, kernels.add
+_product, _attend, _activate, _add = products.product, cpu_attention.attend, kernels.activate, kernels.add
 
 
 def _compile(sources: str) -> Any:
@@ -30,12 +30,12 @@ def _compile(sources: str) -> Any:
         absmax: NDArray[np.float32],
         layers: tuple[Layer, Layer, Layer, Layer],
         norms: tuple[Norm, Norm],
-        cached: NDArray[np.uint16],
+        cached: NDArray[np.uint8],
         cache_lengths: NDArray[np.int64],
         scale: np.float32,
         epsilon: np.float32,
     ) -> None:
-        """Feed one token to each row; what is not explained here is in `kernels`.
+        """Feed one token to each row; what is not explained here is in `kernels` and `cpu_attention`.
 
         Args:
             hidden: shape = (n_rows, width); written.
@@ -62,4 +62,4 @@ def _compile(sources: str) -> Any:
     return decode
 
 
-decode: Final = _compile(digest(kernels, products))
+decode: Final = _compile(digest(cpu_attention, kernels, products))

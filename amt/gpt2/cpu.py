@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2 import block, kernels
+from amt.gpt2 import block, cpu_attention, kernels
 from amt.gpt2.compiling import share
 from amt.gpt2.linear import Linear, PackedLinear
 from amt.gpt2.products import HAS_BFLOAT16
@@ -54,14 +54,13 @@ class CpuDecoder:
         self._norms = [(_numbers(scale), _numbers(shift)) for scale, shift in (*norms, final_norm)]
         self._layers = [tuple(_arrays(layer) for layer in each.layers) for each in blocks]
 
-    def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]) -> Tensor:
+    def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint8]) -> Tensor:
         """Feed one token to each of the first rows of a cache.
 
         Args:
             embedded: the tokens, shape = (n_rows, width).
             cache_lengths: where each belongs, shape = (n_rows,).
-            cached: bits of bfloat16, shape = (n_layers, 2, at least n_rows, n_heads, context_tokens,
-                head_width); written.
+            cached: of each layer as `cpu_attention.attend` has it; written.
 
         Returns:
             final hidden states, shape = (n_rows, width).
@@ -71,14 +70,12 @@ class CpuDecoder:
 
         def attend(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
             bias, scale = self._biases[layer][0], self._scales[layer]
-            share(kernels.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
+            share(cpu_attention.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
 
         _, normalised = self._run(embedded, len(self._blocks), attend, kernels.add)
         return normalised
 
-    def _decode_by_block(
-        self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint16]
-    ) -> Tensor:
+    def _decode_by_block(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint8]) -> Tensor:
         hidden, x, absmax = self._begin(embedded, kernels.add)
 
         def decode() -> None:

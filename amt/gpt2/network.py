@@ -66,7 +66,7 @@ class GPT2:
         Args:
             config: of the checkpoint.
             weights: by their names in Hugging Face's `GPT2Model`, and `lm_head.weight` if the output is not tied.
-            dtype: the weights' precision, see `amt.gpt2.linear`; on a CPU keys and values are kept in bfloat16 unless
+            dtype: the weights' precision, see `amt.gpt2.linear`; on a CPU keys and values are kept in eight bits unless
                 it is float32.
             device: where everything is computed.
             output_ranges: tokens whose logits are wanted together, see `logits`.
@@ -81,7 +81,6 @@ class GPT2:
         self.dtype = arithmetic_dtype(dtype, device)
         self.is_reproducible = is_reproducible(dtype, device)
         self._is_compiled = device.type == "cpu" and dtype is not torch.float32
-        self.cache_dtype = torch.bfloat16 if self._is_compiled else self.dtype
 
         if config.n_embd % config.n_head:
             raise CheckpointError(f"{config.n_head} heads cannot share a width of {config.n_embd}")
@@ -142,14 +141,9 @@ class GPT2:
         return masks if self._upcast else masks.to(self.dtype)
 
     @property
-    def row_shape(self) -> tuple[int, int, int]:
-        """(n_heads, context_tokens, head_width): a cache row's keys, or values, in one layer."""
-        return self.n_heads, self.context_tokens, self.head_width
-
-    @property
     def row_bytes(self) -> int:
         """Bytes of a cache row in all layers."""
-        return 2 * len(self.blocks) * math.prod(self.row_shape) * self.cache_dtype.itemsize
+        return self.new_cache().row_bytes
 
     @property
     def weight_bytes(self) -> int:
@@ -160,8 +154,12 @@ class GPT2:
 
     def new_cache(self, max_rows: int | None = None) -> Cache:
         """Return a cache without rows, see `Cache`."""
-        shape, together = self.row_shape, self._is_compiled
-        return Cache(len(self.blocks), shape, self.cache_dtype, self.device, max_rows, keys_together=together)
+        row_shape = self.n_heads, self.context_tokens, self.head_width
+        if self._is_compiled:
+            from amt.gpt2.cpu_cache import RoundedCache  # which is for CPUs alone
+
+            return RoundedCache(len(self.blocks), row_shape, max_rows)
+        return Cache(len(self.blocks), row_shape, self.dtype, self.device, max_rows)
 
     def prefill(self, tokens: Tensor, cache: Cache, rows: Tensor, source: Tensor) -> None:
         """Fill cache rows from position 0.
@@ -175,8 +173,7 @@ class GPT2:
         """
 
         def store(layer: int, qkv: Tensor) -> None:
-            stored = self._split(qkv, tokens.shape)[:, :, 1:].to(self.cache_dtype)
-            cache.store(layer, rows, stored[source])
+            cache.store(layer, rows, self._split(qkv, tokens.shape)[source, :, 1:])
 
         def attend(layer: int, qkv: Tensor) -> Tensor:
             store(layer, qkv)
@@ -207,7 +204,7 @@ class GPT2:
         embedded = self._embed(tokens) + positions
         if self._cpu_decoder is not None:
             lengths = np.full(len(tokens), cache_lengths) if isinstance(cache_lengths, int) else cache_lengths.numpy()
-            return self._cpu_decoder.decode(embedded, lengths, cache.data.view(torch.uint16).numpy())
+            return self._cpu_decoder.decode(embedded, lengths, cache.data.numpy())
         if self._gpu_decoder is not None:
             if isinstance(cache_lengths, int):
                 cache_lengths = torch.full_like(tokens, cache_lengths)

@@ -52,9 +52,9 @@ _MAGIC: Final = np.float32(3 << 22)
 
 _MAGIC_BITS: Final = np.int32(_MAGIC.view(np.int32))
 
-_BYTE, _SHORT, _WORD, _FLOAT, _LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(), ir.IntType(64)
-_WORDS, _FLOATS = ir.VectorType(_WORD, OUTPUTS), ir.VectorType(_FLOAT, OUTPUTS)
-_ZEROS: Final = ir.Constant(_WORDS, [0] * OUTPUTS)
+BYTE, SHORT, WORD, FLOAT, LONG = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType(), ir.IntType(64)
+WORDS, FLOATS = ir.VectorType(WORD, OUTPUTS), ir.VectorType(FLOAT, OUTPUTS)
+ZEROS: Final = ir.Constant(WORDS, [0] * OUTPUTS)
 
 
 def _features() -> frozenset[str]:
@@ -92,40 +92,44 @@ def _vector(kind: ir.Type, numbers: list[Any]) -> ir.Constant:
     return ir.Constant(ir.VectorType(kind, len(numbers)), numbers)
 
 
-def _address(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, index: ir.Value) -> ir.Value:
+def address(context: Any, builder: ir.IRBuilder, kind: Any, array: ir.Value, index: ir.Value) -> ir.Value:
     """Emit the address of a number in an array, counted from its first one."""
     return builder.gep(context.make_array(kind)(context, builder, array).data, [index])
 
 
-def _splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
+def splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     """Emit a vector of 16 times the same number."""
     empty = _vector(number.type, [ir.Undefined] * OUTPUTS)
-    return builder.shuffle_vector(builder.insert_element(empty, number, _WORD(0)), empty, _vector(_WORD, [0] * OUTPUTS))
+    return builder.shuffle_vector(builder.insert_element(empty, number, WORD(0)), empty, _vector(WORD, [0] * OUTPUTS))
+
+
+def prefetch(builder: ir.IRBuilder, address: ir.Value, index: ir.Value) -> None:
+    """Emit that a line of memory is fetched, for reading, to the nearest cache; the index is of bytes."""
+    kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), WORD, WORD, WORD])
+    function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
+    builder.call(function, [builder.gep(address, [index]), WORD(0), WORD(3), WORD(1)])
 
 
 def _read_weights(
-    builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, size: int, number: ir.Type = _BYTE
+    builder: ir.IRBuilder, weights: ir.Value, index: ir.Value, size: int, number: ir.Type = BYTE
 ) -> ir.Value:
     """Emit a vector of numbers, and that memory gets others ready; the index is of bytes."""
-    kind = ir.FunctionType(ir.VoidType(), [_BYTE.as_pointer(), _WORD, _WORD, _WORD])
-    prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-    ahead = builder.gep(weights, [builder.add(index, _LONG(_AHEAD))])
-    builder.call(prefetch, [ahead, _WORD(0), _WORD(3), _WORD(1)])  # for reading, to the nearest cache, of data
+    prefetch(builder, weights, builder.add(index, LONG(_AHEAD)))
     address = builder.bitcast(builder.gep(weights, [index]), ir.VectorType(number, size).as_pointer())
     return builder.load(address, align=1)
 
 
-def _add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word: ir.Value) -> ir.Value:
+def add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word: ir.Value) -> ir.Value:
     """Emit 16 sums plus products of weights and of the activations in a word, which are 4 in 8 bits or 2 in 16."""
-    halves = ir.VectorType(_SHORT, 2 * OUTPUTS)
+    halves = ir.VectorType(SHORT, 2 * OUTPUTS)
     if weights.type.count == 4 * OUTPUTS:
-        return _add_with_vnni(builder, sums, builder.bitcast(weights, sums.type), _splat(builder, word))
+        return _add_with_vnni(builder, sums, builder.bitcast(weights, sums.type), splat(builder, word))
     # LLVM knows this: one instruction on x86 multiplies numbers of 16 bits and adds up pairs.
-    wide = ir.VectorType(_WORD, 2 * OUTPUTS)
-    activations = builder.sext(builder.bitcast(_splat(builder, word), halves), wide)
+    wide = ir.VectorType(WORD, 2 * OUTPUTS)
+    activations = builder.sext(builder.bitcast(splat(builder, word), halves), wide)
     products = builder.mul(builder.sext(builder.zext(weights, halves), wide), activations)
     even, odd = (
-        builder.shuffle_vector(products, products, _vector(_WORD, list(range(first, 2 * OUTPUTS, 2))))
+        builder.shuffle_vector(products, products, _vector(WORD, list(range(first, 2 * OUTPUTS, 2))))
         for first in (0, 1)
     )
     return builder.add(sums, builder.add(even, odd))
@@ -134,16 +138,16 @@ def _add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word
 def _add_with_vnni(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
     """Emit 16 sums plus products of four unsigned bytes and four signed ones each."""
     lanes = OUTPUTS if HAS_WIDE_VNNI else OUTPUTS // 2
-    kind = ir.VectorType(_WORD, lanes)
+    kind = ir.VectorType(WORD, lanes)
     name = f"llvm.x86.avx512.vpdpbusd.{32 * lanes}"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(kind, [kind] * 3), name)  # type: ignore[no-untyped-call]
     if HAS_WIDE_VNNI:
         return builder.call(function, vectors)
     low, high = (
-        builder.call(function, [builder.shuffle_vector(each, each, _vector(_WORD, lane)) for each in vectors])
+        builder.call(function, [builder.shuffle_vector(each, each, _vector(WORD, lane)) for each in vectors])
         for lane in (list(range(lanes)), list(range(lanes, OUTPUTS)))
     )
-    return builder.shuffle_vector(low, high, _vector(_WORD, list(range(OUTPUTS))))
+    return builder.shuffle_vector(low, high, _vector(WORD, list(range(OUTPUTS))))
 
 
 def _multiply_rows_intrinsic(
@@ -156,12 +160,12 @@ def _multiply_rows_intrinsic(
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        def address(array: int) -> ir.Value:
-            return _address(context, builder, signature.args[array], arguments[array], arguments[array + 1])
+        def at(array: int) -> ir.Value:
+            return address(context, builder, signature.args[array], arguments[array], arguments[array + 1])
 
-        activations = builder.bitcast(address(1), _WORD.as_pointer())
-        sums, weights, scales, product = (address(array) for array in (3, 5, 8, 10))
-        weights = builder.bitcast(weights, _BYTE.as_pointer())
+        activations = builder.bitcast(at(1), WORD.as_pointer())
+        sums, weights, scales, product = (at(array) for array in (3, 5, 8, 10))
+        weights = builder.bitcast(weights, BYTE.as_pointer())
         sum_up = _sum_up_halves if rounded.dtype == types.float32 else _sum_up
         if signature.args[8].dtype != types.float32:
             sum_up = _sum_up_groups
@@ -169,12 +173,12 @@ def _multiply_rows_intrinsic(
         switch = builder.switch(arguments[0], end)
         for n_rows in range(1, MAX_ROWS + 1):
             with builder.goto_block(builder.append_basic_block(f"rows{n_rows}")):
-                switch.add_case(_LONG(n_rows), builder.block)
+                switch.add_case(LONG(n_rows), builder.block)
                 bits = rounded.dtype.bitwidth
                 results = sum_up(builder, n_rows, activations, sums, weights, scales, arguments[7], bits)
                 for row, each in enumerate(results):
-                    to = builder.gep(product, [builder.mul(_LONG(row), arguments[12])])
-                    builder.store(each, builder.bitcast(to, _FLOATS.as_pointer()), align=4)
+                    to = builder.gep(product, [builder.mul(LONG(row), arguments[12])])
+                    builder.store(each, builder.bitcast(to, FLOATS.as_pointer()), align=4)
                 builder.branch(end)
         builder.position_at_end(end)
         return context.get_dummy_value()
@@ -191,21 +195,21 @@ def _sum_up(
 ) -> list[ir.Value]:  # fmt: skip
     """Emit the loop over all steps with weights of eight bits, and return 16 results for each row."""
     size = OUTPUTS * 32 // bits
-    offsets = [builder.mul(builder.load(builder.gep(sums, [_LONG(row)])), _WORD(-OFFSET)) for row in range(n_rows)]
+    offsets = [builder.mul(builder.load(builder.gep(sums, [LONG(row)])), WORD(-OFFSET)) for row in range(n_rows)]
     n_turns = -(-_UNROLLED // n_rows)
-    begun = [_splat(builder, offset) for offset in offsets] + [_ZEROS] * (n_rows * n_turns - n_rows)
+    begun = [splat(builder, offset) for offset in offsets] + [ZEROS] * (n_rows * n_turns - n_rows)
     totals = [cgutils.alloca_once_value(builder, start) for start in begun]  # type: ignore[no-untyped-call]
-    with cgutils.for_range_slice(builder, _LONG(0), n_steps, _LONG(n_turns), inc=True) as (first, _):
+    with cgutils.for_range_slice(builder, LONG(0), n_steps, LONG(n_turns), inc=True) as (first, _):
         for turn in range(n_turns):
-            step = builder.add(first, _LONG(turn))
-            vector = _read_weights(builder, weights, builder.mul(step, _LONG(size)), size)
-            words = builder.gep(activations, [builder.mul(step, _LONG(n_rows))])
+            step = builder.add(first, LONG(turn))
+            vector = _read_weights(builder, weights, builder.mul(step, LONG(size)), size)
+            words = builder.gep(activations, [builder.mul(step, LONG(n_rows))])
             _add_to_each(builder, totals[turn * n_rows :][:n_rows], vector, words)
     loaded = [builder.load(each) for each in totals]
     for index in range(n_rows, len(loaded)):
         loaded[index % n_rows] = builder.add(loaded[index % n_rows], loaded[index])
-    factors = builder.load(builder.bitcast(scales, _FLOATS.as_pointer()), align=4)
-    return [builder.fmul(builder.sitofp(each, _FLOATS), factors) for each in loaded[:n_rows]]
+    factors = builder.load(builder.bitcast(scales, FLOATS.as_pointer()), align=4)
+    return [builder.fmul(builder.sitofp(each, FLOATS), factors) for each in loaded[:n_rows]]
 
 
 def _sum_up_groups(
@@ -214,25 +218,25 @@ def _sum_up_groups(
 ) -> list[ir.Value]:  # fmt: skip
     """Emit the loop over all groups of weights of four bits, and return 16 results for each row."""
     size, n_pairs = OUTPUTS * 32 // bits, GROUP * bits // 64
-    totals = [cgutils.alloca_once_value(builder, _vector(_FLOAT, [0.0] * OUTPUTS)) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
-    mask, shift = (_vector(_BYTE, [number] * size) for number in (15, 4))
-    with cgutils.for_range(builder, builder.udiv(n_steps, _LONG(2 * n_pairs))) as loop:
-        partial = [cgutils.alloca_once_value(builder, _ZEROS) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
-        first = builder.mul(loop.index, _LONG(n_pairs))
-        with cgutils.for_range(builder, _LONG(n_pairs)) as inner:
+    totals = [cgutils.alloca_once_value(builder, _vector(FLOAT, [0.0] * OUTPUTS)) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
+    mask, shift = (_vector(BYTE, [number] * size) for number in (15, 4))
+    with cgutils.for_range(builder, builder.udiv(n_steps, LONG(2 * n_pairs))) as loop:
+        partial = [cgutils.alloca_once_value(builder, ZEROS) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
+        first = builder.mul(loop.index, LONG(n_pairs))
+        with cgutils.for_range(builder, LONG(n_pairs)) as inner:
             pair = builder.add(first, inner.index)
-            vector = _read_weights(builder, weights, builder.mul(pair, _LONG(size)), size)
-            words = builder.gep(activations, [builder.mul(pair, _LONG(2 * n_rows))])
+            vector = _read_weights(builder, weights, builder.mul(pair, LONG(size)), size)
+            words = builder.gep(activations, [builder.mul(pair, LONG(2 * n_rows))])
             _add_to_each(builder, partial, builder.and_(vector, mask), words)
-            _add_to_each(builder, partial, builder.lshr(vector, shift), builder.gep(words, [_LONG(n_rows)]))
+            _add_to_each(builder, partial, builder.lshr(vector, shift), builder.gep(words, [LONG(n_rows)]))
         factors, offsets = (
-            _read_bfloat16(builder, scales, builder.add(builder.mul(loop.index, _LONG(2 * OUTPUTS)), _LONG(at)))
+            _read_bfloat16(builder, scales, builder.add(builder.mul(loop.index, LONG(2 * OUTPUTS)), LONG(at)))
             for at in (0, OUTPUTS)
         )
         for row, (total, whole) in enumerate(zip(totals, partial, strict=True)):
-            index = builder.add(builder.mul(loop.index, _LONG(n_rows)), _LONG(row))
-            activation = builder.sitofp(_splat(builder, builder.load(builder.gep(sums, [index]))), _FLOATS)
-            scaled = _fuse(builder, builder.sitofp(builder.load(whole), _FLOATS), factors, builder.load(total))
+            index = builder.add(builder.mul(loop.index, LONG(n_rows)), LONG(row))
+            activation = builder.sitofp(splat(builder, builder.load(builder.gep(sums, [index]))), FLOATS)
+            scaled = _fuse(builder, builder.sitofp(builder.load(whole), FLOATS), factors, builder.load(total))
             builder.store(_fuse(builder, activation, offsets, scaled), total)
     return [builder.load(total) for total in totals]
 
@@ -242,37 +246,37 @@ def _sum_up_halves(
     n_steps: ir.Value, bits: int,
 ) -> list[ir.Value]:  # fmt: skip
     """Emit the loop over all inputs with weights of sixteen bits, and return 16 results for each row."""
-    totals = [cgutils.alloca_once_value(builder, _vector(_FLOAT, [0.0] * OUTPUTS)) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
+    totals = [cgutils.alloca_once_value(builder, _vector(FLOAT, [0.0] * OUTPUTS)) for _ in range(n_rows)]  # type: ignore[no-untyped-call]
     with cgutils.for_range(builder, n_steps) as loop:
-        halves = _read_weights(builder, weights, builder.mul(loop.index, _LONG(2 * OUTPUTS)), OUTPUTS, ir.HalfType())
-        vector = builder.fpext(halves, _FLOATS)
-        words = builder.gep(activations, [builder.mul(loop.index, _LONG(n_rows))])
+        halves = _read_weights(builder, weights, builder.mul(loop.index, LONG(2 * OUTPUTS)), OUTPUTS, ir.HalfType())
+        vector = builder.fpext(halves, FLOATS)
+        words = builder.gep(activations, [builder.mul(loop.index, LONG(n_rows))])
         for row, total in enumerate(totals):
-            activation = _splat(builder, builder.load(builder.gep(words, [_LONG(row)])))
-            fused = _fuse(builder, builder.bitcast(activation, _FLOATS), vector, builder.load(total))
+            activation = splat(builder, builder.load(builder.gep(words, [LONG(row)])))
+            fused = _fuse(builder, builder.bitcast(activation, FLOATS), vector, builder.load(total))
             builder.store(fused, total)
-    factors = builder.load(builder.bitcast(scales, _FLOATS.as_pointer()), align=4)
+    factors = builder.load(builder.bitcast(scales, FLOATS.as_pointer()), align=4)
     return [builder.fmul(builder.load(total), factors) for total in totals]
 
 
 def _add_to_each(builder: ir.IRBuilder, totals: list[ir.Value], weights: ir.Value, words: ir.Value) -> None:
     """Emit the addition to each row's sums of weights times that row's word."""
     for row, total in enumerate(totals):
-        word = builder.load(builder.gep(words, [_LONG(row)]))
-        builder.store(_add_products(builder, builder.load(total), weights, word), total)
+        word = builder.load(builder.gep(words, [LONG(row)]))
+        builder.store(add_products(builder, builder.load(total), weights, word), total)
 
 
 def _read_bfloat16(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value) -> ir.Value:
     """Emit a vector of floats, the leading bits of which are stored."""
-    halves = ir.VectorType(_SHORT, OUTPUTS)
+    halves = ir.VectorType(SHORT, OUTPUTS)
     loaded = builder.load(builder.bitcast(builder.gep(numbers, [index]), halves.as_pointer()), align=2)
-    return builder.bitcast(builder.shl(builder.zext(loaded, _WORDS), _vector(_WORD, [16] * OUTPUTS)), _FLOATS)
+    return builder.bitcast(builder.shl(builder.zext(loaded, WORDS), _vector(WORD, [16] * OUTPUTS)), FLOATS)
 
 
 def _fuse(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
     """Emit a product plus a third vector, rounded once where the CPU can."""
     name = f"llvm.fmuladd.v{OUTPUTS}f32"
-    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * 3), name)  # type: ignore[no-untyped-call]
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), name)  # type: ignore[no-untyped-call]
     return builder.call(function, vectors)
 
 

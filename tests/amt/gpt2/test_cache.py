@@ -1,7 +1,9 @@
 import pytest
 import torch
 
-from amt.gpt2.cache import KEYS_TOGETHER, Cache
+from amt.gpt2.cache import Cache
+from amt.gpt2.cpu_attention import BLOCK_TOKENS
+from amt.gpt2.cpu_cache import RoundedCache
 
 ROW_SHAPE = (2, 8, 4)
 
@@ -28,18 +30,12 @@ def test_rows_are_reserved_ahead_of_need_but_not_beyond_the_memory(wanted: int, 
     assert limited.data.shape[2] == there
 
 
-def test_keys_that_lie_together_are_those_that_were_stored_also_after_a_move() -> None:
-    n_tokens, shape = KEYS_TOGETHER + 5, (2, 2 * KEYS_TOGETHER, 4)
-    plain, together = (
-        Cache(1, shape, torch.float32, torch.device("cpu"), keys_together=flag) for flag in (False, True)
-    )
-    stored = torch.randn(2, n_tokens, 2, 2, 4, generator=torch.Generator().manual_seed(0))
-    for each in (plain, together):
-        each.reserve(3)
-        each.store(0, torch.tensor([2, 0]), stored)
-        each.move(2, 1, n_tokens)
-    blocks = together.data[0, 0].view(3, 2, 2, 4, KEYS_TOGETHER)
-    keys = blocks.transpose(3, 4).reshape(3, *shape)
-    assert torch.equal(keys[:, :, :n_tokens], plain.data[0, 0, :, :, :n_tokens])
-    assert torch.equal(together.data[0, 1], plain.data[0, 1])
-    assert torch.equal(plain.data[0, :, 1], plain.data[0, :, 2])
+def test_of_a_row_that_moves_all_blocks_with_tokens_do_in_every_layer() -> None:
+    rounded = RoundedCache(2, (3, 3 * BLOCK_TOKENS, 4))
+    rounded.reserve(2)
+    for layer in range(2):
+        rounded.store(layer, torch.tensor([1]), torch.randn(1, 2 * BLOCK_TOKENS, 2, 3, 4))
+    rounded.move(1, 0, BLOCK_TOKENS + 1)
+    assert rounded.data.any()
+    assert torch.equal(rounded.data[:, :, 0], rounded.data[:, :, 1])
+    assert rounded.row_bytes == rounded.data[:, :, 0].nbytes

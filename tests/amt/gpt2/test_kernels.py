@@ -3,106 +3,12 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from amt.gpt2 import kernels
-from amt.gpt2.cache import KEYS_TOGETHER
+from tests.amt.gpt2.rows import as_product, scaled
 from tests.conftest import PROJECT
-
-N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 37, 3 * KEYS_TOGETHER
-"""A head is of two vectors and a rest."""
-WIDTH = N_HEADS * HEAD_WIDTH
-ENDS = [KEYS_TOGETHER + 17, 0, CONTEXT - 1]
-
-
-@pytest.fixture
-def qkv() -> torch.Tensor:
-    return torch.randn(N_ROWS, 3, N_HEADS, HEAD_WIDTH, generator=torch.Generator().manual_seed(0))
-
-
-@pytest.fixture
-def cached() -> torch.Tensor:
-    shape = (2, N_ROWS + 1, N_HEADS, CONTEXT, HEAD_WIDTH)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(1)).bfloat16()
-
-
-def as_product(x: torch.Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return a product, factors of its rows and a bias that together give x; shapes = (n_rows, n), (n_rows,), (n,)."""
-    absmax, bias = torch.linspace(0.25, 4, len(x)), torch.linspace(-1, 1, x.shape[1])
-    return ((x - bias) / absmax[:, None]).numpy(), absmax.numpy(), bias.numpy()
-
-
-def scaled(normalised_rows: np.ndarray, absmax: np.ndarray) -> torch.Tensor:
-    """Return the input of the next multiplication; each row of `normalised_rows` has an absolute maximum of 1."""
-    np.testing.assert_allclose(np.abs(normalised_rows).max(axis=1), 1)
-    return torch.from_numpy(normalised_rows * absmax[:, None])
-
-
-def keys_together(cached: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
-    """Return keys and values, with the last two dimensions of blocks of keys, which are of a shape, swapped."""
-    keys = cached[0].view(*cached.shape[1:3], -1, *shape).transpose(3, 4).reshape(cached.shape[1:])
-    return torch.stack([keys, cached[1]])
-
-
-def attend(qkv: torch.Tensor, cached: torch.Tensor) -> torch.Tensor:
-    """Attend, and change what is cached, with plain keys."""
-    product, absmax, bias = as_product(qkv.flatten(1))
-    attended = np.empty((N_ROWS, WIDTH), dtype=np.float32)
-    together = keys_together(cached, (KEYS_TOGETHER, HEAD_WIDTH))
-    kernels.attend(
-        product, absmax, bias, together.view(torch.uint16).numpy(), np.array(ENDS), np.float32(0.3), attended
-    )
-    cached[:] = keys_together(together, (HEAD_WIDTH, KEYS_TOGETHER))
-    return scaled(attended, absmax).view(N_ROWS, N_HEADS, HEAD_WIDTH)
-
-
-def test_attention_writes_keys_and_values_to_their_place_in_the_cache_only(
-    qkv: torch.Tensor, cached: torch.Tensor
-) -> None:
-    before = cached.clone()
-    attend(qkv, cached)
-    for row, end in enumerate(ENDS):
-        torch.testing.assert_close(cached[:, row, :, end], qkv[row, 1:].bfloat16())
-        cached[:, row, :, end] = before[:, row, :, end]
-    assert torch.equal(cached.view(torch.uint16), before.view(torch.uint16))
-
-
-def test_each_row_attends_to_its_cached_positions_as_in_pytorch(qkv: torch.Tensor, cached: torch.Tensor) -> None:
-    attended = attend(qkv, cached)
-    for row, end in enumerate(ENDS):
-        keys, values = cached[:, row, :, : end + 1].float()
-        expected = F.scaled_dot_product_attention(qkv[row, 0, :, None], keys, values, scale=0.3)[:, 0]
-        torch.testing.assert_close(attended[row], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_what_lies_behind_a_row_is_not_looked_at(qkv: torch.Tensor, cached: torch.Tensor) -> None:
-    expected = attend(qkv, cached.clone())
-    for row, end in enumerate(ENDS):
-        cached[:, row, :, end + 1 :] = torch.nan
-    assert torch.equal(attend(qkv, cached), expected)
-
-
-def test_a_row_is_equal_to_the_bit_beside_others_and_alone(qkv: torch.Tensor, cached: torch.Tensor) -> None:
-    product, absmax, bias = as_product(qkv.flatten(1))
-    together = keys_together(cached, (KEYS_TOGETHER, HEAD_WIDTH)).view(torch.uint16).numpy()
-    found = np.empty((N_ROWS, WIDTH), dtype=np.float32)
-    kernels.attend(product, absmax.copy(), bias, together.copy(), np.array(ENDS), np.float32(0.3), found)
-    for row, end in enumerate(ENDS):
-        alone, cached_alone = np.empty((1, WIDTH), dtype=np.float32), together[:, row : row + 1].copy()
-        rows = slice(row, row + 1)
-        kernels.attend(product[rows], absmax[rows].copy(), bias, cached_alone, np.array([end]), np.float32(0.3), alone)
-        np.testing.assert_array_equal(alone[0], found[row])
-
-
-def test_scores_far_apart_select_one_position_without_overflow(qkv: torch.Tensor, cached: torch.Tensor) -> None:
-    qkv[:, 0] *= 1e3
-    attended = attend(qkv, cached)
-    for row, end in enumerate(ENDS):
-        keys, values = cached[:, row, :, : end + 1].float()
-        best = (keys @ qkv[row, 0, :, :, None]).argmax(dim=1)[:, 0]
-        torch.testing.assert_close(attended[row], values[torch.arange(N_HEADS), best], rtol=1e-3, atol=1e-3)
 
 
 def test_the_output_of_a_layer_is_added_to_the_hidden_states_and_normalised() -> None:
@@ -133,6 +39,17 @@ def test_exponentials_match_numpy_down_to_the_smallest_number() -> None:
     found = [kernels.exponential(power) for power in powers]
     np.testing.assert_allclose(found, np.exp(powers.astype(np.float64)), rtol=1e-5)
     assert 0 < kernels.exponential(np.float32(-np.inf)) < 1.2e-38
+
+
+def test_exponentials_of_scores_are_those_of_their_distances_from_the_largest_and_nan_if_any_is() -> None:
+    scores = np.linspace(-40, 7, 100, dtype=np.float32)[::-1].copy()
+    for each in (scores, scores - np.float32(50), scores[:1]):
+        weights = each.copy()
+        total = kernels.exponentials(weights)
+        np.testing.assert_allclose(weights, np.exp(each - each.max()), rtol=1e-5)
+        np.testing.assert_allclose(total, weights.sum(), rtol=1e-5)
+    scores[50] = np.nan
+    assert np.isnan(kernels.exponentials(scores))
 
 
 def test_gelu_on_normalised_rows_matches_pytorch_and_is_equal_to_the_bit_in_any_batch() -> None:

@@ -1,0 +1,373 @@
+"""Attend on CPUs to keys and values of eight bits, compiled by numba.
+
+They are rounded to whole numbers, times a scale for each token and head, and are multiplied as the weights of
+`amt.gpt2.products` are: queries, and the weights of values, are rounded to whole numbers too, of 15 bits. Sums of whole
+numbers are exact, and what a row gets depends on nothing but itself, to the bit.
+
+A head's tokens are kept in blocks of `BLOCK_TOKENS`: first their scales, float32, then their numbers, to which `OFFSET`
+is added; of keys shape = (head_width / together, BLOCK_TOKENS, together), so that the scores of many tokens are
+computed side by side, and of values (BLOCK_TOKENS / together, head_width, together), for sums over tokens. `together`
+is `TOGETHER` of `amt.gpt2.products`, and head_width is rounded up to a multiple of 16.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+from llvmlite import ir
+from numba import prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from amt.gpt2 import kernels, products
+from amt.gpt2.compiling import compiled, digest
+from amt.gpt2.kernels import REORDERED
+from amt.gpt2.products import BYTE, LONG, OFFSET, OUTPUTS, STEPS, TOGETHER, WORD, ZEROS
+
+BLOCK_TOKENS: Final = 64
+
+_SCALE_BYTES: Final = 4
+"""Of a token's scale."""
+
+_PARTS: Final = 2 if TOGETHER == 4 else 1
+"""Into how many factors of what the CPU multiplies 15 bits are split: two bytes, or one number of 16 bits."""
+
+_KIND: Final = np.int8 if TOGETHER == 4 else np.int16
+
+_LEVELS: Final = 127 * 256
+"""To how many steps, to either side of zero, queries and weights are rounded: two signed bytes hold them."""
+
+_MAX_SUM: Final = 1 << 23
+"""Of the levels of weights: then sums of 32 bits hold their products with 255 steps, however long a row is."""
+
+_SMALLEST: Final = np.float32(1e-30)
+"""What counts as the smallest magnitude, for one has to divide by it."""
+
+_VECTORS: Final = BLOCK_TOKENS // OUTPUTS
+"""Of scores that are computed side by side."""
+
+_UNROLLED: Final = 4
+"""Vectors of sums of values under way at once: each has to wait for its last addition, for four cycles or so."""
+
+_LINE: Final = 64
+"""Bytes that a cache fetches at once."""
+
+_exponentials, _divide_by_absmax = kernels.exponentials, kernels.divide_by_absmax
+
+
+def block_bytes(head_width: int) -> int:
+    """Return the size of a block."""
+    return BLOCK_TOKENS * (-(-head_width // OUTPUTS) * OUTPUTS + _SCALE_BYTES)
+
+
+def _words(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, n: ir.Value) -> list[ir.Value]:
+    """Emit the words at an index of either part of levels; a part has `n` words."""
+    words = builder.bitcast(address, WORD.as_pointer())
+    places = [builder.add(index, builder.mul(LONG(part), n)) for part in range(_PARTS)]
+    return [builder.load(builder.gep(words, [place])) for place in places]
+
+
+def _add_products(
+    builder: ir.IRBuilder, totals: list[ir.Value], numbers: ir.Value, index: ir.Value, words: list[ir.Value]
+) -> None:
+    """Emit the addition to sums, one vector a part, of 16 times `TOGETHER` numbers times that part of a level."""
+    kind = ir.VectorType(BYTE, OUTPUTS * TOGETHER)
+    vector = builder.load(builder.bitcast(builder.gep(numbers, [index]), kind.as_pointer()), align=1)
+    for total, word in zip(totals, words, strict=True):
+        builder.store(products.add_products(builder, builder.load(total), vector, word), total)
+
+
+def _sums(builder: ir.IRBuilder, n: int) -> list[list[ir.Value]]:
+    """Emit sums to begin with, `n` times one for each part."""
+    return [[cgutils.alloca_once_value(builder, ZEROS) for _ in range(_PARTS)] for _ in range(n)]  # type: ignore[no-untyped-call]
+
+
+def _joined(builder: ir.IRBuilder, totals: list[ir.Value]) -> ir.Value:
+    """Emit the sum of the parts, the first of which counts 256 times the second."""
+    high, *low = (builder.load(total) for total in totals)
+    if not low:
+        return high
+    return builder.add(builder.shl(high, ir.Constant(high.type, [8] * OUTPUTS)), low[0])
+
+
+def _score_intrinsic(
+    _: Any, levels: Any, n_steps: Any, offset: Any, factor: Any, bits: Any, block: Any, ahead: Any, scores: Any,
+    first: Any,
+) -> Any:  # fmt: skip
+    """Write a query's scores of a block of keys, which lies at `bits[block]`, to `scores[first]` and on.
+
+    They are the sums of products, plus `offset`, times the keys' scales and `factor`. Meanwhile as much is fetched from
+    `bits[ahead]` on.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _, n_steps, offset, factor, *_ = arguments
+        levels, scales, ahead, scores = (
+            products.address(context, builder, signature.args[array], arguments[array], index)
+            for array, index in ((0, LONG(0)), (4, arguments[5]), (4, arguments[6]), (7, arguments[8]))
+        )
+        numbers = builder.gep(scales, [LONG(BLOCK_TOKENS * _SCALE_BYTES)])
+        for at in range(0, BLOCK_TOKENS * _SCALE_BYTES, _LINE):
+            products.prefetch(builder, ahead, LONG(at))
+        ahead = builder.gep(ahead, [LONG(BLOCK_TOKENS * _SCALE_BYTES)])
+        totals, size = _sums(builder, _VECTORS), OUTPUTS * TOGETHER
+        with cgutils.for_range(builder, n_steps) as loop:
+            words, start = _words(builder, levels, loop.index, n_steps), builder.mul(loop.index, LONG(_VECTORS * size))
+            for vector, total in enumerate(totals):
+                at = builder.add(start, LONG(vector * size))
+                if vector * size % _LINE == 0:
+                    products.prefetch(builder, ahead, at)
+                _add_products(builder, total, numbers, at, words)
+        begin, factors = products.splat(builder, offset), products.splat(builder, factor)
+        for vector, total in enumerate(totals):
+            whole = builder.sitofp(builder.add(_joined(builder, total), begin), factors.type)
+            places = [builder.bitcast(each, factors.type.as_pointer()) for each in (scales, scores)]
+            source, target = (builder.gep(place, [LONG(vector)]) for place in places)
+            scaled = builder.fmul(whole, builder.fmul(builder.load(source, align=4), factors))
+            builder.store(scaled, target, align=4)
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(levels, number, types.int32, types.float32, bits, number, number, scores, number), emit
+
+
+def _add_values_intrinsic(
+    _: Any, levels: Any, first: Any, n_steps: Any, n: Any, bits: Any, values: Any, stride: Any, ahead: Any, sums: Any,
+    to: Any,
+) -> Any:  # fmt: skip
+    """Add to 16 sums, from `sums[to]` on, the products of values and their weights.
+
+    The levels of weights are `n` steps of `TOGETHER` tokens; those from `first` on, `n_steps` of them, belong to the
+    values from `bits[values]` on, `stride` apart. Meanwhile as much is fetched from `bits[ahead]` on.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _, first, n_steps, n, _, _, stride, *_ = arguments
+        levels, numbers, ahead, sums = (
+            products.address(context, builder, signature.args[array], arguments[array], index)
+            for array, index in ((0, LONG(0)), (4, arguments[5]), (4, arguments[7]), (8, arguments[9]))
+        )
+        totals = _sums(builder, _UNROLLED)
+
+        def add(total: list[ir.Value], step: ir.Value) -> None:
+            at = builder.mul(step, stride)
+            products.prefetch(builder, ahead, at)
+            _add_products(builder, total, numbers, at, _words(builder, levels, builder.add(first, step), n))
+
+        unrolled = builder.and_(n_steps, LONG(-_UNROLLED))
+        with cgutils.for_range_slice(builder, LONG(0), unrolled, LONG(_UNROLLED), inc=True) as (step, _):
+            for each, total in enumerate(totals):
+                add(total, builder.add(step, LONG(each)))
+        with cgutils.for_range_slice(builder, unrolled, n_steps, LONG(1), inc=True) as (step, _):
+            add(totals[0], step)
+        address = builder.bitcast(sums, ZEROS.type.as_pointer())
+        result = builder.load(address, align=4)
+        for total in totals:
+            result = builder.add(result, _joined(builder, total))
+        builder.store(result, address, align=4)
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(levels, number, number, number, bits, number, number, number, sums, number), emit
+
+
+_score: Any = intrinsic(_score_intrinsic)
+_add_values: Any = intrinsic(_add_values_intrinsic)
+
+
+@compiled()
+def _float_of(bits: np.int32) -> np.float32:
+    return np.int32(bits).view(np.float32)
+
+
+@compiled()
+def _place(levels: NDArray[Any], i: int, level: int) -> None:
+    """Write a level as its parts."""
+    if _PARTS == 1:
+        levels[0, i] = level
+    else:
+        high = (level + np.int32(128)) >> np.int32(8)
+        levels[0, i], levels[1, i] = high, level - (high << np.int32(8))
+
+
+@compiled()
+def _keep_key(
+    numbers: NDArray[np.float32],
+    absmax: np.float32,
+    bits: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    block: int,
+    lane: int,
+) -> None:
+    """Write a token's key, which is over its absmax, to its place in a block."""
+    scales[block // _SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
+    first = block + BLOCK_TOKENS * _SCALE_BYTES + lane * TOGETHER
+    for i in range(len(numbers)):
+        at = first + i // TOGETHER * (BLOCK_TOKENS * TOGETHER) + i % TOGETHER
+        bits[at] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + OFFSET
+
+
+@compiled()
+def _keep_value(
+    numbers: NDArray[np.float32],
+    absmax: np.float32,
+    bits: NDArray[np.uint8],
+    scales: NDArray[np.float32],
+    block: int,
+    lane: int,
+) -> None:
+    """Write a token's value, which is over its absmax, to its place in a block."""
+    scales[block // _SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
+    first = block + BLOCK_TOKENS * _SCALE_BYTES + lane // TOGETHER * (len(numbers) * TOGETHER) + lane % TOGETHER
+    for i in range(len(numbers)):
+        bits[first + i * TOGETHER] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + OFFSET
+
+
+@compiled(REORDERED)
+def _weigh(
+    weights: NDArray[np.float32], n_tokens: int, scales: NDArray[np.float32], first: int, stride: int,
+    levels: NDArray[Any],
+) -> tuple[np.float32, np.int32]:  # fmt: skip
+    """Write the levels of weights times their values' scales; return how many levels make 1, and the sum of all.
+
+    The weights are those of whole blocks; behind `n_tokens` they count nothing.
+    """
+    for block in range(len(weights) // BLOCK_TOKENS):
+        ours, theirs = block * BLOCK_TOKENS, first + block * stride
+        for token in range(BLOCK_TOKENS):
+            weights[ours + token] *= scales[theirs + token]
+    weights[n_tokens:] = 0
+    bits, largest, total = weights.view(np.int32), np.int32(0), np.float32(0)
+    for token in range(len(weights)):
+        largest = max(largest, bits[token])  # none is negative, so their bits have the same order
+        total += weights[token]
+    factor, whole = min(np.float32(_LEVELS) / _float_of(largest), np.float32(_MAX_SUM) / total), np.int32(0)
+    for token in range(len(weights)):
+        level = np.int32(weights[token] * factor + np.float32(0.5))
+        whole += level
+        _place(levels, token, level)
+    return factor, whole
+
+
+def _compile(sources: str) -> tuple[Any, Any]:
+    """Return `attend` and `store`; compiled code is kept until this file or `sources` changes."""
+
+    @compiled(REORDERED, parallel=True)
+    def attend(
+        product: NDArray[np.float32],
+        absmax: NDArray[np.float32],
+        bias: NDArray[np.float32],
+        cached: NDArray[np.uint8],
+        cache_lengths: NDArray[np.int64],
+        scale: np.float32,
+        attended: NDArray[np.float32],
+    ) -> None:
+        """Put a token's keys and values into the cache, and attend to them and to all before them.
+
+        PyTorch multiplies on a CPU at a tenth of the memory's speed. This reads as fast as memory gives, each row as
+        far as it goes.
+
+        Args:
+            product: with absmax and bias, see `amt.gpt2.cpu`, queries, keys and values; shape = (n_rows, 3 * width).
+            absmax: shape = (n_rows,); gets those of the result.
+            bias: shape = (3 * width,).
+            cached: blocks of keys and of values; shape = (2, at least n_rows, n_heads, n_blocks, block_bytes).
+            cache_lengths: where each row's token belongs, shape = (n_rows,).
+            scale: of the products of queries and keys.
+            attended: gets the result over its absmax; shape = (n_rows, width).
+        """
+        sources  # noqa: B018
+        n_rows, width = attended.shape
+        _, max_rows, n_heads, n_blocks, n_bytes = cached.shape
+        head_width, padded_width = width // n_heads, n_bytes // BLOCK_TOKENS - _SCALE_BYTES
+        n_parts, head_bytes = padded_width // OUTPUTS, n_blocks * n_bytes
+        bits = cached.ravel()  # views of a row's keys would be counted, by locks
+        scales = bits.view(np.float32)
+        for index in prange(n_rows * n_heads):
+            head, row = (
+                index // n_rows,
+                index % n_rows,
+            )  # so that each thread gets some heads of all rows, long or short
+            last, first = cache_lengths[row], head * head_width
+            keys = (row * n_heads + head) * head_bytes
+            values = keys + max_rows * n_heads * head_bytes
+            place, lane = last // BLOCK_TOKENS * n_bytes, last % BLOCK_TOKENS
+            numbers = np.zeros(padded_width, dtype=np.float32)
+            for i in range(head_width):
+                at = width + first + i
+                numbers[i] = product[row, at] * absmax[row] + bias[at]
+            _keep_key(numbers, _divide_by_absmax(numbers), bits, scales, keys + place, lane)
+            for i in range(head_width):
+                at = 2 * width + first + i
+                numbers[i] = product[row, at] * absmax[row] + bias[at]
+            _keep_value(numbers, _divide_by_absmax(numbers), bits, scales, values + place, lane)
+            for i in range(head_width):
+                at = first + i
+                numbers[i] = product[row, at] * absmax[row] + bias[at]
+            factor = _divide_by_absmax(numbers) * scale / np.float32(_LEVELS)
+            query, total = np.empty((_PARTS, padded_width), dtype=_KIND), np.int32(0)
+            for i in range(padded_width):
+                level = np.int32(np.rint(numbers[i] * np.float32(_LEVELS)))
+                total += level
+                _place(query, i, level)
+
+            n_seen = last // BLOCK_TOKENS + 1
+            scores = np.empty(n_seen * BLOCK_TOKENS, dtype=np.float32)
+            for block in range(n_seen):
+                at = block * n_bytes
+                _score(
+                    query, padded_width // TOGETHER, np.int32(total * -OFFSET), factor, bits, keys + at, values + at,
+                    scores, block * BLOCK_TOKENS,
+                )  # fmt: skip
+            weight, levels = _exponentials(scores[: last + 1]), np.empty((_PARTS, len(scores)), dtype=_KIND)
+            factor, total = _weigh(
+                scores, last + 1, scales, values // _SCALE_BYTES, n_bytes // _SCALE_BYTES, levels
+            )  # fmt: skip
+            sums = np.full(padded_width, total * -OFFSET, dtype=np.int32)
+            next_head, next_row = (index + 1) // n_rows, (index + 1) % n_rows
+            ahead = (next_row * n_heads + next_head) * head_bytes
+            for block in range(n_seen):
+                at = block * n_bytes + BLOCK_TOKENS * _SCALE_BYTES
+                begin = block * (BLOCK_TOKENS // TOGETHER)
+                n_steps = min(BLOCK_TOKENS, last + 1 - block * BLOCK_TOKENS + TOGETHER - 1) // TOGETHER
+                for part in range(n_parts):
+                    there = at + part * OUTPUTS * TOGETHER
+                    _add_values(
+                        levels, begin, n_steps, len(scores) // TOGETHER, bits, values + there, padded_width * TOGETHER,
+                        ahead + there, sums, part * OUTPUTS,
+                    )  # fmt: skip
+            for i in range(head_width):
+                attended[row, first + i] = np.float32(sums[i]) / (factor * weight)
+        for row in range(n_rows):
+            absmax[row] = _divide_by_absmax(attended[row])
+
+    @compiled(parallel=True)
+    def store(keys_and_values: NDArray[np.float32], rows: NDArray[np.int64], cached: NDArray[np.uint8]) -> None:
+        """Put the first tokens of some rows into the cache.
+
+        Args:
+            keys_and_values: shape = (n, n_tokens, 2, n_heads, head_width).
+            rows: where they belong, shape = (n,).
+            cached: as `attend` has it.
+        """
+        sources  # noqa: B018
+        n, n_tokens, _, n_heads, head_width = keys_and_values.shape
+        _, max_rows, _, n_blocks, n_bytes = cached.shape
+        bits, head_bytes = cached.ravel(), n_blocks * n_bytes
+        scales = bits.view(np.float32)
+        for index in prange(n * n_heads):
+            source, head = index // n_heads, index % n_heads
+            keys = (rows[source] * n_heads + head) * head_bytes
+            values = keys + max_rows * n_heads * head_bytes
+            numbers = np.zeros(n_bytes // BLOCK_TOKENS - _SCALE_BYTES, dtype=np.float32)
+            for token in range(n_tokens):
+                block, lane = token // BLOCK_TOKENS * n_bytes, token % BLOCK_TOKENS
+                numbers[:head_width] = keys_and_values[source, token, 0, head]
+                _keep_key(numbers, _divide_by_absmax(numbers), bits, scales, keys + block, lane)
+                numbers[:head_width] = keys_and_values[source, token, 1, head]
+                _keep_value(numbers, _divide_by_absmax(numbers), bits, scales, values + block, lane)
+
+    return attend, store
+
+
+attend, store = _compile(digest(kernels, products))
