@@ -104,10 +104,13 @@ def splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
 
 
 def prefetch(builder: ir.IRBuilder, address: ir.Value, index: ir.Value) -> None:
-    """Emit that a line of memory is fetched, for reading, to the nearest cache; the index is of bytes."""
+    """Emit that a line of memory is fetched, for reading; the index is of bytes.
+
+    It is fetched to the second cache: on the way to the first one fewer lines can be under way.
+    """
     kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), WORD, WORD, WORD])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
-    builder.call(function, [builder.gep(address, [index]), WORD(0), WORD(3), WORD(1)])
+    builder.call(function, [builder.gep(address, [index]), WORD(0), WORD(2), WORD(1)])
 
 
 def _read_weights(
