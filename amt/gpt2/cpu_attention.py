@@ -191,36 +191,21 @@ def _place(levels: NDArray[Any], i: int, level: int) -> None:
 
 
 @compiled()
-def _keep_key(
-    numbers: NDArray[np.float32],
-    absmax: np.float32,
-    bits: NDArray[np.uint8],
-    scales: NDArray[np.float32],
-    block: int,
-    lane: int,
-) -> None:
-    """Write a token's key, which is over its absmax, to its place in a block."""
+def _keep(
+    numbers: NDArray[np.float32], absmax: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], block: int,
+    lane: int, is_key: bool,
+) -> None:  # fmt: skip
+    """Write a token's key or value, which is over its absmax, to its place in a block."""
     scales[block // _SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
-    first = block + BLOCK_TOKENS * _SCALE_BYTES + lane * TOGETHER
+    first, step, stride = block + BLOCK_TOKENS * _SCALE_BYTES, BLOCK_TOKENS * TOGETHER, 1
+    if is_key:
+        first += lane * TOGETHER
+    else:
+        first += lane // TOGETHER * (len(numbers) * TOGETHER) + lane % TOGETHER
+        step, stride = TOGETHER * TOGETHER, TOGETHER
     for i in range(len(numbers)):
-        at = first + i // TOGETHER * (BLOCK_TOKENS * TOGETHER) + i % TOGETHER
+        at = first + i // TOGETHER * step + i % TOGETHER * stride
         bits[at] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + OFFSET
-
-
-@compiled()
-def _keep_value(
-    numbers: NDArray[np.float32],
-    absmax: np.float32,
-    bits: NDArray[np.uint8],
-    scales: NDArray[np.float32],
-    block: int,
-    lane: int,
-) -> None:
-    """Write a token's value, which is over its absmax, to its place in a block."""
-    scales[block // _SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
-    first = block + BLOCK_TOKENS * _SCALE_BYTES + lane // TOGETHER * (len(numbers) * TOGETHER) + lane % TOGETHER
-    for i in range(len(numbers)):
-        bits[first + i * TOGETHER] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + OFFSET
 
 
 @compiled(REORDERED)
@@ -284,27 +269,21 @@ def _compile(sources: str) -> tuple[Any, Any]:
         bits = cached.ravel()  # views of a row's keys would be counted, by locks
         scales = bits.view(np.float32)
         for index in prange(n_rows * n_heads):
-            head, row = (
-                index // n_rows,
-                index % n_rows,
-            )  # so that each thread gets some heads of all rows, long or short
+            # So that each thread gets some heads of all rows, long or short.
+            head, row = index // n_rows, index % n_rows
             last, first = cache_lengths[row], head * head_width
             keys = (row * n_heads + head) * head_bytes
             values = keys + max_rows * n_heads * head_bytes
             place, lane = last // BLOCK_TOKENS * n_bytes, last % BLOCK_TOKENS
             numbers = np.zeros(padded_width, dtype=np.float32)
-            for i in range(head_width):
-                at = width + first + i
-                numbers[i] = product[row, at] * absmax[row] + bias[at]
-            _keep_key(numbers, _divide_by_absmax(numbers), bits, scales, keys + place, lane)
-            for i in range(head_width):
-                at = 2 * width + first + i
-                numbers[i] = product[row, at] * absmax[row] + bias[at]
-            _keep_value(numbers, _divide_by_absmax(numbers), bits, scales, values + place, lane)
-            for i in range(head_width):
-                at = first + i
-                numbers[i] = product[row, at] * absmax[row] + bias[at]
-            factor = _divide_by_absmax(numbers) * scale / np.float32(_LEVELS)
+            for part in (1, 2, 0):  # the key, the value, and at last the query
+                for i in range(head_width):
+                    at = part * width + first + i
+                    numbers[i] = product[row, at] * absmax[row] + bias[at]
+                largest = _divide_by_absmax(numbers)
+                if part > 0:
+                    _keep(numbers, largest, bits, scales, (keys if part == 1 else values) + place, lane, part == 1)
+            factor = largest * scale / np.float32(_LEVELS)
             query, total = np.empty((_PARTS, padded_width), dtype=_KIND), np.int32(0)
             for i in range(padded_width):
                 level = np.int32(np.rint(numbers[i] * np.float32(_LEVELS)))
@@ -362,10 +341,10 @@ def _compile(sources: str) -> tuple[Any, Any]:
             numbers = np.zeros(n_bytes // BLOCK_TOKENS - _SCALE_BYTES, dtype=np.float32)
             for token in range(n_tokens):
                 block, lane = token // BLOCK_TOKENS * n_bytes, token % BLOCK_TOKENS
-                numbers[:head_width] = keys_and_values[source, token, 0, head]
-                _keep_key(numbers, _divide_by_absmax(numbers), bits, scales, keys + block, lane)
-                numbers[:head_width] = keys_and_values[source, token, 1, head]
-                _keep_value(numbers, _divide_by_absmax(numbers), bits, scales, values + block, lane)
+                for part in range(2):
+                    numbers[:head_width] = keys_and_values[source, token, part, head]
+                    largest = _divide_by_absmax(numbers)
+                    _keep(numbers, largest, bits, scales, (values if part else keys) + block, lane, part == 0)
 
     return attend, store
 

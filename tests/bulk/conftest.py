@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import PROJECT
 
 ADDRESS = "127.0.0.1:6399"
-TIMEOUT_SECONDS = 300
+TIMEOUT_SECONDS = 600
 """On a machine with other things to do; a test takes a tenth of that on an idle one."""
 
 INSIDE = "hostname localhost; ip link set lo up; echo ready; exec sleep infinity"

@@ -134,6 +134,7 @@ def test_the_death_of_a_node_costs_nothing(cluster: tuple[Namespace, psutil.Proc
     assert not errors(out)
 
 
+@pytest.mark.slow  # CI has it with an object store
 def test_after_the_death_of_the_driver_the_same_command_goes_on(namespace: Namespace, tmp_path: Path) -> None:
     names, out = corpus(tmp_path / "in", 24), tmp_path / "out"
     command = (*BULK, "embed", tmp_path / "in/**/*.mid", "--out", out, "--model", "tiny", "--windows", "all")
