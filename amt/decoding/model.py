@@ -15,7 +15,8 @@ from amt.gpt2.config import Config
 from amt.gpt2.network import GPT2
 from amt.harmony.chords import ChordSpan
 from amt.midi.grid import Grid
-from amt.midi.notes import TICKS_PER_SECOND
+from amt.midi.notes import TICKS_PER_SECOND, Note
+from amt.tokens import events as ev
 from amt.tokens.vocab import CONTEXT_TOKENS, SLOTS, VOCAB_SIZE
 
 
@@ -42,7 +43,7 @@ def build_model(config: Config, weights: Mapping[str, Tensor], dtype: torch.dtyp
 
 
 def warm_up(model: GPT2) -> None:
-    """Decode an event in every way there is, and read a window.
+    """Decode an event in every way there is, behind a prompt, and read a window.
 
     What is compiled at first use is compiled now, while no request waits.
     """
@@ -54,7 +55,8 @@ def warm_up(model: GPT2) -> None:
         pitch_range=(36, 90),
     )
     engine = Engine(model, max_rows=1, as_graphs=False)
-    engine.add(DecodeRequest(end_ticks=TICKS_PER_SECOND, constraints=everything))
+    prompt = ev.from_notes([Note(0, 1, 60, 0)])
+    engine.add(DecodeRequest(end_ticks=TICKS_PER_SECOND, prompt=prompt, constraints=everything))
     engine.step()
     with torch.inference_mode():
         model.hidden_states(torch.zeros(1, CONTEXT_TOKENS // 2, dtype=torch.int64, device=model.device), 1)

@@ -48,10 +48,6 @@ class Cache:
             grown[:, :, :capacity] = self.data
             self.data = grown
 
-    def by_row(self) -> Tensor:
-        """Return a view of shape = (n_layers, n_rows, context_tokens, 2, n_heads, head_width)."""
-        return self.data.permute(0, 2, 4, 1, 3, 5)
-
     def store(self, layer: int, rows: Tensor, keys_and_values: Tensor) -> None:
         """Write the first tokens of some rows.
 
@@ -60,7 +56,7 @@ class Cache:
             rows: shape = (n_rows,).
             keys_and_values: shape = (n_rows, n_tokens, 2, n_heads, head_width).
         """
-        self.by_row()[layer, rows, : keys_and_values.shape[1]] = keys_and_values.to(self.data.dtype)
+        self.data[layer].permute(1, 3, 0, 2, 4)[rows, : keys_and_values.shape[1]] = keys_and_values
 
     def move(self, source: int, target: int, n_tokens: int) -> None:
         """Copy the first `n_tokens` of one row over another."""

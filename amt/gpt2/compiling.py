@@ -33,12 +33,20 @@ def share(function: Callable[..., Any], *arguments: Any) -> Any:
         return function(*arguments)
 
 
-def compiled(fastmath: frozenset[str] = frozenset(), **options: bool) -> Callable[[Callable[..., Any]], Any]:
-    """Return a decorator that compiles a function when it is first called; options are those of `numba.njit`."""
+def compiled(
+    fastmath: frozenset[str] = frozenset(), *, is_part: bool = False, **options: bool
+) -> Callable[[Callable[..., Any]], Any]:
+    """Return a decorator that compiles a function when it is first called; options are those of `numba.njit`.
+
+    What is compiled is kept on disk, with all that it calls, until its own file changes; `is_part` is for functions
+    that are only called by such ones, and not kept by themselves.
+    """
     # Python's division would look for zeros, one by one.
     compiled = partial(njit, nogil=True, error_model="numpy", fastmath=set(fastmath), **options)
 
     def compile_once(function: Callable[..., Any]) -> Any:
+        if is_part:
+            return compiled()(function)
         try:
             return compiled(cache=True)(function)
         except RuntimeError:  # neither this folder nor the user's can be written to: some seconds at each start

@@ -30,18 +30,21 @@ _SCALE_BYTES: Final = 4
 """Of a token's scale."""
 
 _PARTS: Final = 2 if TOGETHER == 4 else 1
-"""Into how many factors of what the CPU multiplies 15 bits are split: two bytes, or one number of 16 bits."""
+"""How many numbers hold a level: two bytes, the first of which counts 256 times the second, or one of 16 bits."""
 
 _KIND: Final = np.int8 if TOGETHER == 4 else np.int16
 
 _LEVELS: Final = 127 * 256
-"""To how many steps, to either side of zero, queries and weights are rounded: two signed bytes hold them."""
+"""To how many levels, to either side of zero, queries and weights are rounded: two signed bytes hold them.
+
+Sums of 32 bits hold the products of a query and a key, even if all are as large as they can be, up to a width of 520.
+"""
 
 _MAX_SUM: Final = 1 << 23
 """Of the levels of weights: then sums of 32 bits hold their products with 255 steps, however long a row is."""
 
 _SMALLEST: Final = np.float32(1e-30)
-"""What counts as the smallest magnitude, for one has to divide by it."""
+"""What counts as the smallest absmax, so that numbers over it, and levels over weights, stay finite."""
 
 _VECTORS: Final = BLOCK_TOKENS // OUTPUTS
 """Of scores that are computed side by side."""
@@ -52,7 +55,7 @@ _UNROLLED: Final = 4
 _LINE: Final = 64
 """Bytes that a cache fetches at once."""
 
-_exponentials, _divide_by_absmax = kernels.exponentials, kernels.divide_by_absmax
+_exponentials, _divide_by_absmax, _from_bits = kernels.exponentials, kernels.divide_by_absmax, kernels.from_bits
 
 
 def block_bytes(head_width: int) -> int:
@@ -61,7 +64,7 @@ def block_bytes(head_width: int) -> int:
 
 
 def _words(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, n: ir.Value) -> list[ir.Value]:
-    """Emit the words at an index of either part of levels; a part has `n` words."""
+    """Emit words of `TOGETHER` levels: those at an index, one of each part; a part has `n` words."""
     words = builder.bitcast(address, WORD.as_pointer())
     places = [builder.add(index, builder.mul(LONG(part), n)) for part in range(_PARTS)]
     return [builder.load(builder.gep(words, [place])) for place in places]
@@ -70,7 +73,7 @@ def _words(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, n: ir.Valu
 def _add_products(
     builder: ir.IRBuilder, totals: list[ir.Value], numbers: ir.Value, index: ir.Value, words: list[ir.Value]
 ) -> None:
-    """Emit the addition to sums, one vector a part, of 16 times `TOGETHER` numbers times that part of a level."""
+    """Emit the addition to sums, one vector a part, of 16 times `TOGETHER` numbers times that part of levels."""
     kind = ir.VectorType(BYTE, OUTPUTS * TOGETHER)
     vector = builder.load(builder.bitcast(builder.gep(numbers, [index]), kind.as_pointer()), align=1)
     for total, word in zip(totals, words, strict=True):
@@ -91,22 +94,23 @@ def _joined(builder: ir.IRBuilder, totals: list[ir.Value]) -> ir.Value:
 
 
 def _score_intrinsic(
-    _: Any, levels: Any, n_steps: Any, offset: Any, factor: Any, bits: Any, block: Any, ahead: Any, scores: Any,
-    first: Any,
+    _: Any, levels: Any, n_steps: Any, offset: Any, factor: Any, bits: Any, keys: Any, ahead: Any, scales: Any,
+    scale: Any, scores: Any, first: Any,
 ) -> Any:  # fmt: skip
-    """Write a query's scores of a block of keys, which lies at `bits[block]`, to `scores[first]` and on.
+    """Write a query's scores of a block of keys, from `bits[keys]` on, to `scores[first]` and on.
 
-    They are the sums of products, plus `offset`, times the keys' scales and `factor`. Meanwhile as much is fetched from
-    `bits[ahead]` on.
+    They are the sums of products, plus `offset`, times `factor` and the keys' scales, from `scales[scale]` on.
+    Meanwhile the block at `bits[ahead]` is fetched.
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
         _, n_steps, offset, factor, *_ = arguments
-        levels, scales, ahead, scores = (
+        levels, numbers, ahead, scales, scores = (
             products.address(context, builder, signature.args[array], arguments[array], index)
-            for array, index in ((0, LONG(0)), (4, arguments[5]), (4, arguments[6]), (7, arguments[8]))
-        )
-        numbers = builder.gep(scales, [LONG(BLOCK_TOKENS * _SCALE_BYTES)])
+            for array, index in (
+                (0, LONG(0)), (4, arguments[5]), (4, arguments[6]), (7, arguments[8]), (9, arguments[10])
+            )
+        )  # fmt: skip
         for at in range(0, BLOCK_TOKENS * _SCALE_BYTES, _LINE):
             products.prefetch(builder, ahead, LONG(at))
         ahead = builder.gep(ahead, [LONG(BLOCK_TOKENS * _SCALE_BYTES)])
@@ -128,7 +132,9 @@ def _score_intrinsic(
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(levels, number, types.int32, types.float32, bits, number, number, scores, number), emit
+    return types.void(
+        levels, number, types.int32, types.float32, bits, number, number, scales, number, scores, number
+    ), emit
 
 
 def _add_values_intrinsic(
@@ -175,12 +181,7 @@ _score: Any = intrinsic(_score_intrinsic)
 _add_values: Any = intrinsic(_add_values_intrinsic)
 
 
-@compiled()
-def _float_of(bits: np.int32) -> np.float32:
-    return np.int32(bits).view(np.float32)
-
-
-@compiled()
+@compiled(is_part=True)
 def _place(levels: NDArray[Any], i: int, level: int) -> None:
     """Write a level as its parts."""
     if _PARTS == 1:
@@ -190,7 +191,7 @@ def _place(levels: NDArray[Any], i: int, level: int) -> None:
         levels[0, i], levels[1, i] = high, level - (high << np.int32(8))
 
 
-@compiled()
+@compiled(is_part=True)
 def _keep(
     numbers: NDArray[np.float32], absmax: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], block: int,
     lane: int, is_key: bool,
@@ -208,7 +209,32 @@ def _keep(
         bits[at] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + OFFSET
 
 
-@compiled(REORDERED)
+@compiled(REORDERED, is_part=True)
+def _scores(
+    query: NDArray[np.float32], scale: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], keys: int,
+    values: int, n_blocks: int, n_bytes: int,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Return the scores of blocks of keys for a query, which is over its absmax; `scale` is that too.
+
+    Meanwhile the values are fetched.
+    """
+    levels, whole = np.empty((_PARTS, len(query)), dtype=_KIND), np.int32(0)
+    for i in range(len(query)):
+        level = np.int32(np.rint(query[i] * np.float32(_LEVELS)))
+        whole += level
+        _place(levels, i, level)
+    offset, factor = np.int32(whole * -OFFSET), scale / np.float32(_LEVELS)
+    scores = np.empty(n_blocks * BLOCK_TOKENS, dtype=np.float32)
+    for block in range(n_blocks):
+        at = keys + block * n_bytes
+        _score(
+            levels, len(query) // TOGETHER, offset, factor, bits, at + BLOCK_TOKENS * _SCALE_BYTES,
+            values + block * n_bytes, scales, at // _SCALE_BYTES, scores, block * BLOCK_TOKENS,
+        )  # fmt: skip
+    return scores
+
+
+@compiled(REORDERED, is_part=True)
 def _weigh(
     weights: NDArray[np.float32], n_tokens: int, scales: NDArray[np.float32], first: int, stride: int,
     levels: NDArray[Any],
@@ -226,12 +252,31 @@ def _weigh(
     for token in range(len(weights)):
         largest = max(largest, bits[token])  # none is negative, so their bits have the same order
         total += weights[token]
-    factor, whole = min(np.float32(_LEVELS) / _float_of(largest), np.float32(_MAX_SUM) / total), np.int32(0)
+    most = _from_bits(np.int32(largest).view(np.uint32))
+    factor, whole = min(np.float32(_LEVELS) / most, np.float32(_MAX_SUM) / total), np.int32(0)
     for token in range(len(weights)):
         level = np.int32(weights[token] * factor + np.float32(0.5))
         whole += level
         _place(levels, token, level)
     return factor, whole
+
+
+@compiled(is_part=True)
+def _add_up(
+    levels: NDArray[Any], n_tokens: int, bits: NDArray[np.uint8], values: int, ahead: int, n_bytes: int,
+    sums: NDArray[np.int32],
+) -> None:  # fmt: skip
+    """Add the products of values and the levels of their weights to sums, shape = (head_width,), rounded up.
+
+    Meanwhile as many blocks are fetched from `ahead` on.
+    """
+    n_steps, stride = levels.shape[1] // TOGETHER, len(sums) * TOGETHER
+    for block in range(levels.shape[1] // BLOCK_TOKENS):
+        at, first = block * n_bytes + BLOCK_TOKENS * _SCALE_BYTES, block * (BLOCK_TOKENS // TOGETHER)
+        n = min(BLOCK_TOKENS, n_tokens - block * BLOCK_TOKENS + TOGETHER - 1) // TOGETHER
+        for to in range(0, len(sums), OUTPUTS):
+            there = at + to * TOGETHER
+            _add_values(levels, first, n, n_steps, bits, values + there, stride, ahead + there, sums, to)
 
 
 def _compile(sources: str) -> tuple[Any, Any]:
@@ -249,9 +294,6 @@ def _compile(sources: str) -> tuple[Any, Any]:
     ) -> None:
         """Put a token's keys and values into the cache, and attend to them and to all before them.
 
-        PyTorch multiplies on a CPU at a tenth of the memory's speed. This reads as fast as memory gives, each row as
-        far as it goes.
-
         Args:
             product: with absmax and bias, see `amt.gpt2.cpu`, queries, keys and values; shape = (n_rows, 3 * width).
             absmax: shape = (n_rows,); gets those of the result.
@@ -264,8 +306,7 @@ def _compile(sources: str) -> tuple[Any, Any]:
         sources  # noqa: B018
         n_rows, width = attended.shape
         _, max_rows, n_heads, n_blocks, n_bytes = cached.shape
-        head_width, padded_width = width // n_heads, n_bytes // BLOCK_TOKENS - _SCALE_BYTES
-        n_parts, head_bytes = padded_width // OUTPUTS, n_blocks * n_bytes
+        head_width, head_bytes = width // n_heads, n_blocks * n_bytes
         bits = cached.ravel()  # views of a row's keys would be counted, by locks
         scales = bits.view(np.float32)
         for index in prange(n_rows * n_heads):
@@ -274,49 +315,29 @@ def _compile(sources: str) -> tuple[Any, Any]:
             last, first = cache_lengths[row], head * head_width
             keys = (row * n_heads + head) * head_bytes
             values = keys + max_rows * n_heads * head_bytes
-            place, lane = last // BLOCK_TOKENS * n_bytes, last % BLOCK_TOKENS
-            numbers = np.zeros(padded_width, dtype=np.float32)
-            for part in (1, 2, 0):  # the key, the value, and at last the query
+            numbers, largest = np.zeros(n_bytes // BLOCK_TOKENS - _SCALE_BYTES, dtype=np.float32), np.float32(0)
+            for which in (1, 2, 0):  # the key, the value, and at last the query
                 for i in range(head_width):
-                    at = part * width + first + i
+                    at = which * width + first + i
                     numbers[i] = product[row, at] * absmax[row] + bias[at]
+                numbers[head_width:] = 0
                 largest = _divide_by_absmax(numbers)
-                if part > 0:
-                    _keep(numbers, largest, bits, scales, (keys if part == 1 else values) + place, lane, part == 1)
-            factor = largest * scale / np.float32(_LEVELS)
-            query, total = np.empty((_PARTS, padded_width), dtype=_KIND), np.int32(0)
-            for i in range(padded_width):
-                level = np.int32(np.rint(numbers[i] * np.float32(_LEVELS)))
-                total += level
-                _place(query, i, level)
-
+                if which > 0:
+                    block = (keys if which == 1 else values) + last // BLOCK_TOKENS * n_bytes
+                    _keep(numbers, largest, bits, scales, block, last % BLOCK_TOKENS, which == 1)
             n_seen = last // BLOCK_TOKENS + 1
-            scores = np.empty(n_seen * BLOCK_TOKENS, dtype=np.float32)
-            for block in range(n_seen):
-                at = block * n_bytes
-                _score(
-                    query, padded_width // TOGETHER, np.int32(total * -OFFSET), factor, bits, keys + at, values + at,
-                    scores, block * BLOCK_TOKENS,
-                )  # fmt: skip
-            weight, levels = _exponentials(scores[: last + 1]), np.empty((_PARTS, len(scores)), dtype=_KIND)
-            factor, total = _weigh(
-                scores, last + 1, scales, values // _SCALE_BYTES, n_bytes // _SCALE_BYTES, levels
+            weights = _scores(numbers, largest * scale, bits, scales, keys, values, n_seen, n_bytes)
+            total = _exponentials(weights[: last + 1])
+            levels = np.empty((_PARTS, len(weights)), dtype=_KIND)
+            factor, whole = _weigh(
+                weights, last + 1, scales, values // _SCALE_BYTES, n_bytes // _SCALE_BYTES, levels
             )  # fmt: skip
-            sums = np.full(padded_width, total * -OFFSET, dtype=np.int32)
+            sums = np.full(len(numbers), whole * -OFFSET, dtype=np.int32)
             next_head, next_row = (index + 1) // n_rows, (index + 1) % n_rows
             ahead = (next_row * n_heads + next_head) * head_bytes
-            for block in range(n_seen):
-                at = block * n_bytes + BLOCK_TOKENS * _SCALE_BYTES
-                begin = block * (BLOCK_TOKENS // TOGETHER)
-                n_steps = min(BLOCK_TOKENS, last + 1 - block * BLOCK_TOKENS + TOGETHER - 1) // TOGETHER
-                for part in range(n_parts):
-                    there = at + part * OUTPUTS * TOGETHER
-                    _add_values(
-                        levels, begin, n_steps, len(scores) // TOGETHER, bits, values + there, padded_width * TOGETHER,
-                        ahead + there, sums, part * OUTPUTS,
-                    )  # fmt: skip
+            _add_up(levels, last + 1, bits, values, ahead, n_bytes, sums)
             for i in range(head_width):
-                attended[row, first + i] = np.float32(sums[i]) / (factor * weight)
+                attended[row, first + i] = np.float32(sums[i]) / (factor * total)
         for row in range(n_rows):
             absmax[row] = _divide_by_absmax(attended[row])
 
@@ -341,10 +362,11 @@ def _compile(sources: str) -> tuple[Any, Any]:
             numbers = np.zeros(n_bytes // BLOCK_TOKENS - _SCALE_BYTES, dtype=np.float32)
             for token in range(n_tokens):
                 block, lane = token // BLOCK_TOKENS * n_bytes, token % BLOCK_TOKENS
-                for part in range(2):
-                    numbers[:head_width] = keys_and_values[source, token, part, head]
+                for which in range(2):
+                    numbers[:head_width] = keys_and_values[source, token, which, head]
+                    numbers[head_width:] = 0
                     largest = _divide_by_absmax(numbers)
-                    _keep(numbers, largest, bits, scales, (values if part else keys) + block, lane, part == 0)
+                    _keep(numbers, largest, bits, scales, (values if which else keys) + block, lane, which == 0)
 
     return attend, store
 

@@ -21,6 +21,8 @@ class RoundedCache(Cache):
 
     def store(self, layer: int, rows: Tensor, keys_and_values: Tensor) -> None:
         """Round and write the first tokens of some rows."""
+        assert keys_and_values.shape[1] <= self.data.shape[4] * BLOCK_TOKENS, "compiled code checks no bounds"
+        assert rows.max() < self.data.shape[2], "compiled code checks no bounds"
         numbers = keys_and_values.float().contiguous().numpy()
         share(cpu_attention.store, numbers, rows.numpy(), self.data[layer].numpy())
 

@@ -44,7 +44,7 @@ def exponentials(scores: NDArray[np.float32]) -> np.float32:
     bits, most, total = scores.view(np.int32), np.int32(-(1 << 31)), np.float32(0)
     for i in range(len(scores)):  # whole numbers are compared side by side, floats are not: one might be NaN
         most = max(most, _ordered(bits[i]))
-    largest = _from_bits(np.int32(_ordered(most)).view(np.uint32))
+    largest = from_bits(np.int32(_ordered(most)).view(np.uint32))
     for i in range(len(scores)):
         scores[i] = exponential(scores[i] - largest)
         total += scores[i]
@@ -57,7 +57,7 @@ def divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
     bits, largest = numbers.view(np.uint32), _SMALLEST
     for i in range(len(bits)):  # those of magnitudes have the same order, with NaN behind all
         largest = max(largest, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
-    absmax: np.float32 = _from_bits(largest)
+    absmax: np.float32 = from_bits(largest)
     for i in range(len(numbers)):
         numbers[i] /= absmax
     return absmax
@@ -147,12 +147,13 @@ def activate(inner: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDAr
 
 @compiled()
 def _ordered(bits: np.int32) -> np.int32:
-    """Return the bits of a float as a number of the same order, NaN behind all; and the bits of such a number."""
+    """Return the bits of a float as a number of the same order, and the bits of such a number; NaN lies at the ends."""
     return np.int32(bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF)))
 
 
 @compiled()
-def _from_bits(bits: np.uint32) -> np.float32:
+def from_bits(bits: np.uint32) -> np.float32:
+    """Return the float of these bits."""
     return np.uint32(bits).view(np.float32)
 
 

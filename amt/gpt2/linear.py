@@ -40,8 +40,8 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     """Return a layer that keeps its weights in a precision.
 
     On a CPU a lower precision is that of the weights alone, except that int8 and int4 multiply rounded activations;
-    all other arithmetic stays float32. Decoding waits for the weights to come from memory, so half the bytes are nearly
-    twice the speed.
+    what lies between matrices is float32, but for attention. Decoding waits for the weights to come from memory, so
+    half the bytes are nearly twice the speed.
 
     Args:
         matrix: shape = (in, out).

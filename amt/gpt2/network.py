@@ -269,7 +269,8 @@ class GPT2:
         """Return what stores one token's keys and values in each row and attends to all that are there."""
         # In turn the keys and the values of each layer, as far as any row reaches.
         window = cache.data.flatten(0, 1)[:, :n_rows, :, :attention_length].unbind()
-        by_row = cache.by_row()[:, :n_rows]
+        # Of shape = (n_layers, n_rows, context_tokens, 2, n_heads, head_width).
+        by_row = cache.data.permute(0, 2, 4, 1, 3, 5)[:, :n_rows]
         if isinstance(cache_lengths, int):
             targets, index = by_row[:, :, cache_lengths].unbind(), None
             mask = self._masks[cache_lengths, None, None, :attention_length]

@@ -9,12 +9,15 @@ DECODE_AND_COUNT = """
 import torch
 from amt.decoding import kernels
 from amt.decoding.model import load_model, warm_up
-from amt.gpt2 import block, products, truncation
+from amt.decoding.engine import Engine
+from amt.decoding.request import DecodeRequest
+from amt.gpt2 import block, cpu_attention, many_rows, products, truncation
 from amt.gpt2 import kernels as between
 from benchmarks.control import KINDS, TINY, Stepper
+from benchmarks.yardsticks import history
 
 def compiled():
-    modules = kernels, block, products, truncation, between
+    modules = kernels, block, cpu_attention, many_rows, products, truncation, between
     functions = [each for module in modules for each in vars(module).values() if hasattr(each, "signatures")]
     return sum(len(each.signatures) for each in functions)
 
@@ -25,6 +28,10 @@ for kind in KINDS.values():
     stepper = Stepper(model, 3, *kind)
     for _ in range(5):
         stepper.step()
+engine = Engine(model)
+for n_events in (3, 300):
+    engine.add(DecodeRequest(10_000, prompt=history(n_events)))
+    engine.step()
 print(before, compiled())
 """
 

@@ -30,7 +30,7 @@ def test_rows_are_reserved_ahead_of_need_but_not_beyond_the_memory(wanted: int, 
     assert limited.data.shape[2] == there
 
 
-def test_of_a_row_that_moves_all_blocks_with_tokens_do_in_every_layer() -> None:
+def test_a_move_copies_every_block_that_holds_a_token_in_every_layer() -> None:
     rounded = RoundedCache(2, (3, 3 * BLOCK_TOKENS, 4))
     rounded.reserve(2)
     for layer in range(2):

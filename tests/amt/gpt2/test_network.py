@@ -148,7 +148,7 @@ def test_hidden_states_match_hugging_face(depth: int, gpt2: GPT2, hf_model: GPT2
 @pytest.mark.parametrize("flags", FLAGS, ids=str)
 @pytest.mark.parametrize(
     ("dtype", "tolerance"),
-    [(torch.float16, 0.04), (torch.bfloat16, 0.04), (torch.int8, 0.12), (torch.int4, 0.3)],
+    [(torch.float16, 0.01), (torch.bfloat16, 0.02), (torch.int8, 0.04), (torch.int4, 0.2)],
 )
 def test_logits_of_rounded_weights_are_near_those_of_float32(
     dtype: torch.dtype, tolerance: float, flags: dict[str, Any]
@@ -157,7 +157,8 @@ def test_logits_of_rounded_weights_are_near_those_of_float32(
     small, exact = (our_model(hf_model, each) for each in (dtype, torch.float32))
     decoded = [decode_all(model, tokens, prefilled=len(tokens) - 5)[-1] for model in (small, exact)]
     logits = [model.logits(hidden, 2) for model, hidden in zip((small, exact), decoded, strict=True)]
-    assert (logits[0] - logits[1]).norm() < tolerance * logits[1].norm()
+    far_apart = 4 if "scale_attn_weights" in flags else 1  # where scores are, little makes another key the nearest
+    assert (logits[0] - logits[1]).norm() < far_apart * tolerance * logits[1].norm()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.int8])
