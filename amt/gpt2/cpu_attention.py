@@ -279,6 +279,21 @@ def _add_up(
             _add_values(levels, first, n, n_steps, bits, values + there, stride, ahead + there, sums, to)
 
 
+@compiled(REORDERED, is_part=True)
+def _attend(
+    query: NDArray[np.float32], scale: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], keys: int,
+    values: int, n_tokens: int, n_bytes: int, ahead: int,
+) -> None:  # fmt: skip
+    """Write what a query, which is over its absmax, gets of a head's first tokens, in its place."""
+    weights = _scores(query, scale, bits, scales, keys, values, -(-n_tokens // BLOCK_TOKENS), n_bytes)
+    total, levels = _exponentials(weights[:n_tokens]), np.empty((_PARTS, len(weights)), dtype=_KIND)
+    factor, whole = _weigh(weights, n_tokens, scales, values // _SCALE_BYTES, n_bytes // _SCALE_BYTES, levels)
+    sums = np.full(len(query), whole * -OFFSET, dtype=np.int32)
+    _add_up(levels, n_tokens, bits, values, ahead, n_bytes, sums)
+    for i in range(len(query)):
+        query[i] = np.float32(sums[i]) / (factor * total)
+
+
 def _compile(sources: str) -> tuple[Any, Any]:
     """Return `attend` and `store`; compiled code is kept until this file or `sources` changes."""
 
@@ -325,19 +340,10 @@ def _compile(sources: str) -> tuple[Any, Any]:
                 if which > 0:
                     block = (keys if which == 1 else values) + last // BLOCK_TOKENS * n_bytes
                     _keep(numbers, largest, bits, scales, block, last % BLOCK_TOKENS, which == 1)
-            n_seen = last // BLOCK_TOKENS + 1
-            weights = _scores(numbers, largest * scale, bits, scales, keys, values, n_seen, n_bytes)
-            total = _exponentials(weights[: last + 1])
-            levels = np.empty((_PARTS, len(weights)), dtype=_KIND)
-            factor, whole = _weigh(
-                weights, last + 1, scales, values // _SCALE_BYTES, n_bytes // _SCALE_BYTES, levels
-            )  # fmt: skip
-            sums = np.full(len(numbers), whole * -OFFSET, dtype=np.int32)
             next_head, next_row = (index + 1) // n_rows, (index + 1) % n_rows
             ahead = (next_row * n_heads + next_head) * head_bytes
-            _add_up(levels, last + 1, bits, values, ahead, n_bytes, sums)
-            for i in range(head_width):
-                attended[row, first + i] = np.float32(sums[i]) / (factor * total)
+            _attend(numbers, largest * scale, bits, scales, keys, values, last + 1, n_bytes, ahead)
+            attended[row, first : first + head_width] = numbers[:head_width]
         for row in range(n_rows):
             absmax[row] = _divide_by_absmax(attended[row])
 

@@ -30,7 +30,8 @@ for kind in KINDS.values():
         stepper.step()
 engine = Engine(model)
 for n_events in (3, 300):
-    engine.add(DecodeRequest(10_000, prompt=history(n_events)))
+    prompt = history(n_events)
+    engine.add(DecodeRequest(10_000, start_ticks=int(prompt[-1, 0]), prompt=prompt))
     engine.step()
 print(before, compiled())
 """
