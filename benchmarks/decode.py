@@ -15,20 +15,15 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Mapping
-from collections.abc import Sequence as AnySequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Self
 
 import torch
 from transformers import GPT2LMHeadModel
 
-from amt.decoding.engine import Engine
 from amt.decoding.model import build_model, load_config
-from amt.decoding.request import DecodeRequest
-from amt.decoding.sequence import Sequence
 from amt.decoding.window import HOP_EVENTS, MAX_HISTORY_EVENTS
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.device import find_device, find_dtype
@@ -36,11 +31,12 @@ from amt.gpt2.linear import arithmetic_dtype
 from amt.gpt2.network import GPT2
 from amt.tokens.vocab import EVENT_TOKENS
 from benchmarks.bandwidth import bytes_per_second, step_bytes
+from benchmarks.begun import Begun
 from benchmarks.checkpoints import SHAPES, random_checkpoint
 from benchmarks.markdown import table
 from benchmarks.precision import held_out, name_of, perplexities
 from benchmarks.timing import milliseconds
-from benchmarks.yardsticks import cached_events, context, history, largest_gap, plain_event, plain_piece
+from benchmarks.yardsticks import cached_events, context, largest_gap, plain_event, plain_piece
 
 PIECE_EVENTS = 164
 """20 s of music, as the bundled model and others make it."""
@@ -83,32 +79,6 @@ class Figures:
     ours: list[Row]
 
 
-@dataclass(frozen=True)
-class Begun:
-    """Hold an engine and its sequences, which are at their beginning or past their prompts."""
-
-    engine: Engine
-    sequences: list[Sequence]
-
-    @classmethod
-    def of(cls, model: GPT2, n_rows: int, n_prompt: int) -> Self:
-        """Begin `n_rows` sequences, each with a prompt of its own; all kinds of steps have been recorded."""
-        engine, sequences = Engine(model, max_rows=n_rows), []
-        while engine.record_next():
-            pass
-        for row in range(n_rows):
-            prompt = history(n_prompt, row)
-            start = int(prompt[-1, 0]) if n_prompt else 0
-            sequences.append(engine.add(DecodeRequest(10**9, start_ticks=start, prompt=prompt, seed=row)))
-        return cls(engine, sequences)
-
-    def decode(self, n_events: int) -> None:
-        """Decode until each sequence has `n_events` more; filling windows again may take steps of its own."""
-        wanted = [sequence.n_decoded + n_events for sequence in self.sequences]
-        while any(sequence.n_decoded < n for sequence, n in zip(self.sequences, wanted, strict=True)):
-            self.engine.step()
-
-
 def precisions(device: torch.device) -> list[torch.dtype]:
     """Return those that the device has, the exact one first."""
     if device.type != "cpu":
@@ -132,7 +102,7 @@ def measure_rows(model: GPT2, dtype: torch.dtype, n_rows: int, bandwidth: float,
 
 
 def measure_precision(
-    fast: GPT2, dtype: torch.dtype, rows: AnySequence[int], bandwidth: float, n_events: int, gap: float
+    fast: GPT2, dtype: torch.dtype, rows: Sequence[int], bandwidth: float, n_events: int, gap: float
 ) -> list[Row]:
     """Measure the decoder in one precision; `gap` is how far its choices are from those of the plain loop."""
     Begun.of(fast, 1, 0).decode(1)
@@ -155,8 +125,8 @@ def measure(
     folder: Path,
     name: str,
     device: torch.device,
-    dtypes: AnySequence[torch.dtype],
-    rows: AnySequence[int] = ROWS,
+    dtypes: Sequence[torch.dtype],
+    rows: Sequence[int] = ROWS,
     n_events: int = PIECE_EVENTS,
 ) -> Figures:
     """Measure a checkpoint, called `name` in the figures, in these precisions and numbers of rows."""
@@ -219,7 +189,7 @@ def _cells(row: Row, figures: Figures) -> list[object]:
     ]
 
 
-def measured_peers(folder: Path, rows: AnySequence[int], n_events: int) -> str:
+def measured_peers(folder: Path, rows: Sequence[int], n_events: int) -> str:
     """Return the table of what others take for the same checkpoint."""
     from benchmarks import peers  # whose packages are in a dependency group of their own
 

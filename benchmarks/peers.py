@@ -32,7 +32,7 @@ from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
 from amt.gpt2.linear import INT4
 from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, EVENT_TOKENS, VOCAB_SIZE
-from benchmarks.decode import Begun
+from benchmarks.begun import Begun
 from benchmarks.markdown import table
 from benchmarks.precision import name_of
 from benchmarks.timing import seconds
