@@ -294,8 +294,8 @@ def _attend(
         query[i] = np.float32(sums[i]) / (factor * total)
 
 
-def _compile(sources: str) -> tuple[Any, Any]:
-    """Return `attend` and `store`; compiled code is kept until this file or `sources` changes."""
+def _compile_attend(sources: str) -> Any:
+    """Return `attend`; compiled code is kept until this file or `sources` changes."""
 
     @compiled(REORDERED, parallel=True)
     def attend(
@@ -347,6 +347,12 @@ def _compile(sources: str) -> tuple[Any, Any]:
         for row in range(n_rows):
             absmax[row] = _divide_by_absmax(attended[row])
 
+    return attend
+
+
+def _compile_store(sources: str) -> Any:
+    """Return `store`, kept likewise."""
+
     @compiled(parallel=True)
     def store(keys_and_values: NDArray[np.float32], rows: NDArray[np.int64], cached: NDArray[np.uint8]) -> None:
         """Put the first tokens of some rows into the cache.
@@ -374,7 +380,9 @@ def _compile(sources: str) -> tuple[Any, Any]:
                     largest = _divide_by_absmax(numbers)
                     _keep(numbers, largest, bits, scales, (values if which else keys) + block, lane, which == 0)
 
-    return attend, store
+    return store
 
 
-attend, store = _compile(digest(kernels, products))
+_SOURCES: Final = digest(kernels, products)
+
+attend, store = _compile_attend(_SOURCES), _compile_store(_SOURCES)

@@ -181,6 +181,9 @@ def test_rows_keep_what_they_have_when_there_are_more(cache: RoundedCache) -> No
 @pytest.mark.skipif(TOGETHER == 2, reason="this CPU does it anyway")
 def test_cpus_that_multiply_numbers_of_16_bits_find_the_same() -> None:
     environment = os.environ | {"NUMBA_CPU_NAME": "generic"}
+    code = "from amt.gpt2.products import TOGETHER; print(TOGETHER)"
+    found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, check=True)
+    assert found.stdout.split() == [b"2"]
     command = [sys.executable, "-m", "pytest", "-q", __file__, "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout
