@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Check and measure the GPU path in nine minutes: benchmarks/gpu.sh [DEVICE] [OUT]
+# Check and measure the GPU path in nine minutes: benchmarks/gpu.sh [DEVICE] [OUT] [PART...]
 #
 # Needs torch, numpy, transformers, numba, psutil, httpx and prometheus_client; wheels of all else that lie in .whl are
 # put where only this run finds them. Each part has a limit of time and writes a log and, where it has figures, JSON to
-# OUT; a part that fails or runs out of time does not end the others. A short table of all comes last.
+# OUT; a part that fails or runs out of time does not end the others. A short table of all comes last. Without names of
+# parts all are run.
 # DEVICE cpu runs the same with small shapes, to show that the script comes to its end.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-device=${1:-cuda} out=${2:-${OUT:-$(mktemp -d)}}
+device=${1:-cuda} out=${2:-${OUT:-$(mktemp -d)}} wanted=" ${*:3} "
 mkdir -p "$out"
 export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error ANTICIPATORY_DEVICE=$device
 site=$(mktemp -d)
@@ -21,13 +22,14 @@ if [ "$device" = cpu ]; then
     tests=(tests/amt/decoding/test_graphs.py) patience=4
 else
     shapes=(small medium large) rows=(1 16 64) graph_rows=64 at_a_time=64 seconds=5 requests=200 files=200 events=164
-    marker=gpu tests=(tests) patience=1
+    marker=gpu tests=(tests/amt tests/test_models.py) patience=1
 fi
 
 parts=()
 part() { # NAME LIMIT COMMAND...: run one part, keep its log, say how it ended
     local name=$1 limit=$2 start=$SECONDS status
     shift 2
+    [[ -z ${wanted// /} || $wanted == *" $name "* ]] || return
     echo "== $name: $*"
     timeout -k 5 $((limit * patience)) "$@" >"$out/$name.log" 2>&1
     status=$?

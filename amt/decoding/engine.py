@@ -124,6 +124,8 @@ class Engine:
 
     def _decode(self) -> list[Triple]:
         """Return the next event of each sequence."""
+        if self.graphs:
+            self.graphs.reserve(len(self._sequences))
         inputs = self._inputs.load(self._sequences)
         lengths = [sequence.window.cache_length for sequence in self._sequences]
         if self.graphs:

@@ -67,12 +67,11 @@ class Graphs:
         """Decode the next event of each of the first rows of the cache; shape = (n_rows, 3).
 
         Args:
-            n_rows: their inputs have been loaded.
+            n_rows: there is room for them, see `reserve`, and their inputs have been loaded.
             max_cache_length: the most tokens that the cache holds of a row.
             is_steered: see `StepInputs`.
         """
         kind = Kind(padded_rows(n_rows), padded_length(max_cache_length + EVENT_TOKENS, self._lengths), is_steered)
-        self._reserve(kind.n_rows)
         if kind not in self.recordings:
             self.recordings[kind] = self._record(kind)
         return self.recordings[kind].replay()[:n_rows]
@@ -85,7 +84,7 @@ class Graphs:
         """
         if self.has_failed or not self._records:
             return False
-        self._reserve(padded_rows(max_rows))
+        self.reserve(max_rows)
         n_rows = sorted({padded_rows(n) for n in range(1, max_rows + 1)})
         missing = [
             Kind(n, length) for n in n_rows for length in self._lengths if Kind(n, length) not in self.recordings
@@ -94,10 +93,10 @@ class Graphs:
             self.recordings[missing[0]] = self._record(missing[0])
         return len(missing) > 1
 
-    def _reserve(self, n_rows: int) -> None:
-        """Make room in the cache and the inputs; what was recorded with smaller ones is of no use."""
-        self._cache.reserve(n_rows)
-        self._inputs.reserve(n_rows)
+    def reserve(self, n_rows: int) -> None:
+        """Make room in the cache and the inputs, before any are loaded; what was recorded with smaller ones is void."""
+        self._cache.reserve(padded_rows(n_rows))
+        self._inputs.reserve(padded_rows(n_rows))
         if self._memory is not self._cache.data:
             self.recordings.clear()
             self._memory = self._cache.data

@@ -60,6 +60,16 @@ def test_steps_padded_for_graphs_decode_the_same_events(tiny: GPT2) -> None:
     assert decode(Engine(tiny, as_graphs=True)) == expected
 
 
+def test_steps_are_padded_before_their_inputs_are_loaded(tiny: GPT2) -> None:
+    decoded = []
+    for as_graphs in (False, True):
+        engine = Engine(tiny, as_graphs=as_graphs)
+        sequences = [engine.add(request) for request in REQUESTS[:3]]  # the first step is of three rows, padded to four
+        engine.step()
+        decoded.append([sequence.decoded for sequence in sequences])
+    assert decoded[0] == decoded[1]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", [f"cuda:{index}" for index in range(max(torch.cuda.device_count(), 1))])
 def test_steps_recorded_as_cuda_graphs_decode_the_same_events(device: str) -> None:
