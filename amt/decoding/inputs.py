@@ -125,7 +125,8 @@ class InputBuffers:
         self._own = self._host
         self._sequences: list[Sequence | None] = []
         self._legal_notes: list[NDArray[np.bool_] | None] = []
-        self._has_biases = self._has_recent = False
+        self._biases: list[NDArray[np.float32] | None] = []
+        self._has_recent = False
 
     def reserve(self, n_rows: int) -> None:
         """Make room for at least `n_rows`."""
@@ -135,7 +136,7 @@ class InputBuffers:
             self._host = _Buffers.neutral(n_rows, self._device)
             self._own = self._host if self._device.type == "cpu" else self._host.to(self._device)
             self._sequences, self._legal_notes = [None] * n_rows, [None] * n_rows
-            self._has_biases = self._has_recent = False
+            self._biases, self._has_recent = [None] * n_rows, False
 
     def load(self, sequences: AnySequence[Sequence]) -> StepInputs:
         """Take the inputs of the next step; row by row as the cache has them."""
@@ -220,18 +221,15 @@ class InputBuffers:
         return any(mask is not None for mask in masks)
 
     def _load_biases(self, sequences: AnySequence[Sequence]) -> bool:
-        """Take the biases unless they are all zero and were before; return whether any row has some."""
-        rows = [sequence.note_biases for sequence in sequences]
-        had_biases, self._has_biases = self._has_biases, any(row is not None for row in rows)
-        biases = self._host.biases.numpy()
-        if self._has_biases:
-            for row, values in enumerate(rows):
-                biases[row] = 0 if values is None else values
-            self._upload("biases", 0, len(rows))
-        elif had_biases:  # all rows: some may have left since
-            biases[:] = 0
-            self._upload("biases", 0, len(biases))
-        return self._has_biases
+        """Take the rows whose biases are others than before likewise."""
+        biases = [sequence.note_biases for sequence in sequences]
+        changed = [row for row, values in enumerate(biases) if values is not self._biases[row]]
+        for row in changed:
+            self._biases[row] = values = biases[row]
+            self._host.biases.numpy()[row] = 0 if values is None else values
+        if changed:  # together: what is steered changes in each step
+            self._upload("biases", changed[0], changed[-1] + 1)
+        return any(values is not None for values in biases)
 
     def _load_recent(self, sequences: AnySequence[Sequence]) -> bool:
         """Take the biases of recent keys likewise."""

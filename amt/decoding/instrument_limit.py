@@ -22,10 +22,13 @@ class InstrumentLimit:
     def __init__(self, present: Iterable[int], groups: tuple[frozenset[int], ...]) -> None:
         """Begin with the instruments that are present; of each of `groups` one should play."""
         self._present, self._groups = set(present), groups
+        self._closed: NDArray[np.float32] | None = None
 
     def add(self, instrument: int) -> None:
         """Count an instrument that has played."""
-        self._present.add(instrument)
+        if instrument not in self._present:
+            self._present.add(instrument)
+            self._closed = None
 
     def can_play(self, legal_notes: NDArray[np.bool_]) -> bool:
         """Tell whether instruments that are present have a legal note; shape = (16,513,)."""
@@ -39,12 +42,17 @@ class InstrumentLimit:
     def restrict(
         self, biases: NDArray[np.float32] | None, missing: Collection[frozenset[int]]
     ) -> NDArray[np.float32] | None:
-        """Forbid instruments that would take the last room; both arrays have shape = (130,), None is zeros."""
+        """Forbid instruments that would take the last room; both arrays have shape = (130,), None is zeros.
+
+        What is returned is the same object as before where it has the same values because only these are forbidden.
+        """
         if len(self._present) + len(missing) < MAX_INSTRUMENTS:
             return biases
-        biases = np.zeros(N_INSTRUMENTS + 1, dtype=np.float32) if biases is None else biases
-        biases[:-1][~np.isin(np.arange(N_INSTRUMENTS), list(self._present.union(*missing)))] = -np.inf
-        return biases
+        if missing:
+            closed = _closed_but(self._present.union(*missing))
+        else:
+            closed = self._closed = _closed_but(self._present) if self._closed is None else self._closed
+        return closed if biases is None else biases + closed
 
     def check(
         self,
@@ -70,3 +78,10 @@ class InstrumentLimit:
                     f"at most {MAX_INSTRUMENTS + 1} instruments can play together, and of the {n_present} of the input "
                     "none may play new notes: exclude fewer"
                 )
+
+
+def _closed_but(instruments: set[int]) -> NDArray[np.float32]:
+    """Return -inf for all other instruments, and 0 for these and rests; shape = (130,)."""
+    closed = np.full(N_INSTRUMENTS + 1, -np.inf, dtype=np.float32)
+    closed[[*instruments, REST_CODE]] = 0
+    return closed

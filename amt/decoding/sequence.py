@@ -120,8 +120,7 @@ class Sequence:
         """The first legal onset token."""
         return self._earliest_ticks - self.window.offset
 
-    @property
-    def _earliest_ticks(self) -> int:
+    def _find_earliest(self) -> int:
         now = self.current_ticks
         earliest = min(self._steering.free_ticks(now), now + REST_INTERVAL_TICKS)
         if not self.window.is_exact and len(self._generated_onsets) >= MAX_EVENTS_PER_SECOND:
@@ -212,6 +211,7 @@ class Sequence:
             return
         elif ticks == self._last_onset and note in self._notes_at_last_onset and not self.window.is_exact:
             self._n_duplicates += 1
+            self._earliest_ticks = self._find_earliest()
             return
         else:
             self._take_generated(ticks, duration, note)
@@ -241,6 +241,7 @@ class Sequence:
     def _slide(self) -> None:
         self._controls.drop_before(self.current_ticks - self.window.max_span_ticks)
         control = self._next_control()
+        self._earliest_ticks = self._find_earliest()
         self.window.slide(self.current_ticks, self._earliest_ticks, None if control is None else control_onset(control))
 
 

@@ -81,6 +81,8 @@ class Steering:
     @property
     def repeated_notes(self) -> frozenset[int]:
         """The one or two keys that are all there has been for too long."""
+        if len(self._tail) < REPETITION_NOTES:
+            return frozenset()
         tail = list(reversed(self._tail))
         same = list(takewhile(lambda note: note[1] == tail[0][1], tail))
         for notes in (tail, same):
@@ -93,8 +95,11 @@ class Steering:
 
     def free_ticks(self, now: int) -> int:
         """Return when fewer notes sound than may sound together, at `now` or later."""
-        limit, ends = self._constraints.max_polyphony, sorted(end for end in self._ends if end > now)
-        return now if limit is None or len(ends) < limit else ends[len(ends) - limit]
+        limit = self._constraints.max_polyphony
+        if limit is None:
+            return now
+        ends = sorted(end for end in self._ends if end > now)
+        return now if len(ends) < limit else ends[len(ends) - limit]
 
     def must_rest(self, now: int) -> bool:
         """Tell whether no note may begin before the next rest must come."""

@@ -1,62 +1,93 @@
-"""Decode one token a row on a GPU: PyTorch multiplies matrices, and what lies between is one kernel each.
+"""Decode one token a row on a GPU, in few kernels: a step of few rows has nothing else to wait for.
 
-Hidden states stay float32 between blocks; what is multiplied has the weights' precision.
+Hidden states stay float32 between blocks. Many rows are multiplied by PyTorch, in the weights' precision, and what lies
+between is one kernel each; few rows by kernels that do all of that.
 """
 
 import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cache
+from typing import Final, cast
 
 import torch
 from torch import Tensor
 
+from amt.gpt2.linear import PlainLinear
 from amt.gpt2.weights import BlockWeights, Norm
 
 logger = logging.getLogger("anticipatory")
 
+FEW_ROWS: Final = 4
+
 
 class GpuDecoder:
-    """Run all blocks of a model, and the norm behind them."""
+    """Run a model from tokens to the norm behind its blocks."""
 
     def __init__(
         self,
+        embeddings: tuple[Tensor, Tensor],
         blocks: Sequence[BlockWeights],
         final_norm: Norm,
         scales: Sequence[float],
         epsilon: float,
         activation: Callable[[Tensor], Tensor] | None,
     ) -> None:
-        """`scales`: of each block's attention; `activation`: None for the approximate GELU."""
-        from amt.gpt2 import gpu_kernels  # which is for GPUs alone
+        """Take the weights.
 
-        self._kernels = gpu_kernels
-        self._blocks, self._scales, self._epsilon = blocks, scales, epsilon
-        self._activate: Callable[[Tensor], Tensor] = activation or gpu_kernels.activate
-        self._first_norm = blocks[0].norm1
+        Args:
+            embeddings: of tokens and positions, shape = (any, width).
+            blocks: whose layers are of kind `PlainLinear`.
+            final_norm: behind them.
+            scales: of each block's attention.
+            epsilon: of the norms.
+            activation: None for the approximate GELU.
+        """
+        from amt.gpt2 import gpu_attention, gpu_kernels, gpu_products  # which are for GPUs alone
+
+        self._attention, self._kernels, self._products = gpu_attention, gpu_kernels, gpu_products
+        self._embeddings, self._blocks, self._scales, self._epsilon = embeddings, blocks, scales, epsilon
+        self._activation = activation
+        self._final_norm = final_norm
         self._next_norms = [*(block.norm1 for block in blocks[1:]), final_norm]
 
-    def decode(self, embedded: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
+    def decode(self, tokens: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
         """Feed one token to each of the first rows of a cache.
 
         Args:
-            embedded: the tokens, shape = (n_rows, width).
-            cache_lengths: where each belongs, shape = (n_rows,), int64.
+            tokens: shape = (n_rows,), int64.
+            cache_lengths: where each belongs, likewise.
             cached: shape = (n_layers, 2, at least n_rows, n_heads, context_tokens, head_width); written.
 
         Returns:
             final hidden states, shape = (n_rows, width).
         """
+        hidden = self._kernels.embed(tokens, cache_lengths, *self._embeddings)
+        is_few = len(tokens) <= FEW_ROWS and cached.shape[-1].bit_count() == 1  # few rows' heads must fit a tile
+        return (self._run_few if is_few else self._run_many)(hidden, cache_lengths, cached)
+
+    def _run_many(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
         kernels, epsilon = self._kernels, self._epsilon
-        hidden = torch.zeros_like(embedded, dtype=torch.float32)
-        x: Tensor = kernels.add_norm(hidden, embedded, self._first_norm, epsilon)
+        activate: Callable[[Tensor], Tensor] = self._activation or kernels.activate
+        x: Tensor = kernels.normalise(hidden, self._blocks[0].norm1, epsilon)
         layers = zip(self._blocks, self._scales, self._next_norms, strict=True)
         for index, (block, scale, next_norm) in enumerate(layers):
-            attended = kernels.attend(block.qkv(x), cached[index], cache_lengths, scale)
+            attended = self._attention.attend(block.qkv(x), cached[index], cache_lengths, scale)
             x = kernels.add_norm(hidden, block.attention_out(attended), block.norm2, epsilon)
-            inner = self._activate(block.mlp_in(x))
-            x = kernels.add_norm(hidden, block.mlp_out(inner), next_norm, epsilon)
+            x = kernels.add_norm(hidden, block.mlp_out(activate(block.mlp_in(x))), next_norm, epsilon)
         return x
+
+    def _run_few(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
+        products, epsilon, activation = self._products, self._epsilon, self._activation
+        for index, (block, scale) in enumerate(zip(self._blocks, self._scales, strict=True)):
+            qkv, attention_out, mlp_in, mlp_out = (cast(PlainLinear, layer) for layer in block.layers)
+            projected = products.project(hidden, block.norm1, epsilon, qkv, is_activated=False)
+            parts = self._attention.attend_in_parts(projected, cached[index], cache_lengths, scale)
+            products.add_attended(hidden, *parts, cache_lengths, attention_out)
+            inner = products.project(hidden, block.norm2, epsilon, mlp_in, is_activated=activation is None)
+            products.add(hidden, activation(inner) if activation else inner, mlp_out)
+        normalised: Tensor = self._kernels.normalise(hidden, self._final_norm, epsilon)
+        return normalised
 
 
 def has_triton(device: torch.device) -> bool:
@@ -70,12 +101,12 @@ def has_triton(device: torch.device) -> bool:
 def _can_compile(device: torch.device) -> bool:
     """Try it, which needs a C compiler; if it cannot, say why, once."""
     try:
-        from amt.gpt2 import gpu_kernels
+        from amt.gpt2 import gpu_choice
 
         logits = torch.tensor([[0.0, 30.0]], device=device)
         one = logits.new_ones(1)
         with torch.cuda.device(device):
-            return int(gpu_kernels.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
+            return int(gpu_choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
     except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
         raise
     except Exception as error:  # whatever an import, a compiler or a driver may come up with

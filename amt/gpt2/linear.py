@@ -53,8 +53,11 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     bias = None if bias is None else bias.to(device, arithmetic, copy=True)
     if is_reproducible(dtype, device):
         return PackedLinear(matrix.float(), bias, dtype)
-    # (in, out): a CPU multiplies a single row by it with all threads, and by its transpose with one.
-    return _Plain(matrix.to(device, dtype).to(arithmetic).contiguous(), bias)
+    matrix = matrix.to(device, dtype).to(arithmetic)
+    if device.type == "cuda":  # a program of `gpu_products` reads the weights of an output
+        return PlainLinear(matrix.T.contiguous().T, bias)
+    # A CPU multiplies a single row by (in, out) with all threads, and by its transpose with one.
+    return PlainLinear(matrix.contiguous(), bias)
 
 
 class OutputRange:
@@ -93,18 +96,18 @@ def is_reproducible(dtype: torch.dtype, device: torch.device) -> bool:
     return device.type == "cpu" and dtype is not torch.float32
 
 
-class _Plain(Linear):
-    """Multiply as PyTorch does."""
+class PlainLinear(Linear):
+    """Multiply as PyTorch does by a matrix of shape = (in, out)."""
 
     def __init__(self, matrix: Tensor, bias: Tensor | None) -> None:
-        self._matrix, self.bias = matrix, bias
+        self.matrix, self.bias = matrix, bias
         self.n_bytes = matrix.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self.multiply(x) if self.bias is None else torch.addmm(self.bias, x, self._matrix)
+        return self.multiply(x) if self.bias is None else torch.addmm(self.bias, x, self.matrix)
 
     def multiply(self, x: Tensor) -> Tensor:
-        return x @ self._matrix
+        return x @ self.matrix
 
 
 class PackedLinear(Linear):

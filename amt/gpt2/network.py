@@ -122,7 +122,10 @@ class GPT2:
         return CpuDecoder(self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation)
 
     def _fuse(self) -> GpuDecoder:
-        return GpuDecoder(self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation)
+        embeddings = self._tokens, self._positions
+        return GpuDecoder(
+            embeddings, self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation
+        )
 
     @property
     def _other_activation(self) -> Callable[[Tensor], Tensor] | None:
@@ -197,6 +200,10 @@ class GPT2:
         Returns:
             final hidden states, shape = (n_rows, width).
         """
+        if self._gpu_decoder is not None:
+            if isinstance(cache_lengths, int):
+                cache_lengths = torch.full_like(tokens, cache_lengths)
+            return self._gpu_decoder.decode(tokens, cache_lengths, cache.data)
         if isinstance(cache_lengths, int):
             positions = self._positions[cache_lengths]
         else:
@@ -205,10 +212,6 @@ class GPT2:
         if self._cpu_decoder is not None:
             lengths = np.full(len(tokens), cache_lengths) if isinstance(cache_lengths, int) else cache_lengths.numpy()
             return self._cpu_decoder.decode(embedded, lengths, cache.data.numpy())
-        if self._gpu_decoder is not None:
-            if isinstance(cache_lengths, int):
-                cache_lengths = torch.full_like(tokens, cache_lengths)
-            return self._gpu_decoder.decode(embedded, cache_lengths, cache.data)
         attend = self._attend_to_cache(len(tokens), cache_lengths, attention_length, cache)
         return self._normalised(self._run(embedded, self.blocks, attend), self._final_norm)
 

@@ -26,9 +26,9 @@ def sample(logits: Tensor, params: SamplingTensors, uniform: Tensor) -> Tensor:
         uniform: from [0, 1), shape = (n_rows,).
     """
     if has_triton(logits.device):
-        from amt.gpt2 import gpu_kernels
+        from amt.gpt2 import gpu_choice
 
-        return gpu_kernels.choose(logits, params, uniform)
+        return gpu_choice.choose(logits, params, uniform)
     if logits.device.type == "cpu":
         from amt.gpt2 import truncation  # which is for CPUs alone, and five times as fast
 
