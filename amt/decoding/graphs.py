@@ -111,7 +111,9 @@ class Graphs:
 
         if not self._records or self.has_failed:
             return Recording(run)
-        start, reserved = time.perf_counter(), torch.cuda.memory_reserved(self._model.device)
+        start = time.perf_counter()
+        torch.cuda.empty_cache()  # as recording does, or what it gives back would count as less than nothing
+        reserved = torch.cuda.memory_reserved(self._model.device)
         try:
             replay = self._capture(run)
         except torch.OutOfMemoryError:

@@ -7,6 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from amt.gpt2.gpu_overlap import overlap, wait
+
 PART_TOKENS: Final = 128
 """Tokens that are read at once, and by a program if a row is attended to in parts."""
 
@@ -26,10 +28,44 @@ def attend(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> 
     Returns:
         shape = (n_rows, width).
     """
-    n_rows, n_heads = len(qkv), cached.shape[2]
-    attended = qkv.new_empty(n_rows, qkv.shape[1] // 3)
-    _launch((n_rows, n_heads), qkv, cached, cache_lengths, attended, attended, scale, is_part=False)
+    n_rows = len(qkv)
+    _, max_rows, n_heads, context_tokens, head_width = cached.shape
+    attended = qkv.new_empty(n_rows, n_heads * head_width)
+    _attend[n_rows, n_heads](
+        qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
+        triton.next_power_of_2(head_width), PART_TOKENS, num_warps=_WARPS,
+    )  # fmt: skip
     return attended
+
+
+@triton.jit
+def _attend(
+    qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
+    size: tl.constexpr, together: tl.constexpr,
+):  # fmt: skip
+    row, head, n_heads = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
+    width, at = n_heads * head_width, tl.arange(0, size)
+    inside = at < head_width
+    query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
+    keys = cached + (row * n_heads + head) * context_tokens * head_width + at
+    values = keys + max_rows * n_heads * context_tokens * head_width
+    length = tl.load(cache_lengths + row)
+    tl.store(keys + length * head_width, key.to(cached.dtype.element_ty), inside)
+    tl.store(values + length * head_width, value.to(cached.dtype.element_ty), inside)
+    # The token itself comes first, from where it is: what has just been written need not be read.
+    largest, total, seen = tl.sum(query * key, 0), tl.full([], 1.0, tl.float32), value
+    for start in range(0, length, together):
+        tokens = start + tl.arange(0, together)
+        place, there = tokens[:, None] * head_width, (tokens < length)[:, None] & inside[None, :]
+        some_keys = tl.load(keys[None, :] + place, there, 0.0)
+        some_values = tl.load(values[None, :] + place, there, 0.0)  # now, to be under way together
+        scores = tl.where(tokens < length, tl.sum(query[None, :] * some_keys.to(tl.float32), 1), float("-inf"))
+        before, largest = largest, tl.maximum(largest, tl.max(scores, 0))
+        weights, faded = tl.exp(scores - largest), tl.exp(before - largest)
+        total = total * faded + tl.sum(weights, 0)
+        seen = seen * faded + tl.sum(weights[:, None] * some_values.to(tl.float32), 0)
+    place = attended + row * width + head * head_width + at
+    tl.store(place, (seen / total).to(attended.dtype.element_ty), inside)
 
 
 def attend_in_parts(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> tuple[Tensor, Tensor]:
@@ -39,63 +75,56 @@ def attend_in_parts(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: f
         what each part attends to, float32, shape = (n_rows, n_parts, width), and the logarithm of its sum of weights,
             float32, shape = (n_rows, n_parts, n_heads); parts behind a row's end have anything.
     """
-    n_rows, n_heads, context_tokens = len(qkv), *cached.shape[2:4]
+    n_rows = len(qkv)
+    _, max_rows, n_heads, context_tokens, head_width = cached.shape
     n_parts = triton.cdiv(context_tokens, PART_TOKENS)
-    parts = torch.empty((n_rows, n_parts, qkv.shape[1] // 3), dtype=torch.float32, device=qkv.device)
+    parts = torch.empty((n_rows, n_parts, n_heads * head_width), dtype=torch.float32, device=qkv.device)
     sums = torch.empty((n_rows, n_parts, n_heads), dtype=torch.float32, device=qkv.device)
-    _launch((n_rows, n_heads, n_parts), qkv, cached, cache_lengths, parts, sums, scale, is_part=True)
+    _attend_to_part[n_rows, n_heads, n_parts](
+        qkv, cached, cache_lengths, parts, sums, scale, max_rows, context_tokens, head_width,
+        triton.next_power_of_2(head_width), PART_TOKENS, num_warps=_WARPS, **overlap(qkv.device),
+    )  # fmt: skip
     return parts, sums
 
 
-def _launch(
-    grid: tuple[int, ...], qkv: Tensor, cached: Tensor, cache_lengths: Tensor, attended: Tensor, sums: Tensor,
-    scale: float, *, is_part: bool,
-) -> None:  # fmt: skip
-    _, max_rows, _, context_tokens, head_width = cached.shape
-    _attend[grid](
-        qkv, cached, cache_lengths, attended, sums, scale, max_rows, context_tokens, head_width,
-        triton.next_power_of_2(head_width), PART_TOKENS, is_part, num_warps=_WARPS,
-    )  # fmt: skip
-
-
 @triton.jit
-def _attend(
-    qkv, cached, cache_lengths, attended, sums, scale, max_rows, context_tokens, head_width,
-    size: tl.constexpr, together: tl.constexpr, is_part: tl.constexpr,
+def _attend_to_part(
+    qkv, cached, cache_lengths, parts, sums, scale, max_rows, context_tokens, head_width,
+    size: tl.constexpr, together: tl.constexpr, is_overlapped: tl.constexpr,
 ):  # fmt: skip
     row, head, n_heads = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     part, n_parts = tl.program_id(2), tl.num_programs(2)
     length = tl.load(cache_lengths + row)
-    begin, end = part * together, length
-    if is_part:
-        end = tl.minimum(length, begin + together)
-        if (part > 0) & (begin >= length):
-            return
-    width, at = n_heads * head_width, tl.arange(0, size)
+    if (part > 0) & (part * together >= length):
+        return
+    width, at, tokens = n_heads * head_width, tl.arange(0, size), part * together + tl.arange(0, together)
     inside = at < head_width
-    own = qkv + row * 3 * width + head * head_width + at
-    query = tl.load(own, inside, 0.0).to(tl.float32) * scale
-    key, value = tl.load(own + width, inside, 0.0), tl.load(own + 2 * width, inside, 0.0)
     keys = cached + (row * n_heads + head) * context_tokens * head_width + at
     values = keys + max_rows * n_heads * context_tokens * head_width
-    if part == 0:
-        tl.store(keys + length * head_width, key, inside)
-        tl.store(values + length * head_width, value, inside)
-    # The token itself comes first, from where it is: what has just been written need not be read.
-    largest = tl.where(part == 0, tl.sum(query * key.to(tl.float32), 0), float("-inf"))
-    total = tl.where(part == 0, 1.0, 0.0)
-    seen = total * value.to(tl.float32)
-    for start in range(begin, end, together):
-        tokens = start + tl.arange(0, together)
-        place, there = tokens[:, None] * head_width, (tokens < end)[:, None] & inside[None, :]
-        some_keys = tl.load(keys[None, :] + place, there, 0.0)
-        some_values = tl.load(values[None, :] + place, there, 0.0)  # now, to be under way together
-        scores = tl.where(tokens < end, tl.sum(query[None, :] * some_keys.to(tl.float32), 1), float("-inf"))
-        before, largest = largest, tl.maximum(largest, tl.max(scores, 0))
-        weights, faded = tl.exp(scores - largest), tl.exp(before - largest)
-        total = total * faded + tl.sum(weights, 0)
-        seen = seen * faded + tl.sum(weights[:, None] * some_values.to(tl.float32), 0)
-    place = (row * n_parts + part) * width + head * head_width + at
-    tl.store(attended + place, (seen / total).to(attended.dtype.element_ty), inside)
-    if is_part:
-        tl.store(sums + (row * n_parts + part) * n_heads + head, largest + tl.log(total))
+    place, there = tokens[:, None] * head_width, (tokens < length)[:, None] & inside[None, :]
+    some_keys, some_values = tl.load(keys[None, :] + place, there, 0.0), tl.load(values[None, :] + place, there, 0.0)
+    wait(is_overlapped)
+    query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
+    scores = tl.where(tokens < length, tl.sum(query[None, :] * some_keys.to(tl.float32), 1), float("-inf"))
+    own_score = tl.full([], float("-inf"), tl.float32)
+    if part == 0:  # which has the token itself
+        tl.store(keys + length * head_width, key.to(cached.dtype.element_ty), inside)
+        tl.store(values + length * head_width, value.to(cached.dtype.element_ty), inside)
+        own_score = tl.sum(query * key, 0)
+    largest = tl.maximum(tl.max(scores, 0), own_score)
+    weights, own_weight = tl.exp(scores - largest), tl.exp(own_score - largest)
+    total = tl.sum(weights, 0) + own_weight
+    seen = tl.sum(weights[:, None] * some_values.to(tl.float32), 0) + own_weight * value
+    tl.store(parts + (row * n_parts + part) * width + head * head_width + at, seen / total, inside)
+    tl.store(sums + (row * n_parts + part) * n_heads + head, largest + tl.log(total))
+
+
+@triton.jit
+def _own(own, inside, width, scale):
+    """Return a token's scaled query, its key and its value; float32, shape = (size,) each."""
+    query, key, value = (
+        tl.load(own, inside, 0.0),
+        tl.load(own + width, inside, 0.0),
+        tl.load(own + 2 * width, inside, 0.0),
+    )
+    return query.to(tl.float32) * scale, key.to(tl.float32), value.to(tl.float32)

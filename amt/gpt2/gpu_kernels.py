@@ -80,16 +80,16 @@ def _add_norm(
     if is_added:
         total += tl.load(product + row * width + at, inside, 0.0).to(tl.float32)
         tl.store(hidden + row * width + at, total, inside)
-    result = normalised_row(total, inside, scale, shift, width, epsilon, at)
+    scales, shifts = tl.load(scale + at, inside, 0.0).to(tl.float32), tl.load(shift + at, inside, 0.0).to(tl.float32)
+    result = normalised_row(total, inside, scales, shifts, width, epsilon)
     tl.store(normalised + row * width + at, result.to(normalised.dtype.element_ty), inside)
 
 
 @triton.jit
-def normalised_row(x, inside, scale, shift, width, epsilon, at):
-    """Return a row over its deviation, scaled and shifted; what lies outside it is 0 before and anything after."""
+def normalised_row(x, inside, scales, shifts, width, epsilon):
+    """Return a row over its deviation, scaled and shifted; outside it x, scales and shifts are 0."""
     centred = tl.where(inside, x - tl.sum(x, 0) / width, 0.0)
-    centred *= tl.rsqrt(tl.sum(centred * centred, 0) / width + epsilon)
-    return centred * tl.load(scale + at, inside, 0.0).to(tl.float32) + tl.load(shift + at, inside, 0.0).to(tl.float32)
+    return centred * tl.rsqrt(tl.sum(centred * centred, 0) / width + epsilon) * scales + shifts
 
 
 def activate(inner: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from amt.gpt2.gpu_attention import PART_TOKENS
 from amt.gpt2.gpu_kernels import gelu, normalised_row
+from amt.gpt2.gpu_overlap import overlap, wait
 from amt.gpt2.linear import PlainLinear
 from amt.gpt2.weights import Norm
 
@@ -40,7 +41,7 @@ def project(hidden: Tensor, norm: Norm, epsilon: float, layer: PlainLinear, *, i
     n_together, sizes = _sizes(n_in)
     _project[triton.cdiv(n_out, n_together),](
         hidden, *norm, layer.matrix, layer.bias, product, n_in, n_out, *layer.matrix.stride(), epsilon,
-        len(hidden), *sizes, is_activated, num_warps=_WARPS,
+        len(hidden), *sizes, is_activated, num_warps=_WARPS, **overlap(hidden.device),
     )  # fmt: skip
     return product
 
@@ -49,15 +50,18 @@ def project(hidden: Tensor, norm: Norm, epsilon: float, layer: PlainLinear, *, i
 def _project(
     hidden, scale, shift, matrix, bias, product, n_in, n_out, in_stride, out_stride, epsilon,
     n_rows: tl.constexpr, size_in: tl.constexpr, size_out: tl.constexpr, is_activated: tl.constexpr,
+    is_overlapped: tl.constexpr,
 ):  # fmt: skip
     at, outputs = tl.arange(0, size_in), tl.program_id(0) * size_out + tl.arange(0, size_out)
     inside, wanted = at < n_in, outputs < n_out
     weights = _weights(matrix, at, outputs, inside, wanted, in_stride, out_stride)
-    shifts = tl.load(bias + outputs, wanted, 0.0).to(tl.float32)
+    biases = tl.load(bias + outputs, wanted, 0.0).to(tl.float32)
+    scales, shifts = tl.load(scale + at, inside, 0.0).to(tl.float32), tl.load(shift + at, inside, 0.0).to(tl.float32)
+    wait(is_overlapped)
     for row in tl.static_range(n_rows):
         x = tl.load(hidden + row * n_in + at, inside, 0.0)
-        x = normalised_row(x, inside, scale, shift, n_in, epsilon, at)
-        result = shifts + tl.sum(weights * x[None, :], 1)
+        x = normalised_row(x, inside, scales, shifts, n_in, epsilon)
+        result = biases + tl.sum(weights * x[None, :], 1)
         if is_activated:
             result = gelu(result)
         tl.store(product + row * n_out + outputs, result.to(product.dtype.element_ty), wanted)
@@ -74,23 +78,25 @@ def add(hidden: Tensor, x: Tensor, layer: PlainLinear) -> None:
     n_in, n_out = layer.matrix.shape
     n_together, sizes = _sizes(n_in)
     _add_product[triton.cdiv(n_out, n_together),](
-        hidden, x, layer.matrix, layer.bias, n_in, n_out, *layer.matrix.stride(), len(hidden), *sizes, num_warps=_WARPS
-    )
+        hidden, x, layer.matrix, layer.bias, n_in, n_out, *layer.matrix.stride(),
+        len(hidden), *sizes, num_warps=_WARPS, **overlap(hidden.device),
+    )  # fmt: skip
 
 
 @triton.jit
 def _add_product(
     hidden, x, matrix, bias, n_in, n_out, in_stride, out_stride,
-    n_rows: tl.constexpr, size_in: tl.constexpr, size_out: tl.constexpr,
+    n_rows: tl.constexpr, size_in: tl.constexpr, size_out: tl.constexpr, is_overlapped: tl.constexpr,
 ):  # fmt: skip
     at, outputs = tl.arange(0, size_in), tl.program_id(0) * size_out + tl.arange(0, size_out)
     inside, wanted = at < n_in, outputs < n_out
     weights = _weights(matrix, at, outputs, inside, wanted, in_stride, out_stride)
-    shifts = tl.load(bias + outputs, wanted, 0.0).to(tl.float32)
+    biases = tl.load(bias + outputs, wanted, 0.0).to(tl.float32)
+    wait(is_overlapped)
     for row in tl.static_range(n_rows):
         of_row = tl.load(x + row * n_in + at, inside, 0.0).to(tl.float32)
         place = hidden + row * n_out + outputs
-        tl.store(place, tl.load(place, wanted, 0.0) + shifts + tl.sum(weights * of_row[None, :], 1), wanted)
+        tl.store(place, tl.load(place, wanted, 0.0) + biases + tl.sum(weights * of_row[None, :], 1), wanted)
 
 
 def add_attended(hidden: Tensor, parts: Tensor, sums: Tensor, cache_lengths: Tensor, layer: PlainLinear) -> None:
@@ -100,7 +106,7 @@ def add_attended(hidden: Tensor, parts: Tensor, sums: Tensor, cache_lengths: Ten
     n_parts, n_heads = sums.shape[1:]
     _add_attended[triton.cdiv(n_out, n_together),](
         hidden, parts, sums, cache_lengths, layer.matrix, layer.bias, n_in, n_out, n_heads, *layer.matrix.stride(),
-        len(hidden), *sizes, n_parts, PART_TOKENS, n_in // n_heads, num_warps=_WARPS,
+        len(hidden), *sizes, n_parts, PART_TOKENS, n_in // n_heads, num_warps=_WARPS, **overlap(hidden.device),
     )  # fmt: skip
 
 
@@ -108,12 +114,13 @@ def add_attended(hidden: Tensor, parts: Tensor, sums: Tensor, cache_lengths: Ten
 def _add_attended(
     hidden, parts, sums, cache_lengths, matrix, bias, n_in, n_out, n_heads, in_stride, out_stride,
     n_rows: tl.constexpr, size_in: tl.constexpr, size_out: tl.constexpr, n_parts: tl.constexpr,
-    part_tokens: tl.constexpr, head_width: tl.constexpr,
+    part_tokens: tl.constexpr, head_width: tl.constexpr, is_overlapped: tl.constexpr,
 ):  # fmt: skip
     at, outputs = tl.arange(0, size_in), tl.program_id(0) * size_out + tl.arange(0, size_out)
     wanted = outputs < n_out
     weights = _weights(matrix, at, outputs, at < n_in, wanted, in_stride, out_stride)
-    shifts = tl.load(bias + outputs, wanted, 0.0).to(tl.float32)
+    biases = tl.load(bias + outputs, wanted, 0.0).to(tl.float32)
+    wait(is_overlapped)
     heads, inner = tl.arange(0, size_in // head_width), tl.arange(0, head_width)
     there = heads < n_heads
     for row in tl.static_range(n_rows):
@@ -135,7 +142,7 @@ def _add_attended(
             attended += factor[:, None] * tl.load(parts + place, is_filled[:, None], 0.0)
         attended = tl.reshape(attended / total[:, None], [size_in])
         place = hidden + row * n_out + outputs
-        tl.store(place, tl.load(place, wanted, 0.0) + shifts + tl.sum(weights * attended[None, :], 1), wanted)
+        tl.store(place, tl.load(place, wanted, 0.0) + biases + tl.sum(weights * attended[None, :], 1), wanted)
 
 
 @triton.jit

@@ -82,10 +82,11 @@ def test_steps_recorded_as_cuda_graphs_decode_the_same_events(device: str) -> No
 
 
 @pytest.mark.gpu
-def test_a_gpu_decodes_what_a_cpu_does_by_kernels_of_its_own() -> None:
+@pytest.mark.parametrize("lengths", [(0, 3, 150), (0, 1, 2, 3, 42, 43, 150, 200)], ids=["few rows", "many rows"])
+def test_a_gpu_decodes_what_a_cpu_does_by_kernels_of_its_own(lengths: tuple[int, ...]) -> None:
     """The most probable tokens, of float32: elsewhere last digits may decide."""
     greedy = in_every_slot(SamplingParams(temperature=0.0))
-    requests = [DecodeRequest(10**9, prompt=NOTES[:n], start_ticks=20 * n, sampling=greedy) for n in (0, 3, 150)]
+    requests = [DecodeRequest(10**9, prompt=NOTES[:n], start_ticks=20 * n, sampling=greedy) for n in lengths]
     decoded = []
     for device in ("cpu", "cuda"):
         model = load_model(PROJECT / "weights/tiny", torch.float32, torch.device(device))
