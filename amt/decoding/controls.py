@@ -12,6 +12,10 @@ class ControlQueue:
     def __init__(self, controls: Events) -> None:
         self._waiting: deque[Triple] = deque(map(tuple, controls.tolist()))
 
+    def __len__(self) -> int:
+        """Return how many wait."""
+        return len(self._waiting)
+
     def next_control(self, now_ticks: int) -> Triple | None:
         """Return the control that must come next when the last generated event began at `now_ticks`, if any must."""
         if self._waiting and now_ticks >= control_onset(self._waiting[0]) - ANTICIPATION_TICKS:

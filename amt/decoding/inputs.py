@@ -20,6 +20,7 @@ from amt.tokens.vocab import EVENT_TOKENS, NOTE
 
 ANY_TIME: Final = (-np.inf, np.inf)
 NOT_FORCED: Final = (-1, -1, -1)
+NO_GRID: Final = GridPlace(0, 0, 0, 0)
 NO_KEY: Final = (0.0,) * N_PITCH_CLASSES
 
 
@@ -127,6 +128,7 @@ class InputBuffers:
         self._legal_notes: list[NDArray[np.bool_] | None] = []
         self._biases: list[NDArray[np.float32] | None] = []
         self._has_recent = False
+        self._had: set[str] = set()
 
     def reserve(self, n_rows: int) -> None:
         """Make room for at least `n_rows`."""
@@ -136,7 +138,7 @@ class InputBuffers:
             self._host = _Buffers.neutral(n_rows, self._device)
             self._own = self._host if self._device.type == "cpu" else self._host.to(self._device)
             self._sequences, self._legal_notes = [None] * n_rows, [None] * n_rows
-            self._biases, self._has_recent = [None] * n_rows, False
+            self._biases, self._has_recent, self._had = [None] * n_rows, False, set()
 
     def load(self, sequences: AnySequence[Sequence]) -> StepInputs:
         """Take the inputs of the next step; row by row as the cache has them."""
@@ -195,20 +197,27 @@ class InputBuffers:
 
     def _load_numbers(self, sequences: AnySequence[Sequence]) -> tuple[bool, bool]:
         """Take what every row has; return whether any has a target onset, and a forced event."""
-        targets = [sequence.target_onset for sequence in sequences]
-        forced = [sequence.forced_event for sequence in sequences]
         numbers = self._host.numbers.numpy()[: len(sequences)]
         numbers[:, _PLACE["pending"].start] = [sequence.window.pending for sequence in sequences]
         numbers[:, _PLACE["cache_length"].start] = [sequence.window.cache_length for sequence in sequences]
         numbers[:, _PLACE["earliest_onset"].start] = [sequence.earliest_onset for sequence in sequences]
-        numbers[:, _PLACE["target_onset"]] = [target or ANY_TIME for target in targets]
-        numbers[:, _PLACE["forced_event"]] = [event or NOT_FORCED for event in forced]
         numbers[:, _PLACE["uniform"]] = [sequence.uniforms for sequence in sequences]
         numbers[:, _PLACE["shift"].start] = [sequence.shift for sequence in sequences]
-        numbers[:, _PLACE["grid_place"]] = [sequence.grid_place for sequence in sequences]
         tones = [sequence.chord_tones for sequence in sequences]
-        numbers[:, _PLACE["chord_strength"].start] = [each.strength if each else 0 for each in tones]
-        return any(targets), any(forced)
+        self._load_rare("chord_strength", [(each.strength,) if each else None for each in tones], (0,))
+        self._load_rare("grid_place", [sequence.grid_place for sequence in sequences], NO_GRID)
+        has_target = self._load_rare("target_onset", [sequence.target_onset for sequence in sequences], ANY_TIME)
+        return has_target, self._load_rare("forced_event", [each.forced_event for each in sequences], NOT_FORCED)
+
+    def _load_rare(self, name: str, values: AnySequence[tuple[float, ...] | None], neutral: tuple[float, ...]) -> bool:
+        """Take numbers that few rows have, unless none has them now or had them before; return whether any has."""
+        has = any(values)
+        if has or name in self._had:
+            numbers = self._host.numbers.numpy()[:, _PLACE[name]]
+            numbers[:] = neutral  # all rows: some may have left since
+            numbers[: len(values)] = [value or neutral for value in values]
+            (self._had.add if has else self._had.remove)(name)
+        return has
 
     def _load_legal(self, sequences: AnySequence[Sequence]) -> bool:
         """Take the rows whose legal notes are others than before; return whether any row has some."""
@@ -233,10 +242,10 @@ class InputBuffers:
 
     def _load_recent(self, sequences: AnySequence[Sequence]) -> bool:
         """Take the biases of recent keys likewise."""
-        rows = [
-            (sequence.variety.keys, sequence.variety.biases) if sequence.variety else None for sequence in sequences
+        varieties = [(row, sequence.variety) for row, sequence in enumerate(sequences) if sequence.variety]
+        held_back = [
+            (row, variety.keys, biases) for row, variety in varieties if (biases := variety.biases) is not None
         ]
-        held_back = [(row, *recent) for row, recent in enumerate(rows) if recent and recent[1] is not None]
         had_recent, self._has_recent = self._has_recent, bool(held_back)
         if had_recent:
             self._host.recent_biases.zero_()

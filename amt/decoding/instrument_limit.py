@@ -35,7 +35,7 @@ class InstrumentLimit:
         by_instrument = legal_notes[: N_INSTRUMENTS * N_PITCHES].reshape(N_INSTRUMENTS, N_PITCHES)
         return bool(by_instrument[list(self._present - {REST_CODE})].any())
 
-    def missing(self, silent_groups: Iterable[int]) -> list[frozenset[int]]:
+    def missing(self, silent_groups: Collection[int]) -> list[frozenset[int]]:
         """Return those of the silent groups that need an instrument more than there are."""
         return [self._groups[index] for index in silent_groups if not self._groups[index] & self._present]
 

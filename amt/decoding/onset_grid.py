@@ -41,9 +41,6 @@ class GridPlace(NamedTuple):
     may_rest: int
 
 
-NO_GRID: Final = GridPlace(0, 0, 0, 0)
-
-
 class OnsetGrid:
     """Know the lines of one sequence, and refuse what was drawn beside them.
 

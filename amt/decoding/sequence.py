@@ -10,7 +10,7 @@ from amt.decoding.chord_tones import ChordTones
 from amt.decoding.controls import ControlQueue, control_onset
 from amt.decoding.copying import CopyGuard
 from amt.decoding.instrument_limit import InstrumentLimit
-from amt.decoding.onset_grid import NO_GRID, GridPlace, OnsetGrid
+from amt.decoding.onset_grid import OnsetGrid
 from amt.decoding.request import DecodeRequest
 from amt.decoding.steering import Span, Steering
 from amt.decoding.variety import Variety
@@ -52,6 +52,17 @@ class Sequence:
         chord_tones: how they are led to chords, if they are.
         variety: how they are kept from dwelling, if they are.
         sampling_values: temperature, top_p, top_k and min_p, each for three slots; every temperature is positive.
+
+    What follows changes with each event, and is found once: the step asks for it while a device has nothing to do.
+
+        shift: what makes onset tokens ticks from the start of the new music.
+        earliest_onset: the first legal onset token.
+        target_onset: when the next onset should come, as tokens; None if any time will do.
+        forced_event: the event that must come next, onset relative to the window; None if the model decides.
+        grid_place: where on its grid the next onset is drawn; None without one.
+        legal_notes: which tokens of the note slot may be chosen now, shape = (16,513,); None if any may.
+        note_biases: nats to add for each instrument, -inf if it may not play, and rests, shape = (130,); None for
+            zeros.
     """
 
     def __init__(self, request: DecodeRequest, hop_events: int = HOP_EVENTS) -> None:
@@ -77,10 +88,11 @@ class Sequence:
         self._follow(request)
         present = ev.instrument_codes(anticipated) | request.existing_instruments
         self._instruments = InstrumentLimit(present, request.constraints.groups)
-        self._instruments.check(self._missing_groups(), request.constraints.legal_notes, self.note_biases)
+        biases = self._find_biases(self.current_ticks)
+        self._instruments.check(self._missing_groups(), request.constraints.legal_notes, biases)
         mode = ANTICIPATE if len(request.controls) else AUTOREGRESS
         self.window = Window(mode, list(map(tuple, anticipated.tolist())), ev.onsets(anticipated).tolist(), hop_events)
-        self._slide()
+        self._look_ahead()
 
     def _follow(self, request: DecodeRequest) -> None:
         """Make what follows the new notes for those constraints that the request has."""
@@ -115,31 +127,6 @@ class Sequence:
         """The music is decided up to here."""
         return max(self.request.start_ticks, self._last_onset)
 
-    @property
-    def earliest_onset(self) -> int:
-        """The first legal onset token."""
-        return self._earliest_ticks - self.window.offset
-
-    def _find_earliest(self) -> int:
-        now = self.current_ticks
-        earliest = min(self._steering.free_ticks(now), now + REST_INTERVAL_TICKS)
-        if not self.window.is_exact and len(self._generated_onsets) >= MAX_EVENTS_PER_SECOND:
-            earliest = max(earliest, self._generated_onsets[-MAX_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
-        if self._n_duplicates >= MAX_DUPLICATE_NOTES:
-            earliest = max(earliest, self._last_onset + 1)
-        return earliest
-
-    @property
-    def target_onset(self) -> Span | None:
-        """When the next onset should come, as tokens; None if any time will do."""
-        target = self._steering.target_onset(self.current_ticks)
-        return target and Span(target.earliest - self.window.offset, target.latest - self.window.offset)
-
-    @property
-    def legal_notes(self) -> NDArray[np.bool_] | None:
-        """Which tokens of the note slot may be chosen now, shape = (16,513,); None if any may."""
-        return self._without_copies(self._without_repetition())
-
     def _without_repetition(self) -> NDArray[np.bool_] | None:
         constraints, repeated = self.request.constraints, self._steering.repeated_notes
         constrained = constraints.legal_notes
@@ -158,39 +145,12 @@ class Sequence:
         return legal if self._instruments.can_play(legal if possible is None else legal & possible) else constrained
 
     @property
-    def note_biases(self) -> NDArray[np.float32] | None:
-        """Nats to add for each instrument, -inf if it may not play, and rests; shape = (130,), or None for zeros."""
-        return self._instruments.restrict(self._steering.biases(self.current_ticks), self._missing_groups())
-
-    @property
     def key_biases(self) -> tuple[float, ...] | None:
         """Nats to add to each pitch class, 12 numbers; None for zeros."""
         return self.request.constraints.key_biases
 
-    @property
-    def shift(self) -> int:
-        """What makes onset tokens ticks from the start of the new music."""
-        return self.window.offset - self.request.start_ticks
-
-    @property
-    def grid_place(self) -> GridPlace:
-        """Where on its grid the next onset is drawn."""
-        return self.grid.place(self.current_ticks, self.window.offset) if self.grid else NO_GRID
-
     def _missing_groups(self) -> list[frozenset[int]]:
         return self._instruments.missing(self._steering.silent_groups)
-
-    @property
-    def forced_event(self) -> Triple | None:
-        """The event that must come next, onset relative to the window; None if the model decides."""
-        if control := self._next_control():
-            return control[0] - self.window.offset, control[1], control[2]
-        if self._steering.must_rest(self.current_ticks):
-            return self.earliest_onset, DURATION.offset, REST
-        return None
-
-    def _next_control(self) -> Triple | None:
-        return self._controls.next_control(self._last_onset)
 
     def append(self, event: Triple) -> None:
         """Take the event of a step, onset relative to the window.
@@ -208,16 +168,17 @@ class Sequence:
             self.finished = True
             return
         elif self.grid and not self.grid.accepts(ticks, None if note == REST else duration - DURATION.offset):
+            self._look_ahead()
             return
         elif ticks == self._last_onset and note in self._notes_at_last_onset and not self.window.is_exact:
             self._n_duplicates += 1
-            self._earliest_ticks = self._find_earliest()
+            self._look_ahead()
             return
         else:
             self._take_generated(ticks, duration, note)
         self._instruments.add((note - CONTROL_OFFSET * is_control - NOTE.offset) // N_PITCHES)
         self.window.append((onset + self.window.offset, duration, note), ticks)
-        self._slide()
+        self._look_ahead()
 
     def _take_generated(self, ticks: int, duration: int, note: int) -> None:
         if ticks > self._last_onset:
@@ -238,11 +199,40 @@ class Sequence:
         if self._copying:
             self._copying.observe(onset, key)
 
-    def _slide(self) -> None:
-        self._controls.drop_before(self.current_ticks - self.window.max_span_ticks)
-        control = self._next_control()
-        self._earliest_ticks = self._find_earliest()
-        self.window.slide(self.current_ticks, self._earliest_ticks, None if control is None else control_onset(control))
+    def _look_ahead(self) -> None:
+        """Move the window if it must, and find what the next step must know."""
+        now, steering, window = self.current_ticks, self._steering, self.window
+        control = self._next_control(now) if self._controls else None
+        earliest = self._find_earliest(now)
+        window.slide(now, earliest, control_onset(control) if control else None)
+        offset = window.offset
+        self.shift = offset - self.request.start_ticks
+        self.earliest_onset = earliest - offset
+        target = steering.target_onset(now)
+        self.target_onset = target and Span(target.earliest - offset, target.latest - offset)
+        self.forced_event: Triple | None = None
+        if control:
+            self.forced_event = control[0] - offset, control[1], control[2]
+        elif steering.must_rest(now):
+            self.forced_event = self.earliest_onset, DURATION.offset, REST
+        self.grid_place = self.grid.place(now, offset) if self.grid else None
+        self.legal_notes = self._without_copies(self._without_repetition())
+        self.note_biases = self._find_biases(now)
+
+    def _next_control(self, now: int) -> Triple | None:
+        self._controls.drop_before(now - self.window.max_span_ticks)
+        return self._controls.next_control(self._last_onset)
+
+    def _find_earliest(self, now: int) -> int:
+        earliest = min(self._steering.free_ticks(now), now + REST_INTERVAL_TICKS)
+        if not self.window.is_exact and len(self._generated_onsets) >= MAX_EVENTS_PER_SECOND:
+            earliest = max(earliest, self._generated_onsets[-MAX_EVENTS_PER_SECOND] + TICKS_PER_SECOND)
+        if self._n_duplicates >= MAX_DUPLICATE_NOTES:
+            earliest = max(earliest, self._last_onset + 1)
+        return earliest
+
+    def _find_biases(self, now: int) -> NDArray[np.float32] | None:
+        return self._instruments.restrict(self._steering.biases(now), self._missing_groups())
 
 
 def _without(legal: NDArray[np.bool_] | None, keys: Collection[int]) -> NDArray[np.bool_]:

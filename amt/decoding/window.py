@@ -23,6 +23,7 @@ class Window:
         cache_length: how many of the window's tokens are in the cache.
         pending: the last token, which is always fed in the next step.
         needs_refill: whether the window has moved, so that the cache must be filled again.
+        max_span_ticks: to how long a window is cut that has become too long for the next onset.
     """
 
     def __init__(self, mode: int, events: Sequence[Triple], onsets: Sequence[int], hop_events: int) -> None:
@@ -37,15 +38,11 @@ class Window:
         self.mode, self.events, self._onsets = mode, list(events), list(onsets)
         self._hop_events = hop_events
         self.is_exact = hop_events == EXACT_HOP_EVENTS
+        self.max_span_ticks = MAX_ONSET_TICKS - 1 if self.is_exact else MAX_ONSET_TICKS * 3 // 4
         self._start, self.offset = 0, 0
         self._earliest, self._latest = self._extremes(0)
         self.cache_length, self.pending = 0, mode
         self.needs_refill = bool(self.events)
-
-    @property
-    def max_span_ticks(self) -> int:
-        """To how long a window is cut that has become too long for the next onset."""
-        return MAX_ONSET_TICKS - 1 if self.is_exact else MAX_ONSET_TICKS * 3 // 4
 
     @property
     def n_tokens(self) -> int:

@@ -12,6 +12,9 @@ from amt.gpt2.gpu_overlap import overlap, wait
 PART_TOKENS: Final = 128
 """Tokens that are read at once, and by a program if a row is attended to in parts."""
 
+_LEAST: Final = tl.constexpr(-1e30)
+"""Below any score, and yet a number: the difference of two infinities is none."""
+
 _WARPS: Final = 8
 """Of a program: enough that all these tokens are under way together."""
 
@@ -52,20 +55,26 @@ def _attend(
     length = tl.load(cache_lengths + row)
     tl.store(keys + length * head_width, key.to(cached.dtype.element_ty), inside)
     tl.store(values + length * head_width, value.to(cached.dtype.element_ty), inside)
-    # The token itself comes first, from where it is: what has just been written need not be read.
-    largest, total, seen = tl.sum(query * key, 0), tl.full([], 1.0, tl.float32), value
+    # Each place in a block of tokens has a maximum and sums of its own, so that nothing but a score is summed across
+    # threads until the end, and each of them goes on to its next tokens by itself.
+    largest, totals = tl.full([together], _LEAST, tl.float32), tl.zeros([together], tl.float32)
+    seen = tl.zeros([together, size], tl.float32)
     for start in range(0, length, together):
         tokens = start + tl.arange(0, together)
         place, there = tokens[:, None] * head_width, (tokens < length)[:, None] & inside[None, :]
         some_keys = tl.load(keys[None, :] + place, there, 0.0)
         some_values = tl.load(values[None, :] + place, there, 0.0)  # now, to be under way together
         scores = tl.where(tokens < length, tl.sum(query[None, :] * some_keys.to(tl.float32), 1), float("-inf"))
-        before, largest = largest, tl.maximum(largest, tl.max(scores, 0))
+        before, largest = largest, tl.maximum(largest, scores)
         weights, faded = tl.exp(scores - largest), tl.exp(before - largest)
-        total = total * faded + tl.sum(weights, 0)
-        seen = seen * faded + tl.sum(weights[:, None] * some_values.to(tl.float32), 0)
-    place = attended + row * width + head * head_width + at
-    tl.store(place, (seen / total).to(attended.dtype.element_ty), inside)
+        totals = totals * faded + weights
+        seen = seen * faded[:, None] + weights[:, None] * some_values.to(tl.float32)
+    own_score = tl.sum(query * key, 0)  # from where it is: what has just been written need not be read
+    most = tl.maximum(tl.max(largest, 0), own_score)
+    factors, own_weight = tl.exp(largest - most), tl.exp(own_score - most)
+    total = tl.sum(totals * factors, 0) + own_weight
+    result = (tl.sum(seen * factors[:, None], 0) + own_weight * value) / total
+    tl.store(attended + row * width + head * head_width + at, result.to(attended.dtype.element_ty), inside)
 
 
 def attend_in_parts(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> tuple[Tensor, Tensor]:
