@@ -149,8 +149,9 @@ class Sequence:
         """Nats to add to each pitch class, 12 numbers; None for zeros."""
         return self.request.constraints.key_biases
 
-    def _missing_groups(self) -> list[frozenset[int]]:
-        return self._instruments.missing(self._steering.silent_groups)
+    def _missing_groups(self) -> Collection[frozenset[int]]:
+        silent = self._steering.silent_groups
+        return self._instruments.missing(silent) if silent else ()
 
     def append(self, event: Triple) -> None:
         """Take the event of a step, onset relative to the window.

@@ -66,7 +66,10 @@ class Window:
         """Take an event that has been fed but for its last token; `onset` is in ticks from the start of the piece."""
         self.events.append(event)
         self._onsets.append(onset)
-        self._earliest, self._latest = min(self._earliest, onset), max(self._latest, onset)
+        if onset < self._earliest:
+            self._earliest = onset
+        if onset > self._latest:
+            self._latest = onset
         self.cache_length += EVENT_TOKENS
         self.pending = event[2]
 
@@ -84,18 +87,20 @@ class Window:
         if excess > 0:
             start += -(-excess // self._hop_events) * self._hop_events
             self._earliest, self._latest = self._extremes(start)
-        coming = math.inf if control_ticks is None else control_ticks
-        latest = max(earliest_ticks, self._latest, -math.inf if control_ticks is None else control_ticks)
+        latest = earliest_ticks if earliest_ticks > self._latest else self._latest
+        coming = math.inf
+        if control_ticks is not None:
+            coming, latest = control_ticks, max(latest, control_ticks)
         if latest - min(self._earliest, coming) >= MAX_ONSET_TICKS - room:
             while latest - min(self._earliest, coming) > self.max_span_ticks:
                 start += 1
                 self._earliest, _ = self._extremes(start)
             self._latest = max(self._onsets[start:], default=-math.inf)
-        offset = min(self._earliest, coming)
+        offset = coming if coming < self._earliest else self._earliest
         offset = 0 if offset == math.inf else int(offset)
-        if not self.is_exact:  # the reference has no token for what comes before its first control
-            offset = min(offset, now_ticks)
-        if (start, offset) != (self._start, self.offset):
+        if not self.is_exact and offset > now_ticks:  # the reference has no token for what comes before its first control
+            offset = now_ticks
+        if start != self._start or offset != self.offset:
             self._start, self.offset = start, offset
             self.needs_refill = True
 
