@@ -10,7 +10,10 @@ from torch import Tensor
 from amt.gpt2.gpu_overlap import overlap, wait
 
 PART_TOKENS: Final = 128
-"""Tokens that are read at once, and by a program if a row is attended to in parts."""
+"""Tokens that a program reads where a row is attended to in parts."""
+
+_TOKENS: Final = 128
+"""Tokens that a program reads at once where it reads all of them."""
 
 _LEAST: Final = tl.constexpr(-1e30)
 """Below any score, and yet a number: the difference of two infinities is none."""
@@ -36,7 +39,7 @@ def attend(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> 
     attended = qkv.new_empty(n_rows, n_heads * head_width)
     _attend[n_rows, n_heads](
         qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
-        triton.next_power_of_2(head_width), PART_TOKENS, num_warps=_WARPS,
+        triton.next_power_of_2(head_width), _TOKENS, num_warps=_WARPS, **overlap(qkv.device),
     )  # fmt: skip
     return attended
 
@@ -44,15 +47,15 @@ def attend(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> 
 @triton.jit
 def _attend(
     qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
-    size: tl.constexpr, together: tl.constexpr,
+    size: tl.constexpr, together: tl.constexpr, is_overlapped: tl.constexpr,
 ):  # fmt: skip
     row, head, n_heads = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     width, at = n_heads * head_width, tl.arange(0, size)
-    inside = at < head_width
+    inside, length = at < head_width, tl.load(cache_lengths + row)
+    wait(is_overlapped)
     query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
     keys = cached + (row * n_heads + head) * context_tokens * head_width + at
     values = keys + max_rows * n_heads * context_tokens * head_width
-    length = tl.load(cache_lengths + row)
     tl.store(keys + length * head_width, key.to(cached.dtype.element_ty), inside)
     tl.store(values + length * head_width, value.to(cached.dtype.element_ty), inside)
     # Each place in a block of tokens has a maximum and sums of its own, so that nothing but a score is summed across

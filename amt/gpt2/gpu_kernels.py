@@ -14,6 +14,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from amt.gpt2.gpu_overlap import overlap, wait
 from amt.gpt2.weights import Norm
 
 _ELEMENTS: Final = 1_024
@@ -50,7 +51,7 @@ def normalise(hidden: Tensor, norm: Norm, epsilon: float) -> Tensor:
     n_rows, width = hidden.shape
     normalised = torch.empty_like(hidden, dtype=norm[0].dtype)
     size = triton.next_power_of_2(width)
-    _add_norm[n_rows,](hidden, hidden, *norm, normalised, width, epsilon, size, is_added=False)
+    _add_norm[n_rows,](hidden, hidden, *norm, normalised, width, epsilon, size, False, **overlap(hidden.device))
     return normalised
 
 
@@ -66,21 +67,23 @@ def add_norm(hidden: Tensor, product: Tensor, norm: Norm, epsilon: float) -> Ten
     n_rows, width = hidden.shape
     normalised = torch.empty_like(product)
     size = triton.next_power_of_2(width)
-    _add_norm[n_rows,](hidden, product, *norm, normalised, width, epsilon, size, is_added=True)
+    _add_norm[n_rows,](hidden, product, *norm, normalised, width, epsilon, size, True, **overlap(hidden.device))
     return normalised
 
 
 @triton.jit
 def _add_norm(
-    hidden, product, scale, shift, normalised, width, epsilon, size: tl.constexpr, is_added: tl.constexpr
+    hidden, product, scale, shift, normalised, width, epsilon, size: tl.constexpr, is_added: tl.constexpr,
+    is_overlapped: tl.constexpr,
 ):  # fmt: skip
     row, at = tl.program_id(0).to(tl.int64), tl.arange(0, size)
     inside = at < width
+    scales, shifts = tl.load(scale + at, inside, 0.0).to(tl.float32), tl.load(shift + at, inside, 0.0).to(tl.float32)
+    wait(is_overlapped)
     total = tl.load(hidden + row * width + at, inside, 0.0)
     if is_added:
         total += tl.load(product + row * width + at, inside, 0.0).to(tl.float32)
         tl.store(hidden + row * width + at, total, inside)
-    scales, shifts = tl.load(scale + at, inside, 0.0).to(tl.float32), tl.load(shift + at, inside, 0.0).to(tl.float32)
     result = normalised_row(total, inside, scales, shifts, width, epsilon)
     tl.store(normalised + row * width + at, result.to(normalised.dtype.element_ty), inside)
 
