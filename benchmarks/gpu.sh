@@ -21,8 +21,8 @@ if [ "$device" = cpu ]; then
     shapes=(small) rows=(1 4) graph_rows=6 at_a_time=4 seconds=1 requests=40 files=6 events=12 marker='not gpu and not slow'
     tests=(tests/amt/decoding/test_graphs.py) patience=4
 else
-    shapes=(small medium large) rows=(1 16 64) graph_rows=64 at_a_time=64 seconds=5 requests=200 files=200 events=164
-    marker=gpu tests=(tests/amt tests/test_models.py) patience=1
+    shapes=(small medium large) rows=(1 16 64) graph_rows=64 at_a_time=64 seconds=20 requests=200 files=200 events=164
+    marker=gpu tests=(tests/amt/decoding/test_graphs.py tests/test_models.py) patience=1
 fi
 
 parts=()

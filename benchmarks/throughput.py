@@ -19,6 +19,7 @@ from benchmarks.running import Running, service
 from client import AnticipatoryClient
 
 AT_A_TIME = 16
+MOST_ALONE = 48
 LONG_REQUESTS = 5
 
 
@@ -55,7 +56,7 @@ class Load:
 
     Attributes:
         seconds: of music in each generate.
-        at_a_time: of these generates; three times as many are sent, for either rate.
+        at_a_time: of these generates; three times as many are sent, but one after another no more than `MOST_ALONE`.
         repeats: of the short generate, when it is alone.
         long_seconds: of music in each of the long ones beside it.
     """
@@ -70,7 +71,7 @@ def events_per_second(running: Running, client: AnticipatoryClient, size: str, l
     """Measure the generates, `workers` at a time."""
     before, start = running.metric("anticipatory_events_total"), time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
-        seeds = range(3 * load.at_a_time)
+        seeds = range(3 * load.at_a_time if workers > 1 else min(3 * load.at_a_time, MOST_ALONE))
         list(pool.map(lambda seed: client.generate(load.seconds, model_size=size, seed=seed), seeds))
     return (running.metric("anticipatory_events_total") - before) / (time.perf_counter() - start)
 

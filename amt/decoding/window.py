@@ -98,7 +98,8 @@ class Window:
             self._latest = max(self._onsets[start:], default=-math.inf)
         offset = coming if coming < self._earliest else self._earliest
         offset = 0 if offset == math.inf else int(offset)
-        if not self.is_exact and offset > now_ticks:  # the reference has no token for what comes before its first control
+        # The reference has no token for what comes before its first control.
+        if not self.is_exact and offset > now_ticks:
             offset = now_ticks
         if start != self._start or offset != self.offset:
             self._start, self.offset = start, offset

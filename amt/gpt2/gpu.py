@@ -101,11 +101,12 @@ def has_triton(device: torch.device) -> bool:
 def _can_compile(device: torch.device) -> bool:
     """Try it, which needs a C compiler; if it cannot, say why, once."""
     try:
-        from amt.gpt2 import gpu_choice
+        from amt.gpt2 import gpu_choice, gpu_kernels
 
         logits = torch.tensor([[0.0, 30.0]], device=device)
-        one = logits.new_ones(1)
+        one, ones = logits.new_ones(1), logits.new_ones(2)
         with torch.cuda.device(device):
+            gpu_kernels.normalise(logits, (ones, ones), 1.0)  # which may begin early
             return int(gpu_choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
     except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
         raise

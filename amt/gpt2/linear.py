@@ -104,9 +104,11 @@ class PlainLinear(Linear):
         self.n_bytes = matrix.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
+        """Multiply and add in one."""
         return self.multiply(x) if self.bias is None else torch.addmm(self.bias, x, self.matrix)
 
     def multiply(self, x: Tensor) -> Tensor:
+        """Multiply rows of any magnitude."""
         return x @ self.matrix
 
 

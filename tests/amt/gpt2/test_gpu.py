@@ -40,11 +40,12 @@ def test_hidden_states_are_those_of_pytorch(flags: dict[str, Any]) -> None:
     torch.testing.assert_close(decoded, expected, atol=2e-5, rtol=2e-5)
 
 
-def test_rows_of_different_lengths_do_not_affect_each_other() -> None:
+@pytest.mark.parametrize("n_events", [(50, 0, 43), (50, 0, 43, 1, 42, 2)], ids=["few rows", "many rows"])
+def test_rows_of_different_lengths_do_not_affect_each_other(n_events: tuple[int, ...]) -> None:
     model = our_model(random_model())
-    rows = [tokens_like_events(n, seed=n) for n in (50, 0, 43)]
+    rows = [tokens_like_events(n, seed=n) for n in n_events]
     cache = model.new_cache()
-    cache.reserve(4)
+    cache.reserve(len(rows) + 1)
     cache.data.fill_(torch.nan)  # what nobody wrote is read by nobody
     for index, row in enumerate(rows):
         if row[:-1]:

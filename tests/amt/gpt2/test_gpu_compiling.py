@@ -10,40 +10,42 @@ from triton import compile as compile_kernel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from amt.gpt2 import gpu_kernels
+from amt.gpt2 import gpu_attention, gpu_choice, gpu_kernels, gpu_products
 
 TARGETS = [GPUTarget("cuda", 90, 32), GPUTarget("hip", "gfx942", 64)]
-TENSORS = {
-    "hidden": "*fp32",
-    "logits": "*fp32",
-    "numbers": "*fp32",
-    "weights": "*fp32",
-    "cache_lengths": "*i64",
-    "tokens": "*i64",
-}
-FLOATS = {"scale", "epsilon"}
-KERNELS: dict[str, tuple[str, dict[str, int]]] = {
-    "_add_norm": ("hidden product* scale* shift* normalised* width epsilon", {"size": 1_024}),
-    "_activate": ("inner* n", {"size": 1_024}),
-    "_attend": (
-        "qkv* cached* cache_lengths attended* scale max_rows context_tokens head_width",
-        {"size": 64, "together": 128},
-    ),
-    "_choose": ("logits numbers weights tokens n_tokens stride", {"together": 4_096, "n_bits": 30}),
-}
-"""What each takes: a star is for tensors of bfloat16."""
+BFLOAT16 = "qkv cached attended matrix bias scale shift product normalised embeddings positions inner x"
+FLOAT32 = "hidden parts sums logits temperature top_p top_k min_p uniform"
+INT64 = "cache_lengths tokens"
+KINDS = dict.fromkeys(BFLOAT16.split(), "*bf16") | dict.fromkeys(FLOAT32.split(), "*fp32") | {"epsilon": "fp32"}
+KINDS |= dict.fromkeys(INT64.split(), "*i64")
+FEW = {"n_rows": 2, "size_in": 1_024, "size_out": 8}
+KERNELS: list[tuple[Any, dict[str, int]]] = [
+    (gpu_kernels._embed, {"size": 1_024}),
+    (gpu_kernels._add_norm, {"size": 1_024, "is_added": True}),
+    (gpu_kernels._activate, {"size": 1_024}),
+    (gpu_attention._attend, {"size": 64, "together": 128}),
+    (gpu_attention._attend_to_part, {"size": 64, "together": 128}),
+    (gpu_products._project, FEW | {"is_activated": True}),
+    (gpu_products._add_product, FEW),
+    (gpu_products._add_attended, FEW | {"n_parts": 8, "part_tokens": 128, "head_width": 64}),
+    (gpu_choice._choose, {"most": 8_192, "rest": 2_048, "n_index_bits": 14, "n_bits": 30}),
+]
+"""With what is known when they are compiled."""
 
 
-def kind_of(name: str) -> str:
-    if name.endswith("*"):
-        return "*bf16"
-    return TENSORS.get(name, "fp32" if name in FLOATS else "i32")
+def kind_of(kernel: Any, name: str) -> str:
+    is_of_scores = name == "scale" and kernel in (gpu_attention._attend, gpu_attention._attend_to_part)
+    return "fp32" if is_of_scores else KINDS.get(name, "i32")
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: f"{target.backend}-{target.arch}")
-@pytest.mark.parametrize("name", KERNELS)
-def test_a_kernel_is_compiled(name: str, target: Any) -> None:
-    words, constants = KERNELS[name]
-    signature = {word.rstrip("*"): kind_of(word) for word in words.split()} | dict.fromkeys(constants, "constexpr")
-    source = ASTSource(getattr(gpu_kernels, name), signature, constants)
-    assert {"cubin", "hsaco"} & compile_kernel(source, target=target).asm.keys()
+@pytest.mark.parametrize(("kernel", "constants"), KERNELS, ids=lambda each: getattr(each, "__name__", ""))
+def test_a_kernel_is_compiled(kernel: Any, constants: dict[str, int], target: Any) -> None:
+    begins_early = target.backend == "cuda" and "is_overlapped" in kernel.arg_names
+    if "is_overlapped" in kernel.arg_names:
+        constants = constants | {"is_overlapped": begins_early}
+    signature = {name: "constexpr" if name in constants else kind_of(kernel, name) for name in kernel.arg_names}
+    options = {"launch_pdl": True} if begins_early else {}
+    compiled = compile_kernel(ASTSource(kernel, signature, constants), target=target, options=options)
+    assert {"cubin", "hsaco"} & compiled.asm.keys()
+    assert ("griddepcontrol.wait" in compiled.asm.get("ptx", "")) == begins_early
