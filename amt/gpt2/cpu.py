@@ -10,26 +10,21 @@ it.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2 import block, cpu_attention, kernels
+from amt.gpt2 import block, cpu_attention, cpu_windows, kernels
 from amt.gpt2.compiling import share
 from amt.gpt2.linear import Linear, PackedLinear
-from amt.gpt2.products import HAS_BFLOAT16
 from amt.gpt2.weights import BlockWeights, Norm
 
 Floats = NDArray[np.float32]
 
 _Attend = Callable[[int, Floats, Floats, Floats], None]
 """Takes a layer's index, a product that is queries to values, its absmax, and what gets the result over its own."""
-
-_WINDOW_DTYPE: Final = torch.bfloat16 if HAS_BFLOAT16 else torch.float32
-"""In which whole windows are attended to."""
 
 
 class CpuDecoder:
@@ -42,12 +37,13 @@ class CpuDecoder:
         self,
         blocks: Sequence[BlockWeights],
         final_norm: Norm,
+        n_heads: int,
         scales: Sequence[float],
         epsilon: float,
         activation: Callable[[Tensor], Tensor] | None,
     ) -> None:
         """`scales`: of each block's attention; `activation`: None for the approximate GELU."""
-        self._blocks, self._activation = blocks, activation
+        self._blocks, self._n_heads, self._activation = blocks, n_heads, activation
         self._scales, self._epsilon = [np.float32(scale) for scale in scales], np.float32(epsilon)
         self._biases = [[_numbers(layer.bias) for layer in each.layers] for each in blocks]
         norms = [norm for each in blocks for norm in (each.norm1, each.norm2)]
@@ -72,8 +68,8 @@ class CpuDecoder:
             bias, scale = self._biases[layer][0], self._scales[layer]
             share(cpu_attention.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
 
-        _, normalised = self._run(embedded, len(self._blocks), attend, kernels.add)
-        return normalised
+        _, x, absmax = self._run(embedded, len(self._blocks), attend, kernels.add)
+        return torch.from_numpy(x).mul_(torch.from_numpy(absmax)[:, None])
 
     def _decode_by_block(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint8]) -> Tensor:
         hidden, x, absmax = self._begin(embedded, kernels.add)
@@ -92,25 +88,43 @@ class CpuDecoder:
         Args:
             embedded: their tokens, shape = (n, width).
             n_blocks: how many.
-            attend: takes a layer's index, and queries, keys and values, shape = (n, 3 * width), in bfloat16 if the CPU
-                multiplies that; returns shape = (n, width).
+            attend: takes a layer's index, and queries, keys and values, shape = (n, 3 * width); returns shape = (n,
+                width).
 
         Returns:
             hidden states, shape = (n, width).
         """
+        hidden, _, _ = self._run(embedded, n_blocks, self._in_windows(attend), partial(share, kernels.add_many))
+        return torch.from_numpy(hidden)
 
+    def encode_to_last(self, embedded: Tensor, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """Run whole windows through all blocks but the last, and return its queries, keys and values.
+
+        The arguments are those of `encode`; shape = (n, 3 * width). They are what `decode` finds, to the bit.
+        """
+        last = len(self._blocks) - 1
+        _, x, absmax = self._run(embedded, last, self._in_windows(attend), partial(share, kernels.add_many))
+        product = self._blocks[last].qkv.multiply(torch.from_numpy(x))
+        share(kernels.complete, product.numpy(), absmax, self._biases[last][0])
+        return product
+
+    def _in_windows(self, attend: Callable[[int, Tensor], Tensor]) -> _Attend:
         def attend_in_windows(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
-            bias, factors = torch.from_numpy(self._biases[layer][0]), torch.from_numpy(absmax)[:, None]
-            qkv = torch.addcmul(bias, torch.from_numpy(product), factors).to(_WINDOW_DTYPE)
-            share(kernels.divide, attend(layer, qkv).numpy(), absmax, attended)
+            share(kernels.complete, product, absmax, self._biases[layer][0])
+            share(kernels.divide, attend(layer, torch.from_numpy(product)).numpy(), absmax, attended)
 
-        hidden, _ = self._run(embedded, n_blocks, attend_in_windows, partial(share, kernels.add_many))
-        return hidden
+        return attend_in_windows
+
+    def attend(self, layer: int, qkv: Tensor, n_tokens: int) -> Tensor:
+        """Attend within windows of so many tokens; shape = (n, 3 * width) -> (n, width)."""
+        attended = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
+        share(cpu_windows.attend, qkv.numpy(), n_tokens, self._n_heads, self._scales[layer], attended.numpy())
+        return attended
 
     def _run(
         self, embedded: Tensor, n_blocks: int, attend: _Attend, add_rows: Callable[..., None]
-    ) -> tuple[Tensor, Tensor]:
-        """Return hidden states after the first blocks, and normalised for what comes next."""
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return hidden states after the first blocks, the same normalised and over their absmax, and that."""
         hidden, numbers, absmax = self._begin(embedded, add_rows)
         x, norms = torch.from_numpy(numbers), iter(self._norms[1:])
 
@@ -123,7 +137,7 @@ class CpuDecoder:
             inner = weights.mlp_in.multiply(x)
             self._activate(inner, absmax, biases[2])
             add(weights.mlp_out.multiply(inner), biases[3])
-        return torch.from_numpy(hidden), x.mul_(torch.from_numpy(absmax)[:, None])
+        return hidden, numbers, absmax
 
     def _begin(self, embedded: Tensor, add_rows: Callable[..., None]) -> tuple[Floats, Floats, Floats]:
         """Return the first hidden states, normalised ones over their absmax, and that."""

@@ -26,15 +26,15 @@ from amt.gpt2.products import BYTE, LONG, OFFSET, OUTPUTS, STEPS, TOGETHER, WORD
 
 BLOCK_TOKENS: Final = 64
 
-_SCALE_BYTES: Final = 4
+SCALE_BYTES: Final = 4
 """Of a token's scale."""
 
-_PARTS: Final = 2 if TOGETHER == 4 else 1
+PARTS: Final = 2 if TOGETHER == 4 else 1
 """How many numbers hold a level: two bytes, the first of which counts 256 times the second, or one of 16 bits."""
 
-_KIND: Final = np.int8 if TOGETHER == 4 else np.int16
+KIND: Final = np.int8 if TOGETHER == 4 else np.int16
 
-_LEVELS: Final = 127 * 256
+LEVELS: Final = 127 * 256
 """To how many levels, to either side of zero, queries and weights are rounded: two signed bytes hold them.
 
 Sums of 32 bits hold the products of a query and a key, even if all are as large as they can be, up to a width of 520.
@@ -46,7 +46,7 @@ _MAX_SUM: Final = 1 << 23
 _SMALLEST: Final = np.float32(1e-30)
 """What counts as the smallest absmax, so that numbers over it, and levels over weights, stay finite."""
 
-_VECTORS: Final = BLOCK_TOKENS // OUTPUTS
+VECTORS: Final = BLOCK_TOKENS // OUTPUTS
 """Of scores that are computed side by side."""
 
 _UNROLLED: Final = 4
@@ -60,13 +60,13 @@ _exponentials, _divide_by_absmax, _from_bits = kernels.exponentials, kernels.div
 
 def block_bytes(head_width: int) -> int:
     """Return the size of a block."""
-    return BLOCK_TOKENS * (-(-head_width // OUTPUTS) * OUTPUTS + _SCALE_BYTES)
+    return BLOCK_TOKENS * (-(-head_width // OUTPUTS) * OUTPUTS + SCALE_BYTES)
 
 
 def _words(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, n: ir.Value) -> list[ir.Value]:
     """Emit words of `TOGETHER` levels: those at an index, one of each part; a part has `n` words."""
     words = builder.bitcast(address, WORD.as_pointer())
-    places = [builder.add(index, builder.mul(LONG(part), n)) for part in range(_PARTS)]
+    places = [builder.add(index, builder.mul(LONG(part), n)) for part in range(PARTS)]
     return [builder.load(builder.gep(words, [place])) for place in places]
 
 
@@ -80,12 +80,12 @@ def _add_products(
         builder.store(products.add_products(builder, builder.load(total), vector, word), total)
 
 
-def _sums(builder: ir.IRBuilder, n: int) -> list[list[ir.Value]]:
+def sums_of(builder: ir.IRBuilder, n: int) -> list[list[ir.Value]]:
     """Emit sums to begin with, `n` times one for each part."""
-    return [[cgutils.alloca_once_value(builder, ZEROS) for _ in range(_PARTS)] for _ in range(n)]  # type: ignore[no-untyped-call]
+    return [[cgutils.alloca_once_value(builder, ZEROS) for _ in range(PARTS)] for _ in range(n)]  # type: ignore[no-untyped-call]
 
 
-def _joined(builder: ir.IRBuilder, totals: list[ir.Value]) -> ir.Value:
+def joined(builder: ir.IRBuilder, totals: list[ir.Value]) -> ir.Value:
     """Emit the sum of the parts, the first of which counts 256 times the second."""
     high, *low = (builder.load(total) for total in totals)
     if not low:
@@ -111,12 +111,12 @@ def _score_intrinsic(
                 (0, LONG(0)), (4, arguments[5]), (4, arguments[6]), (7, arguments[8]), (9, arguments[10])
             )
         )  # fmt: skip
-        for at in range(0, BLOCK_TOKENS * _SCALE_BYTES, _LINE):
+        for at in range(0, BLOCK_TOKENS * SCALE_BYTES, _LINE):
             products.prefetch(builder, ahead, LONG(at))
-        ahead = builder.gep(ahead, [LONG(BLOCK_TOKENS * _SCALE_BYTES)])
-        totals, size = _sums(builder, _VECTORS), OUTPUTS * TOGETHER
+        ahead = builder.gep(ahead, [LONG(BLOCK_TOKENS * SCALE_BYTES)])
+        totals, size = sums_of(builder, VECTORS), OUTPUTS * TOGETHER
         with cgutils.for_range(builder, n_steps) as loop:
-            words, start = _words(builder, levels, loop.index, n_steps), builder.mul(loop.index, LONG(_VECTORS * size))
+            words, start = _words(builder, levels, loop.index, n_steps), builder.mul(loop.index, LONG(VECTORS * size))
             for vector, total in enumerate(totals):
                 at = builder.add(start, LONG(vector * size))
                 if vector * size % _LINE == 0:
@@ -124,7 +124,7 @@ def _score_intrinsic(
                 _add_products(builder, total, numbers, at, words)
         begin, factors = products.splat(builder, offset), products.splat(builder, factor)
         for vector, total in enumerate(totals):
-            whole = builder.sitofp(builder.add(_joined(builder, total), begin), factors.type)
+            whole = builder.sitofp(builder.add(joined(builder, total), begin), factors.type)
             places = [builder.bitcast(each, factors.type.as_pointer()) for each in (scales, scores)]
             source, target = (builder.gep(place, [LONG(vector)]) for place in places)
             scaled = builder.fmul(whole, builder.fmul(builder.load(source, align=4), factors))
@@ -153,7 +153,7 @@ def _add_values_intrinsic(
             products.address(context, builder, signature.args[array], arguments[array], index)
             for array, index in ((0, LONG(0)), (4, arguments[5]), (4, arguments[7]), (8, arguments[9]))
         )
-        totals = _sums(builder, _UNROLLED)
+        totals = sums_of(builder, _UNROLLED)
 
         def add(total: list[ir.Value], step: ir.Value) -> None:
             at = builder.mul(step, stride)
@@ -169,7 +169,7 @@ def _add_values_intrinsic(
         address = builder.bitcast(sums, ZEROS.type.as_pointer())
         result = builder.load(address, align=4)
         for total in totals:
-            result = builder.add(result, _joined(builder, total))
+            result = builder.add(result, joined(builder, total))
         builder.store(result, address, align=4)
         return context.get_dummy_value()
 
@@ -182,23 +182,23 @@ _add_values: Any = intrinsic(_add_values_intrinsic)
 
 
 @compiled(is_part=True)
-def _place(levels: NDArray[Any], i: int, level: int) -> None:
-    """Write a level as its parts."""
-    if _PARTS == 1:
-        levels[0, i] = level
+def place(levels: NDArray[Any], at: int, apart: int, level: int) -> None:
+    """Write a level as its parts, so far apart."""
+    if PARTS == 1:
+        levels[at] = level
     else:
         high = (level + np.int32(128)) >> np.int32(8)
-        levels[0, i], levels[1, i] = high, level - (high << np.int32(8))
+        levels[at], levels[at + apart] = high, level - (high << np.int32(8))
 
 
 @compiled(is_part=True)
-def _keep(
+def keep(
     numbers: NDArray[np.float32], absmax: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], block: int,
     lane: int, is_key: bool,
 ) -> None:  # fmt: skip
     """Write a token's key or value, which is over its absmax, to its place in a block."""
-    scales[block // _SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
-    first, step, stride = block + BLOCK_TOKENS * _SCALE_BYTES, BLOCK_TOKENS * TOGETHER, 1
+    scales[block // SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
+    first, step, stride = block + BLOCK_TOKENS * SCALE_BYTES, BLOCK_TOKENS * TOGETHER, 1
     if is_key:
         first += lane * TOGETHER
     else:
@@ -218,46 +218,51 @@ def _scores(
 
     Meanwhile the values are fetched.
     """
-    levels, whole = np.empty((_PARTS, len(query)), dtype=_KIND), np.int32(0)
+    levels, whole = np.empty(PARTS * len(query), dtype=KIND), np.int32(0)
     for i in range(len(query)):
-        level = np.int32(np.rint(query[i] * np.float32(_LEVELS)))
+        level = np.int32(np.rint(query[i] * np.float32(LEVELS)))
         whole += level
-        _place(levels, i, level)
-    offset, factor = np.int32(whole * -OFFSET), scale / np.float32(_LEVELS)
+        place(levels, i, len(query), level)
+    offset, factor = np.int32(whole * -OFFSET), scale / np.float32(LEVELS)
     scores = np.empty(n_blocks * BLOCK_TOKENS, dtype=np.float32)
     for block in range(n_blocks):
         at = keys + block * n_bytes
         _score(
-            levels, len(query) // TOGETHER, offset, factor, bits, at + BLOCK_TOKENS * _SCALE_BYTES,
-            values + block * n_bytes, scales, at // _SCALE_BYTES, scores, block * BLOCK_TOKENS,
+            levels, len(query) // TOGETHER, offset, factor, bits, at + BLOCK_TOKENS * SCALE_BYTES,
+            values + block * n_bytes, scales, at // SCALE_BYTES, scores, block * BLOCK_TOKENS,
         )  # fmt: skip
     return scores
 
 
 @compiled(REORDERED, is_part=True)
-def _weigh(
+def weigh(
     weights: NDArray[np.float32], n_tokens: int, scales: NDArray[np.float32], first: int, stride: int,
-    levels: NDArray[Any],
+    levels: NDArray[Any], query: int, n_queries: int,
 ) -> tuple[np.float32, np.int32]:  # fmt: skip
     """Write the levels of weights times their values' scales; return how many levels make 1, and the sum of all.
 
-    The weights are those of whole blocks; behind `n_tokens` they count nothing.
+    The weights are those of whole blocks; behind `n_tokens` they count nothing. Levels are of shape = (n_blocks,
+    n_queries, parts, BLOCK_TOKENS), all in one.
     """
     for block in range(len(weights) // BLOCK_TOKENS):
-        ours, theirs = block * BLOCK_TOKENS, first + block * stride
+        ours = weights[block * BLOCK_TOKENS : (block + 1) * BLOCK_TOKENS]
+        theirs = scales[first + block * stride : first + block * stride + BLOCK_TOKENS]
         for token in range(BLOCK_TOKENS):
-            weights[ours + token] *= scales[theirs + token]
+            ours[token] *= theirs[token]
     weights[n_tokens:] = 0
     bits, largest, total = weights.view(np.int32), np.int32(0), np.float32(0)
     for token in range(len(weights)):
         largest = max(largest, bits[token])  # none is negative, so their bits have the same order
         total += weights[token]
     most = _from_bits(np.int32(largest).view(np.uint32))
-    factor, whole = min(np.float32(_LEVELS) / most, np.float32(_MAX_SUM) / total), np.int32(0)
-    for token in range(len(weights)):
-        level = np.int32(weights[token] * factor + np.float32(0.5))
-        whole += level
-        _place(levels, token, level)
+    factor, whole = min(np.float32(LEVELS) / most, np.float32(_MAX_SUM) / total), np.int32(0)
+    for block in range(len(weights) // BLOCK_TOKENS):
+        ours, at = weights[block * BLOCK_TOKENS : (block + 1) * BLOCK_TOKENS], (block * n_queries + query) * PARTS
+        theirs = levels[at * BLOCK_TOKENS : (at + PARTS) * BLOCK_TOKENS]
+        for token in range(BLOCK_TOKENS):
+            level = np.int32(ours[token] * factor + np.float32(0.5))
+            whole += level
+            place(theirs, token, BLOCK_TOKENS, level)
     return factor, whole
 
 
@@ -270,13 +275,13 @@ def _add_up(
 
     Meanwhile as many blocks are fetched from `ahead` on.
     """
-    n_steps, stride = levels.shape[1] // TOGETHER, len(sums) * TOGETHER
-    for block in range(levels.shape[1] // BLOCK_TOKENS):
-        at, first = block * n_bytes + BLOCK_TOKENS * _SCALE_BYTES, block * (BLOCK_TOKENS // TOGETHER)
+    stride, words = len(sums) * TOGETHER, BLOCK_TOKENS // TOGETHER
+    for block in range(len(levels) // (PARTS * BLOCK_TOKENS)):
+        at, first = block * n_bytes + BLOCK_TOKENS * SCALE_BYTES, block * PARTS * words
         n = min(BLOCK_TOKENS, n_tokens - block * BLOCK_TOKENS + TOGETHER - 1) // TOGETHER
         for to in range(0, len(sums), OUTPUTS):
             there = at + to * TOGETHER
-            _add_values(levels, first, n, n_steps, bits, values + there, stride, ahead + there, sums, to)
+            _add_values(levels, first, n, words, bits, values + there, stride, ahead + there, sums, to)
 
 
 @compiled(REORDERED, is_part=True)
@@ -286,8 +291,8 @@ def _attend(
 ) -> None:  # fmt: skip
     """Write what a query, which is over its absmax, gets of a head's first tokens, in its place."""
     weights = _scores(query, scale, bits, scales, keys, values, -(-n_tokens // BLOCK_TOKENS), n_bytes)
-    total, levels = _exponentials(weights[:n_tokens]), np.empty((_PARTS, len(weights)), dtype=_KIND)
-    factor, whole = _weigh(weights, n_tokens, scales, values // _SCALE_BYTES, n_bytes // _SCALE_BYTES, levels)
+    total, levels = _exponentials(weights[:n_tokens]), np.empty(PARTS * len(weights), dtype=KIND)
+    factor, whole = weigh(weights, n_tokens, scales, values // SCALE_BYTES, n_bytes // SCALE_BYTES, levels, 0, 1)
     sums = np.full(len(query), whole * -OFFSET, dtype=np.int32)
     _add_up(levels, n_tokens, bits, values, ahead, n_bytes, sums)
     for i in range(len(query)):
@@ -330,7 +335,7 @@ def _compile_attend(sources: str) -> Any:
             last, first = cache_lengths[row], head * head_width
             keys = (row * n_heads + head) * head_bytes
             values = keys + max_rows * n_heads * head_bytes
-            numbers, largest = np.zeros(n_bytes // BLOCK_TOKENS - _SCALE_BYTES, dtype=np.float32), np.float32(0)
+            numbers, largest = np.zeros(n_bytes // BLOCK_TOKENS - SCALE_BYTES, dtype=np.float32), np.float32(0)
             for which in (1, 2, 0):  # the key, the value, and at last the query
                 for i in range(head_width):
                     at = which * width + first + i
@@ -339,7 +344,7 @@ def _compile_attend(sources: str) -> Any:
                 largest = _divide_by_absmax(numbers)
                 if which > 0:
                     block = (keys if which == 1 else values) + last // BLOCK_TOKENS * n_bytes
-                    _keep(numbers, largest, bits, scales, block, last % BLOCK_TOKENS, which == 1)
+                    keep(numbers, largest, bits, scales, block, last % BLOCK_TOKENS, which == 1)
             next_head, next_row = (index + 1) // n_rows, (index + 1) % n_rows
             ahead = (next_row * n_heads + next_head) * head_bytes
             _attend(numbers, largest * scale, bits, scales, keys, values, last + 1, n_bytes, ahead)
@@ -371,14 +376,14 @@ def _compile_store(sources: str) -> Any:
             source, head = index // n_heads, index % n_heads
             keys = (rows[source] * n_heads + head) * head_bytes
             values = keys + max_rows * n_heads * head_bytes
-            numbers = np.zeros(n_bytes // BLOCK_TOKENS - _SCALE_BYTES, dtype=np.float32)
+            numbers = np.zeros(n_bytes // BLOCK_TOKENS - SCALE_BYTES, dtype=np.float32)
             for token in range(n_tokens):
                 block, lane = token // BLOCK_TOKENS * n_bytes, token % BLOCK_TOKENS
                 for which in range(2):
                     numbers[:head_width] = keys_and_values[source, token, which, head]
                     numbers[head_width:] = 0
                     largest = _divide_by_absmax(numbers)
-                    _keep(numbers, largest, bits, scales, (values if which else keys) + block, lane, which == 0)
+                    keep(numbers, largest, bits, scales, (values if which else keys) + block, lane, which == 0)
 
     return store
 

@@ -128,6 +128,14 @@ def _add_row(
     return result
 
 
+@compiled(REORDERED, parallel=True)
+def complete(product: NDArray[np.float32], absmax: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+    """Turn products into a layer's results, in place; shape = (n_rows, width), (n_rows,), (width,)."""
+    for row in prange(len(product)):
+        for i in range(product.shape[1]):
+            product[row, i] = product[row, i] * absmax[row] + bias[i]
+
+
 @compiled(parallel=True)
 def divide(numbers: NDArray[np.float32], absmax: NDArray[np.float32], normalised: NDArray[np.float32]) -> None:
     """Divide rows by their absmax, and write both; shape = (n_rows, width), (n_rows,), (n_rows, width)."""

@@ -119,7 +119,9 @@ class GPT2:
     def _compile(self) -> "CpuDecoder":
         from amt.gpt2.cpu import CpuDecoder  # which is for CPUs alone
 
-        return CpuDecoder(self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation)
+        return CpuDecoder(
+            self.blocks, self._final_norm, self.n_heads, self._scales, self._epsilon, self._other_activation
+        )
 
     def _fuse(self) -> GpuDecoder:
         embeddings = self._tokens, self._positions
@@ -184,8 +186,11 @@ class GPT2:
 
         # Of the last block only keys and values are wanted.
         *blocks, last = self.blocks
-        hidden = self._run(self._embed_windows(tokens), blocks, attend)
-        store(len(blocks), self._project(hidden, last))
+        embedded = self._embed_windows(tokens)
+        if self._cpu_decoder is not None:
+            store(len(blocks), self._cpu_decoder.encode_to_last(embedded, attend))
+        else:
+            store(len(blocks), self._project(self._run(embedded, blocks, attend), last))
 
     def decode(self, tokens: Tensor, cache_lengths: int | Tensor, attention_length: int, cache: Cache) -> Tensor:
         """Feed one token to each of the first rows of the cache.
@@ -260,6 +265,8 @@ class GPT2:
 
     def _attend_causally(self, layer: int, qkv: Tensor, shape: torch.Size) -> Tensor:
         """Attend within whole windows, with the scale and precision that the config asks for."""
+        if self._cpu_decoder is not None:
+            return self._cpu_decoder.attend(layer, qkv, shape[1])
         query, key, value = self._split(qkv, shape).permute(2, 0, 3, 1, 4)
         if self._upcast:
             query, key, value = query.float(), key.float(), value.float()

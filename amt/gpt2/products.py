@@ -71,9 +71,6 @@ HAS_VNNI: Final = not _FEATURES.isdisjoint({"avx512vnni", "avxvnni"})
 HAS_WIDE_VNNI: Final = "avx512vnni" in _FEATURES
 """Whether it does so for 16 outputs, not 8."""
 
-HAS_BFLOAT16: Final = "avx512bf16" in _FEATURES
-"""Whether it multiplies bfloat16; what has AMX does, too."""
-
 MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 6
 """Rows that are computed together: their sums have to stay in registers."""
 

@@ -8,6 +8,7 @@ from amt.decoding.model import build_model, load_config, load_model
 from amt.errors import CheckpointError
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
+from amt.gpt2.linear import INT4
 from amt.gpt2.network import GPT2, rounded_length
 from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE
 from tests.conftest import GOLDEN
@@ -100,6 +101,18 @@ def test_prefilling_and_decoding_give_the_same_hidden_states(gpt2: GPT2) -> None
     tokens = tokens_like_events(20)
     decoded, prefilled = (decode_all(gpt2, tokens, prefilled=n)[-1] for n in (0, len(tokens) - 1))
     torch.testing.assert_close(decoded, prefilled, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16, INT4], ids=str)
+@pytest.mark.parametrize("activation", ["gelu_new", "relu"])
+def test_what_is_prefilled_is_to_the_bit_what_is_decoded(dtype: torch.dtype, activation: str) -> None:
+    model, tokens = our_model(random_model(activation_function=activation), dtype), tokens_like_events(45)
+    cache = model.new_cache()
+    cache.reserve(2)
+    for index, token in enumerate(tokens):
+        model.decode(torch.tensor([token]), index, rounded_length(index + 1), cache)
+    model.prefill(torch.tensor([tokens]), cache, torch.tensor([1]), torch.tensor([0]))
+    assert torch.equal(cache.data[:, :, 0], cache.data[:, :, 1])
 
 
 def test_the_last_position_of_the_context_can_be_decoded(gpt2: GPT2, hf_model: GPT2LMHeadModel) -> None:
