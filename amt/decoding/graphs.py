@@ -96,8 +96,8 @@ class Graphs:
     def reserve(self, n_rows: int) -> None:
         """Make room in the cache and the inputs, before any are loaded; what was recorded with smaller ones is void."""
         self._cache.reserve(padded_rows(n_rows))
-        self._inputs.reserve(padded_rows(n_rows))
-        if self._memory is not self._cache.data:
+        has_new_inputs = self._inputs.reserve(padded_rows(n_rows))
+        if has_new_inputs or self._memory is not self._cache.data:
             self.recordings.clear()
             self._memory = self._cache.data
             # Graphs that are gone may have left memory in their pool that other pools' graphs would be given.

@@ -130,15 +130,17 @@ class InputBuffers:
         self._has_recent = False
         self._had: set[str] = set()
 
-    def reserve(self, n_rows: int) -> None:
-        """Make room for at least `n_rows`."""
+    def reserve(self, n_rows: int) -> bool:
+        """Make room for at least `n_rows`; return whether the buffers are others than before, and empty."""
         capacity = len(self._sequences)
-        if n_rows > capacity:
+        is_new = n_rows > capacity
+        if is_new:
             n_rows = max(n_rows, 2 * capacity)
             self._host = _Buffers.neutral(n_rows, self._device)
             self._own = self._host if self._device.type == "cpu" else self._host.to(self._device)
             self._sequences, self._legal_notes = [None] * n_rows, [None] * n_rows
             self._biases, self._has_recent, self._had = [None] * n_rows, False, set()
+        return is_new
 
     def load(self, sequences: AnySequence[Sequence]) -> StepInputs:
         """Take the inputs of the next step; row by row as the cache has them."""
@@ -230,7 +232,7 @@ class InputBuffers:
         return any(mask is not None for mask in masks)
 
     def _load_biases(self, sequences: AnySequence[Sequence]) -> bool:
-        """Take the rows whose biases are others than before likewise."""
+        """Take the rows whose biases are others than before; return whether any row has some."""
         biases = [sequence.note_biases for sequence in sequences]
         changed = [row for row, values in enumerate(biases) if values is not self._biases[row]]
         for row in changed:
@@ -241,7 +243,7 @@ class InputBuffers:
         return any(values is not None for values in biases)
 
     def _load_recent(self, sequences: AnySequence[Sequence]) -> bool:
-        """Take the biases of recent keys likewise."""
+        """Take the biases of recent keys, unless none has or had any; return whether any row has some."""
         varieties = [(row, sequence.variety) for row, sequence in enumerate(sequences) if sequence.variety]
         held_back = [
             (row, variety.keys, biases) for row, variety in varieties if (biases := variety.biases) is not None

@@ -157,7 +157,7 @@ class Sequence:
         """Take the event of a step, onset relative to the window.
 
         Finish instead if it lies past the end, and drop it if it lies beside the grid, or if the same note has begun at
-        the same time, which exact decoding does not mind.
+        the same time, which exact decoding does not mind; the window may have to move then, too.
         """
         self.uniforms = next(self._random)
         onset, duration, note = event

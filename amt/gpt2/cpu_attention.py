@@ -143,8 +143,8 @@ def _add_values_intrinsic(
 ) -> Any:  # fmt: skip
     """Add to 16 sums, from `sums[to]` on, the products of values and their weights.
 
-    The levels of weights are `n` steps of `TOGETHER` tokens; those from `first` on, `n_steps` of them, belong to the
-    values from `bits[values]` on, `stride` apart. Meanwhile as much is fetched from `bits[ahead]` on.
+    The levels of weights are steps of `TOGETHER` tokens; those from `first` on, `n_steps` of them, the parts `n` apart,
+    belong to the values from `bits[values]` on, `stride` apart. Meanwhile as much is fetched from `bits[ahead]` on.
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:

@@ -19,6 +19,7 @@ from amt.gpt2.weights import BlockWeights, Norm
 logger = logging.getLogger("anticipatory")
 
 FEW_ROWS: Final = 4
+"""For more rows PyTorch's products are faster: these kernels have all rows' code in them, one after another."""
 
 
 class GpuDecoder:
@@ -106,7 +107,7 @@ def _can_compile(device: torch.device) -> bool:
         logits = torch.tensor([[0.0, 30.0]], device=device)
         one, ones = logits.new_ones(1), logits.new_ones(2)
         with torch.cuda.device(device):
-            gpu_kernels.normalise(logits, (ones, ones), 1.0)  # which may begin early
+            gpu_kernels.normalise(logits, (ones, ones), 1.0)  # launched as what may begin early is
             return int(gpu_choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
     except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
         raise

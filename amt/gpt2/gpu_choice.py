@@ -30,7 +30,7 @@ def choose(logits: Tensor, params: tuple[Tensor, ...], uniform: Tensor) -> Tenso
     if len({each.stride(0) for each in numbers}) > 1:
         numbers = tuple(each.contiguous() for each in numbers)
     tokens = torch.empty(n_rows, dtype=torch.int64, device=logits.device)
-    # As much as a power of two holds, and the rest: it would be half of 32,768 tokens.
+    # As much as a power of two holds, and the rest: in the next power of two half of the places could be empty.
     most = 1 << (n_tokens.bit_length() - 1)
     rest = triton.next_power_of_2(max(n_tokens - most, 1))
     _choose[n_rows,](

@@ -1,7 +1,8 @@
 """Let a kernel begin on a GPU while the one before it still runs, for what it can do without its results.
 
 From Hopper on a kernel may be launched when all programs of the one before it have called `wait`, or ended; there it
-waits until the one before it is done. So before it calls `wait` it may read what is older than the kernel before it.
+waits until the one before it is done. That one has waited too, so before it calls `wait` a kernel may read what is
+older than the kernel before it. A program may end without a call if another one of its kernel makes it.
 Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization".
 """
 

@@ -264,7 +264,7 @@ class GPT2:
         return qkv.view(*shape, 3, self.n_heads, self.head_width)
 
     def _attend_causally(self, layer: int, qkv: Tensor, shape: torch.Size) -> Tensor:
-        """Attend within whole windows, with the scale and precision that the config asks for."""
+        """Attend within whole windows; PyTorch does it in the precision that the config asks for."""
         if self._cpu_decoder is not None:
             return self._cpu_decoder.attend(layer, qkv, shape[1])
         query, key, value = self._split(qkv, shape).permute(2, 0, 3, 1, 4)

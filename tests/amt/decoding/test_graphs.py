@@ -70,6 +70,23 @@ def test_steps_are_padded_before_their_inputs_are_loaded(tiny: GPT2) -> None:
     assert decoded[0] == decoded[1]
 
 
+def test_what_was_recorded_with_smaller_inputs_is_void(tiny: GPT2) -> None:
+    decoded = []
+    for as_graphs in (False, True):
+        engine = Engine(tiny, as_graphs=as_graphs)
+        first, *others = [engine.add(DecodeRequest(10**6, seed=seed)) for seed in range(5)]
+        for each in others:  # the cache has room for them from now on, and the inputs do not yet
+            engine.remove(each)
+        engine.step()
+        second = engine.add(DecodeRequest(10**6, seed=5))
+        engine.step()
+        engine.remove(second)
+        for _ in range(3):
+            engine.step()
+        decoded.append(first.decoded)
+    assert decoded[0] == decoded[1]
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("device", [f"cuda:{index}" for index in range(max(torch.cuda.device_count(), 1))])
 def test_steps_recorded_as_cuda_graphs_decode_the_same_events(device: str) -> None:
