@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from amt.gpt2 import cpu_attention
 from amt.gpt2.cpu_attention import BLOCK_TOKENS, block_bytes
 from amt.gpt2.cpu_cache import RoundedCache
 from amt.gpt2.products import OFFSET, OUTPUTS, STEPS, TOGETHER
+from tests.amt.gpt2 import test_network
 from tests.amt.gpt2.rows import as_product, scaled
 from tests.conftest import PROJECT
 
@@ -184,7 +186,8 @@ def test_cpus_that_multiply_numbers_of_16_bits_find_the_same() -> None:
     code = "from amt.gpt2.products import TOGETHER; print(TOGETHER)"
     found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, check=True)
     assert found.stdout.split() == [b"2"]
-    files = [__file__, __file__.replace("attention", "windows")]
+    here, prefilled = Path(__file__).parent, test_network.test_what_is_prefilled_is_to_the_bit_what_is_decoded
+    files = [__file__, here / "test_cpu_windows.py", f"{here}/test_network.py::{prefilled.__name__}"]
     command = [sys.executable, "-m", "pytest", "-q", *files, "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout

@@ -6,6 +6,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.decoding.model import build_model, load_config, load_model
 from amt.errors import CheckpointError
+from amt.gpt2 import many_rows
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
 from amt.gpt2.linear import INT4
@@ -106,7 +107,9 @@ def test_prefilling_and_decoding_give_the_same_hidden_states(gpt2: GPT2) -> None
 @pytest.mark.parametrize("dtype", [torch.int8, torch.bfloat16, INT4], ids=str)
 @pytest.mark.parametrize("activation", ["gelu_new", "relu"])
 def test_what_is_prefilled_is_to_the_bit_what_is_decoded(dtype: torch.dtype, activation: str) -> None:
-    model, tokens = our_model(random_model(activation_function=activation), dtype), tokens_like_events(45)
+    """So many tokens that their matrices are multiplied as whole windows are."""
+    model, tokens = our_model(random_model(activation_function=activation), dtype), tokens_like_events(90)
+    assert len(tokens) >= many_rows.MIN_ROWS
     cache = model.new_cache()
     cache.reserve(2)
     for index, token in enumerate(tokens):
