@@ -88,9 +88,11 @@ def precisions(device: torch.device) -> list[torch.dtype]:
 
 def measure_rows(model: GPT2, dtype: torch.dtype, n_rows: int, bandwidth: float, n_events: int) -> dict[str, float]:
     """Measure `n_rows` of a piece from nothing, and past a full window."""
-    begin, past = Begun.of(model, n_rows, 0), Begun.of(model, n_rows, MAX_HISTORY_EVENTS)
-    past.decode(1)
+    begin = Begun.of(model, n_rows, 0)
     whole = milliseconds(partial(begin.decode, n_events), model.device)
+    del begin  # whose cache may take a third of a device's memory
+    past = Begun.of(model, n_rows, MAX_HISTORY_EVENTS)
+    past.decode(1)
     hop = milliseconds(partial(past.decode, HOP_EVENTS), model.device)
     least = 1e3 * step_bytes(model, dtype, n_rows, EVENT_TOKENS * n_events / 2) / bandwidth
     return {

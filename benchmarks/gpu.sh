@@ -4,7 +4,7 @@
 # Needs torch, numpy, transformers, numba, psutil, httpx and prometheus_client; wheels of all else that lie in .whl are
 # put where only this run finds them. Each part has a limit of time and writes a log and, where it has figures, JSON to
 # OUT; a part that fails or runs out of time does not end the others. A short table of all comes last. Without names of
-# parts all are run.
+# parts all are run. MIDI may name a folder of files to embed, about 30 kB each.
 # DEVICE cpu runs the same with small shapes, to show that the script comes to its end.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -50,7 +50,7 @@ part decode-unfused 60 python3 -c "import runpy, sys; sys.modules['triton'] = No
 part profile 40 python3 -m benchmarks.profile --device "$device" --rows "${rows[-1]}"
 part throughput 70 python3 -m benchmarks.throughput --device "$device" --at-a-time "$at_a_time" --seconds "$seconds" \
     --repeats 3
-part embeds 40 python3 -m benchmarks.embeds tests/data/golden/midi --device "$device" --files "$files"
+part embeds 50 python3 -m benchmarks.embeds "${MIDI:-tests/data/golden/midi}" --device "$device" --files "$files"
 part faults 80 python3 -m benchmarks.faults --requests "$requests"
 
 echo "== all"

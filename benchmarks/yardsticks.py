@@ -7,6 +7,7 @@ from transformers import DynamicCache, GPT2LMHeadModel
 
 from amt.decoding.engine import Engine
 from amt.decoding.request import DecodeRequest, in_every_slot
+from amt.decoding.window import EXACT_HOP_EVENTS
 from amt.gpt2.network import GPT2
 from amt.gpt2.sampling_params import SamplingParams
 from amt.midi.notes import Note
@@ -70,7 +71,7 @@ def largest_gap(fast: GPT2, slow: GPT2LMHeadModel) -> float:
     The decoder chooses ten events of two rows, greedily, after prompts of different lengths. The result is 0 but for
     rounding.
     """
-    engine = Engine(fast)
+    engine = Engine(fast, EXACT_HOP_EVENTS)  # which takes what the model prefers, a note's repetition too
     prompts = history(50), history(7)
     greedy = in_every_slot(SamplingParams(temperature=0.0))
     sequences = [

@@ -1,7 +1,7 @@
 """Decode one token a row on a GPU, in few kernels: a step of few rows has nothing else to wait for.
 
-Hidden states stay float32 between blocks. Many rows are multiplied by PyTorch, in the weights' precision, and what lies
-between is one kernel each; few rows by kernels that do all of that.
+Hidden states stay float32 between blocks. Many rows are multiplied by tensor cores, and what lies between matrices is
+one kernel each; few rows are multiplied by kernels that do all of that, too.
 """
 
 import logging
@@ -18,8 +18,8 @@ from amt.gpt2.weights import BlockWeights, Norm
 
 logger = logging.getLogger("anticipatory")
 
-FEW_ROWS: Final = 4
-"""Four take 0.8 of the time that PyTorch's products do; all rows' code is in these kernels, one after another."""
+FEW_ROWS: Final = 2
+"""One takes half of the time that as many rows as tensor cores want would take, four take more."""
 
 
 class GpuDecoder:
@@ -44,9 +44,10 @@ class GpuDecoder:
             epsilon: of the norms.
             activation: None for the approximate GELU.
         """
-        from amt.gpt2 import gpu_attention, gpu_kernels, gpu_products  # which are for GPUs alone
+        from amt.gpt2 import gpu_attention, gpu_kernels, gpu_matrices, gpu_products  # which are for GPUs alone
 
         self._attention, self._kernels, self._products = gpu_attention, gpu_kernels, gpu_products
+        self._matrices = gpu_matrices
         self._embeddings, self._blocks, self._scales, self._epsilon = embeddings, blocks, scales, epsilon
         self._activation = activation
         self._final_norm = final_norm
@@ -68,14 +69,16 @@ class GpuDecoder:
         return (self._run_few if is_few else self._run_many)(hidden, cache_lengths, cached)
 
     def _run_many(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
-        kernels, epsilon = self._kernels, self._epsilon
-        activate: Callable[[Tensor], Tensor] = self._activation or kernels.activate
+        kernels, matrices, epsilon, activation = self._kernels, self._matrices, self._epsilon, self._activation
         x: Tensor = kernels.normalise(hidden, self._blocks[0].norm1, epsilon)
         layers = zip(self._blocks, self._scales, self._next_norms, strict=True)
         for index, (block, scale, next_norm) in enumerate(layers):
-            attended = self._attention.attend(block.qkv(x), cached[index], cache_lengths, scale)
-            x = kernels.add_norm(hidden, block.attention_out(attended), block.norm2, epsilon)
-            x = kernels.add_norm(hidden, block.mlp_out(activate(block.mlp_in(x))), next_norm, epsilon)
+            qkv, attention_out, mlp_in, mlp_out = (cast(PlainLinear, layer) for layer in block.layers)
+            attended = self._attention.attend(matrices.multiply(x, qkv), cached[index], cache_lengths, scale)
+            x = kernels.add_norm(hidden, matrices.multiply_in_parts(attended, attention_out), block.norm2, epsilon)
+            inner = matrices.multiply(x, mlp_in, is_activated=activation is None)
+            inner = activation(inner) if activation else inner
+            x = kernels.add_norm(hidden, matrices.multiply_in_parts(inner, mlp_out), next_norm, epsilon)
         return x
 
     def _run_few(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
@@ -102,12 +105,12 @@ def has_triton(device: torch.device) -> bool:
 def _can_compile(device: torch.device) -> bool:
     """Try it, which needs a C compiler; if it cannot, say why, once."""
     try:
-        from amt.gpt2 import gpu_choice, gpu_kernels
+        from amt.gpt2 import gpu_choice, gpu_matrices
 
         logits = torch.tensor([[0.0, 30.0]], device=device)
-        one, ones = logits.new_ones(1), logits.new_ones(2)
+        one, many = logits.new_ones(1), torch.ones((64, 64), dtype=torch.float16, device=device)
         with torch.cuda.device(device):
-            gpu_kernels.normalise(logits, (ones, ones), 1.0)  # launched as what may begin early is
+            gpu_matrices.multiply(many, PlainLinear(many, many[0]))  # as many as one program takes, begun early
             return int(gpu_choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
     except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
         raise

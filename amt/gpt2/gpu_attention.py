@@ -12,14 +12,16 @@ from amt.gpt2.gpu_overlap import overlap, wait
 PART_TOKENS: Final = 128
 """Tokens that a program reads where a row is attended to in parts."""
 
-_TOKENS: Final = 128
-"""Tokens that a program reads at once where it reads all of them."""
+_PART_WARPS: Final = 8
+"""Of such a program: enough that all these tokens are under way together."""
+
+_TOKENS: Final = 64
+"""Tokens that a program reads at once where it reads all of them, the next ones while it computes."""
+
+_WARPS: Final = 4
 
 _LEAST: Final = tl.constexpr(-1e30)
 """Below any score, and yet a number: the difference of two infinities is none."""
-
-_WARPS: Final = 8
-"""Of a program: enough that all these tokens are under way together."""
 
 
 def attend(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> Tensor:
@@ -51,11 +53,12 @@ def _attend(
 ):  # fmt: skip
     row, head, n_heads = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     width, at = n_heads * head_width, tl.arange(0, size)
-    inside, length = at < head_width, tl.load(cache_lengths + row)
-    wait(is_overlapped)
-    query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
+    inside, length = at < head_width, tl.load(cache_lengths + row).to(tl.int32)
     keys = cached + (row * n_heads + head) * context_tokens * head_width + at
     values = keys + max_rows * n_heads * context_tokens * head_width
+    next_keys, next_values = _some(keys, values, tl.arange(0, together), length, inside, head_width)
+    wait(is_overlapped)
+    query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
     tl.store(keys + length * head_width, key.to(cached.dtype.element_ty), inside)
     tl.store(values + length * head_width, value.to(cached.dtype.element_ty), inside)
     # Each place in a block of tokens has a maximum and sums of its own, so that nothing but a score is summed across
@@ -64,9 +67,8 @@ def _attend(
     seen = tl.zeros([together, size], tl.float32)
     for start in range(0, length, together):
         tokens = start + tl.arange(0, together)
-        place, there = tokens[:, None] * head_width, (tokens < length)[:, None] & inside[None, :]
-        some_keys = tl.load(keys[None, :] + place, there, 0.0)
-        some_values = tl.load(values[None, :] + place, there, 0.0)  # now, to be under way together
+        some_keys, some_values = next_keys, next_values
+        next_keys, next_values = _some(keys, values, tokens + together, length, inside, head_width)
         scores = tl.where(tokens < length, tl.sum(query[None, :] * some_keys.to(tl.float32), 1), float("-inf"))
         before, largest = largest, tl.maximum(largest, scores)
         weights, faded = tl.exp(scores - largest), tl.exp(before - largest)
@@ -94,7 +96,7 @@ def attend_in_parts(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: f
     sums = torch.empty((n_rows, n_parts, n_heads), dtype=torch.float32, device=qkv.device)
     _attend_to_part[n_rows, n_heads, n_parts](
         qkv, cached, cache_lengths, parts, sums, scale, max_rows, context_tokens, head_width,
-        triton.next_power_of_2(head_width), PART_TOKENS, num_warps=_WARPS, **overlap(qkv.device),
+        triton.next_power_of_2(head_width), PART_TOKENS, num_warps=_PART_WARPS, **overlap(qkv.device),
     )  # fmt: skip
     return parts, sums
 
@@ -106,15 +108,14 @@ def _attend_to_part(
 ):  # fmt: skip
     row, head, n_heads = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.num_programs(1)
     part, n_parts = tl.program_id(2), tl.num_programs(2)
-    length = tl.load(cache_lengths + row)
+    length = tl.load(cache_lengths + row).to(tl.int32)
     if (part > 0) & (part * together >= length):
         return
     width, at, tokens = n_heads * head_width, tl.arange(0, size), part * together + tl.arange(0, together)
     inside = at < head_width
     keys = cached + (row * n_heads + head) * context_tokens * head_width + at
     values = keys + max_rows * n_heads * context_tokens * head_width
-    place, there = tokens[:, None] * head_width, (tokens < length)[:, None] & inside[None, :]
-    some_keys, some_values = tl.load(keys[None, :] + place, there, 0.0), tl.load(values[None, :] + place, there, 0.0)
+    some_keys, some_values = _some(keys, values, tokens, length, inside, head_width)
     wait(is_overlapped)
     query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
     scores = tl.where(tokens < length, tl.sum(query[None, :] * some_keys.to(tl.float32), 1), float("-inf"))
@@ -129,6 +130,13 @@ def _attend_to_part(
     seen = tl.sum(weights[:, None] * some_values.to(tl.float32), 0) + own_weight * value
     tl.store(parts + (row * n_parts + part) * width + head * head_width + at, seen / total, inside)
     tl.store(sums + (row * n_parts + part) * n_heads + head, largest + tl.log(total))
+
+
+@triton.jit
+def _some(keys, values, tokens, length, inside, head_width):
+    """Return the keys and the values of some tokens, to be under way together; shape = (n_tokens, size) each."""
+    place, there = tokens[:, None] * head_width, (tokens < length)[:, None] & inside[None, :]
+    return tl.load(keys[None, :] + place, there, 0.0), tl.load(values[None, :] + place, there, 0.0)
 
 
 @triton.jit

@@ -5,7 +5,6 @@ the environment before this is imported they run on a CPU.
 """
 
 import os
-from typing import Final
 
 import torch
 
@@ -16,9 +15,6 @@ from torch import Tensor
 
 from amt.gpt2.gpu_overlap import overlap, wait
 from amt.gpt2.weights import Norm
-
-_ELEMENTS: Final = 1_024
-"""Numbers that one program activates."""
 
 
 def embed(tokens: Tensor, cache_lengths: Tensor, embeddings: Tensor, positions: Tensor) -> Tensor:
@@ -48,32 +44,34 @@ def _embed(tokens, cache_lengths, embeddings, positions, hidden, width, size: tl
 
 def normalise(hidden: Tensor, norm: Norm, epsilon: float) -> Tensor:
     """Return hidden states normalised, in the precision of the norm; shape = (n_rows, width)."""
-    n_rows, width = hidden.shape
-    normalised = torch.empty_like(hidden, dtype=norm[0].dtype)
-    size = triton.next_power_of_2(width)
-    _add_norm[n_rows,](hidden, hidden, *norm, normalised, width, epsilon, size, False, **overlap(hidden.device))
-    return normalised
+    return _launch_add_norm(hidden, hidden, 0, norm, epsilon)
 
 
-def add_norm(hidden: Tensor, product: Tensor, norm: Norm, epsilon: float) -> Tensor:
-    """Add a product to hidden states in place, and return these normalised, in the precision of the product.
+def add_norm(hidden: Tensor, parts: Tensor, norm: Norm, epsilon: float) -> Tensor:
+    """Add a product to hidden states in place, and return these normalised, in the precision of the norm.
 
     Args:
         hidden: float32, shape = (n_rows, width).
-        product: shape = (n_rows, width).
+        parts: which the product is the sum of, shape = (n_parts, n_rows, width).
         norm: of what comes next.
         epsilon: added to the variance.
     """
+    return _launch_add_norm(hidden, parts, len(parts), norm, epsilon)
+
+
+def _launch_add_norm(hidden: Tensor, parts: Tensor, n_parts: int, norm: Norm, epsilon: float) -> Tensor:
     n_rows, width = hidden.shape
-    normalised = torch.empty_like(product)
-    size = triton.next_power_of_2(width)
-    _add_norm[n_rows,](hidden, product, *norm, normalised, width, epsilon, size, True, **overlap(hidden.device))
+    normalised = torch.empty_like(hidden, dtype=norm[0].dtype)
+    _add_norm[n_rows,](
+        hidden, parts, *norm, normalised, n_rows, width, epsilon, n_parts, triton.next_power_of_2(width),
+        **overlap(hidden.device),
+    )  # fmt: skip
     return normalised
 
 
 @triton.jit
 def _add_norm(
-    hidden, product, scale, shift, normalised, width, epsilon, size: tl.constexpr, is_added: tl.constexpr,
+    hidden, parts, scale, shift, normalised, n_rows, width, epsilon, n_parts: tl.constexpr, size: tl.constexpr,
     is_overlapped: tl.constexpr,
 ):  # fmt: skip
     row, at = tl.program_id(0).to(tl.int64), tl.arange(0, size)
@@ -81,8 +79,9 @@ def _add_norm(
     scales, shifts = tl.load(scale + at, inside, 0.0).to(tl.float32), tl.load(shift + at, inside, 0.0).to(tl.float32)
     wait(is_overlapped)
     total = tl.load(hidden + row * width + at, inside, 0.0)
-    if is_added:
-        total += tl.load(product + row * width + at, inside, 0.0).to(tl.float32)
+    for part in tl.static_range(n_parts):
+        total += tl.load(parts + (part * n_rows + row) * width + at, inside, 0.0)
+    if n_parts:
         tl.store(hidden + row * width + at, total, inside)
     result = normalised_row(total, inside, scales, shifts, width, epsilon)
     tl.store(normalised + row * width + at, result.to(normalised.dtype.element_ty), inside)
@@ -93,20 +92,6 @@ def normalised_row(x, inside, scales, shifts, width, epsilon):
     """Return a row over its deviation, scaled and shifted; outside it x, scales and shifts are 0."""
     centred = tl.where(inside, x - tl.sum(x, 0) / width, 0.0)
     return centred * tl.rsqrt(tl.sum(centred * centred, 0) / width + epsilon) * scales + shifts
-
-
-def activate(inner: Tensor) -> Tensor:
-    """Apply the approximate GELU in place, and return it; shape = any."""
-    n = inner.numel()
-    _activate[triton.cdiv(n, _ELEMENTS),](inner, n, _ELEMENTS)
-    return inner
-
-
-@triton.jit
-def _activate(inner, n, size: tl.constexpr):
-    at = tl.program_id(0).to(tl.int64) * size + tl.arange(0, size)
-    x = tl.load(inner + at, at < n, 0.0).to(tl.float32)
-    tl.store(inner + at, gelu(x).to(inner.dtype.element_ty), at < n)
 
 
 @triton.jit

@@ -12,6 +12,7 @@ import torch
 
 from amt.decoding.engine import Engine
 from amt.gpt2 import sampling
+from amt.gpt2.linear import PlainLinear
 from amt.gpt2.network import rounded_length
 from amt.tokens.events import Triple
 from tests.amt.decoding.test_graphs import REQUESTS
@@ -40,7 +41,7 @@ def test_hidden_states_are_those_of_pytorch(flags: dict[str, Any]) -> None:
     torch.testing.assert_close(decoded, expected, atol=2e-5, rtol=2e-5)
 
 
-@pytest.mark.parametrize("n_events", [(50, 0, 43), (50, 0, 43, 1, 42, 2)], ids=["few rows", "many rows"])
+@pytest.mark.parametrize("n_events", [(50, 0), (50, 0, 43, 1, 42, 2)], ids=["few rows", "many rows"])
 def test_rows_of_different_lengths_do_not_affect_each_other(n_events: tuple[int, ...]) -> None:
     model = our_model(random_model())
     rows = [tokens_like_events(n, seed=n) for n in n_events]
@@ -54,6 +55,19 @@ def test_rows_of_different_lengths_do_not_affect_each_other(n_events: tuple[int,
     together = model.decode(torch.tensor([row[-1] for row in rows]), lengths, rounded_length(151), cache)
     alone = torch.cat([decode_all(model, row, prefilled=len(row) - 1)[0] for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("n_rows", "n_in", "n_out"), [(5, 40, 24), (70, 600, 48)], ids=["one program", "in parts"])
+def test_products_are_those_of_pytorch(n_rows: int, n_in: int, n_out: int) -> None:
+    from amt.gpt2 import gpu_matrices
+
+    torch.manual_seed(0)
+    x, layer = torch.randn(n_rows, n_in) / n_in**0.5, PlainLinear(torch.randn(n_out, n_in).T, torch.randn(n_out))
+    parts = gpu_matrices.multiply_in_parts(x, layer)
+    assert (len(parts) > 1) == (n_in > 40)
+    torch.testing.assert_close(parts.sum(0), layer(x), atol=1e-5, rtol=1e-5)
+    activated = torch.nn.functional.gelu(layer(x), approximate="tanh")
+    torch.testing.assert_close(gpu_matrices.multiply(x, layer, is_activated=True), activated, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("spread", [5, 0.1, 0])

@@ -10,7 +10,7 @@ from triton import compile as compile_kernel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from amt.gpt2 import gpu_attention, gpu_choice, gpu_kernels, gpu_products
+from amt.gpt2 import gpu_attention, gpu_choice, gpu_kernels, gpu_matrices, gpu_products
 
 TARGETS = [GPUTarget("cuda", 90, 32), GPUTarget("hip", "gfx942", 64)]
 BFLOAT16 = "qkv cached attended matrix bias scale shift product normalised embeddings positions inner x"
@@ -19,15 +19,16 @@ INT64 = "cache_lengths tokens"
 KINDS = dict.fromkeys(BFLOAT16.split(), "*bf16") | dict.fromkeys(FLOAT32.split(), "*fp32") | {"epsilon": "fp32"}
 KINDS |= dict.fromkeys(INT64.split(), "*i64")
 FEW = {"n_rows": 2, "size_in": 1_024, "size_out": 8}
+MANY = {"rows": 64, "chunk": 128, "n_chunks": 6, "size_out": 32, "stages": 2}
 KERNELS: list[tuple[Any, dict[str, int]]] = [
     (gpu_kernels._embed, {"size": 1_024}),
-    (gpu_kernels._add_norm, {"size": 1_024, "is_added": True}),
-    (gpu_kernels._activate, {"size": 1_024}),
-    (gpu_attention._attend, {"size": 64, "together": 128}),
+    (gpu_kernels._add_norm, {"size": 1_024, "n_parts": 3}),
+    (gpu_attention._attend, {"size": 64, "together": 64}),
     (gpu_attention._attend_to_part, {"size": 64, "together": 128}),
     (gpu_products._project, FEW | {"is_activated": True}),
     (gpu_products._add_product, FEW),
     (gpu_products._add_attended, FEW | {"n_parts": 8, "part_tokens": 128, "head_width": 64}),
+    (gpu_matrices._multiply, MANY | {"is_activated": True}),
     (gpu_choice._choose, {"most": 8_192, "rest": 2_048, "n_index_bits": 14, "n_bits": 30}),
 ]
 """With what is known when they are compiled."""
