@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     max_payload_bytes: int = Field(8 * 2**20, gt=0, description="largest request body")
     max_batch: int = Field(32, ge=5, description="sequences that a worker decodes together; each variation is one")
     max_waiting: int = Field(64, ge=0, description="requests that may wait for a place; more are refused with 429")
+    encoders: int = Field(
+        0, ge=0, le=16, description="processes that make answers besides the service's own, for fast devices"
+    )
     step_timeout: float = Field(
         120, gt=0, description="seconds without a sign of life after which a worker is replaced"
     )
@@ -179,6 +182,7 @@ class Settings(BaseSettings):
             max_batch=self.max_batch,
             max_waiting=self.max_waiting,
             max_loaded=self.max_loaded,
+            encoders=self.encoders,
             step_timeout_seconds=self.step_timeout,
             drain_seconds=self.drain_timeout,
             public_metrics=self.public_metrics,

@@ -18,10 +18,10 @@ fi
 export PYTHONPATH=$site:${PYTHONPATH:-}
 
 if [ "$device" = cpu ]; then
-    shapes=(small) rows=(1 4) graph_rows=6 at_a_time=4 seconds=1 requests=40 files=6 events=12 marker='not gpu and not slow'
+    shapes=(small) rows=(1 4) graph_rows=6 at_a_time=4 seconds=1 rounds=3 requests=40 files=6 events=12 marker='not gpu and not slow'
     tests=(tests/amt/decoding/test_graphs.py) patience=4
 else
-    shapes=(small medium large) rows=(1 16 64) graph_rows=64 at_a_time=64 seconds=20 requests=200 files=200 events=164
+    shapes=(small medium large) rows=(1 16 64) graph_rows=64 at_a_time=64 seconds=20 rounds=8 requests=200 files=200 events=164
     marker=gpu tests=(tests/amt/decoding/test_graphs.py tests/test_models.py) patience=1
 fi
 
@@ -48,8 +48,8 @@ done
 part decode-unfused 60 python3 -c "import runpy, sys; sys.modules['triton'] = None; runpy.run_module('benchmarks.decode', run_name='__main__')" \
     --device "$device" --shape "${shapes[0]}" --rows "${rows[@]}" --events "$events" --json "$out/decode-unfused.json"
 part profile 40 python3 -m benchmarks.profile --device "$device" --rows "${rows[-1]}"
-part throughput 70 python3 -m benchmarks.throughput --device "$device" --at-a-time "$at_a_time" --seconds "$seconds" \
-    --repeats 3
+part throughput 90 python3 -m benchmarks.throughput --device "$device" --at-a-time "$at_a_time" --seconds "$seconds" \
+    --rounds "$rounds" --repeats 3 --encoders 2
 part embeds 50 python3 -m benchmarks.embeds "${MIDI:-tests/data/golden/midi}" --device "$device" --files "$files"
 part faults 80 python3 -m benchmarks.faults --requests "$requests"
 

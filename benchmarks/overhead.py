@@ -100,7 +100,7 @@ class ScriptedAPI(AnticipatoryAPI):
         self._runner = ScriptedRunner()  # type: ignore[assignment]
 
 
-def serve(port: int) -> None:
+def serve(port: int, n_encoders: int) -> None:
     """Run the service."""
     limits = Limits(
         host="127.0.0.1",
@@ -110,6 +110,7 @@ def serve(port: int) -> None:
         max_batch=32,
         max_waiting=64,
         max_loaded=None,
+        encoders=n_encoders,
         step_timeout_seconds=60,
         drain_seconds=5,
         public_metrics=False,
@@ -156,18 +157,18 @@ def send(port: int, n_requests: int, n_clients: int) -> list[bytes]:
     return answers
 
 
-def measure(n_requests: int, n_clients: int) -> Figures:
+def measure(n_requests: int, n_clients: int, n_encoders: int) -> Figures:
     """Measure a service of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    service = multiprocessing.get_context("spawn").Process(target=serve, args=(port,))
+    service = multiprocessing.get_context("spawn").Process(target=serve, args=(port, n_encoders))
     service.start()
     try:
         _wait_for_workers(port)
         send(port, max(n_requests // 10, n_clients), n_clients)
         process = psutil.Process(service.pid)
-        watched = {"API process": [process], "workers": process.children(), "client": [psutil.Process()]}
+        watched = {"API process": [process], "other processes": process.children(), "client": [psutil.Process()]}
         before, start = {name: cpu_seconds(those) for name, those in watched.items()}, time.perf_counter()
         answers = send(port, n_requests, n_clients)
         seconds = time.perf_counter() - start
@@ -200,7 +201,7 @@ def measure_parts(repeats: int) -> dict[str, float]:
     parts: dict[str, Callable[[], object]] = {
         "JSON to request": lambda: read_body(json.loads(BODY)),
         "decode, request to job": lambda: api.decode_request(request, ready.info, {}, streams=False),
-        "pickle, job and result": lambda: (pickle.dumps(job), pickle.loads(pickle.dumps(result))),
+        "pickle, job and result": lambda: (pickle.dumps(job.for_worker()), pickle.loads(pickle.dumps(result))),
         "encode, result to answer": lambda: api.encode_response(request, job, result, ready.info, report),
         "of that, velocities": shape,
         "of that, the MIDI file": lambda: encoder.midi(notes),
@@ -244,8 +245,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=4_000)
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--encoders", type=int, default=0, help="processes that encode besides the API's")
     args = parser.parse_args()
-    print(markdown(measure(args.requests, args.clients)))
+    print(markdown(measure(args.requests, args.clients, args.encoders)))
 
 
 if __name__ == "__main__":

@@ -37,11 +37,10 @@ UNSAFE_PARTS = frozenset({"", ".", ".."})
 
 
 class Prepared(NamedTuple):
-    """Hold what a worker does not need of a file: the request, and all of its job."""
+    """Hold what a file's answer is made from, beside the worker's result."""
 
     request: TaskRequest
-    kind: type[GenerateJob | EmbedJob]
-    fields: dict[str, Any]
+    job: GenerateJob | EmbedJob
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,8 @@ class Stages:
                 jobs.append(None)
                 kept.append(explain(api, error))
             else:
-                jobs.append(job)
-                # Pickled by itself a job leaves behind what only its answer needs.
-                kept.append(Prepared(request, type(job), dict(vars(job))))
+                jobs.append(job.for_worker())
+                kept.append(Prepared(request, job))
         return {"key": row["key"], "names": row["names"], "jobs": pickle.dumps(jobs), "kept": pickle.dumps(kept)}
 
     def finish(self, row: Row) -> Row:
@@ -109,9 +107,8 @@ class Stages:
         self, api: AnticipatoryAPI, name: str, prepared: Prepared, result: Any, tables: list[pa.Table]
     ) -> Failure | None:
         """Add the rows of a file, and write its MIDI files. Return why if the result cannot be encoded."""
-        job = prepared.kind(**prepared.fields)
         try:
-            response = api.encode_response(prepared.request, job, result, self.info, NO_REPORT)  # type: ignore[arg-type]
+            response = api.encode_response(prepared.request, prepared.job, result, self.info, NO_REPORT)  # type: ignore[arg-type]
         except Exception as error:
             return explain(api, error)
         if isinstance(response, EmbedResponse):

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, Self, TypeAlias
 
 from litserve import LitAPI
 from pydantic import BaseModel
@@ -15,7 +15,7 @@ UpdateEncoder: TypeAlias = Callable[[Any], Iterator[tuple[str, dict[str, Any]]]]
 
 
 class Job(Protocol):
-    """Hold what the worker is asked to do for one request; it can be pickled."""
+    """Hold what is asked to be done for one request; it can be pickled."""
 
     @property
     def group(self) -> str:
@@ -24,6 +24,9 @@ class Job(Protocol):
     @property
     def headers(self) -> Mapping[str, str]:
         """Return the headers of the trace that the job belongs to."""
+
+    def for_worker(self) -> Self:
+        """Return what the worker needs of it."""
 
 
 @dataclass(frozen=True)

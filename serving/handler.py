@@ -14,6 +14,7 @@ from opentelemetry import trace
 
 from serving.abortable import limited
 from serving.batching import BatchingAPI, Report, UpdateEncoder
+from serving.encoders import Encoders
 from serving.messages import Done
 from serving.record import Recorder, RequestBody, RequestRecord
 from serving.scheduler import Scheduler
@@ -27,11 +28,13 @@ T = TypeVar("T")
 class Handler:
     """Answer requests with the results of the workers."""
 
-    def __init__(self, api: BatchingAPI, scheduler: Scheduler, recorder: Recorder, timeout_seconds: float) -> None:
+    def __init__(
+        self, api: BatchingAPI, scheduler: Scheduler, recorder: Recorder, encoders: Encoders, timeout_seconds: float
+    ) -> None:
         self._api, self._scheduler, self._timeout = api, scheduler, timeout_seconds
-        self._recorder = recorder
+        self._recorder, self._encoders = recorder, encoders
         # Few, for they share the interpreter with the event loop; of their own, for a large file takes seconds.
-        self._threads = ThreadPoolExecutor(2, "codec")
+        self._threads = ThreadPoolExecutor(2 + encoders.count, "codec")
 
     async def predict(self, request: Request, body: RequestBody) -> Response:
         """Answer when everything is done."""
@@ -86,7 +89,8 @@ class Handler:
         assert isinstance(message, Done)
         report = self._report(record, ticket)
         with self._span("encode", record):
-            response = await self._in_thread(self._encode, ticket, body, message.result, report)
+            result = body, ticket.job, message.result, ticket.info, report
+            response = await self._in_thread(self._encoders.encode, *result)
         yield "result", response
 
     def _report(self, record: RequestRecord, ticket: Ticket) -> Report:
@@ -105,9 +109,6 @@ class Handler:
 
     async def _in_thread(self, function: Callable[..., T], *args: Any, **named: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **named))
-
-    def _encode(self, ticket: Ticket, body: RequestBody, result: Any, report: Report) -> str:
-        return self._api.encode_response(body, ticket.job, result, ticket.info, report).model_dump_json()
 
     @contextmanager
     def _span(self, name: str, record: RequestRecord) -> Iterator[None]:

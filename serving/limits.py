@@ -15,6 +15,7 @@ class Limits:
         max_batch: rows that each worker runs together.
         max_waiting: requests that may wait to run.
         max_loaded: groups that each worker keeps loaded; None for any number.
+        encoders: processes that encode results besides the service's own.
         step_timeout_seconds: without a sign of life after which a worker is replaced.
         drain_seconds: that running requests get when the service is stopped.
         public_metrics: whether /metrics needs no key.
@@ -28,6 +29,7 @@ class Limits:
     max_batch: int
     max_waiting: int
     max_loaded: int | None
+    encoders: int
     step_timeout_seconds: float
     drain_seconds: float
     public_metrics: bool

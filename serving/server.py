@@ -28,6 +28,7 @@ from serving.batching import BatchingAPI
 from serving.conversion import Conversion, ConversionHandler
 from serving.converter import Converter
 from serving.documentation import Documentation, add_pages
+from serving.encoders import Encoders
 from serving.fleet import Fleet
 from serving.handler import Handler
 from serving.json_body import JSONBodyRoute, explain_invalid_requests
@@ -65,7 +66,8 @@ class Server(LitServer):  # type: ignore[misc]
         self._fleet = Fleet(api, limits.step_timeout_seconds, self._scheduler)
         self._api = api
         recorder = Recorder(start_tracing("anticipatory"), self._metrics, api.explain)
-        self._handler = Handler(api, self._scheduler, recorder, limits.timeout_seconds)
+        self._encoders = Encoders(api, limits.encoders)
+        self._handler = Handler(api, self._scheduler, recorder, self._encoders, limits.timeout_seconds)
         self._converter = Converter(conversion.convert, api.explain)
         self._failure: str | None = None
         super().__init__(
@@ -145,13 +147,15 @@ class Server(LitServer):  # type: ignore[misc]
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
-        """Keep the workers alive as long as the app."""
+        """Keep the workers alive as long as the app, and what encodes."""
+        self._encoders.start()
         supervision = asyncio.create_task(self._supervise())
         try:
             yield
         finally:
             supervision.cancel()
             self._converter.close()
+            self._encoders.close()
             await asyncio.gather(self._fleet.stop(), asyncio.to_thread(telemetry.finish))
 
     async def _supervise(self) -> None:

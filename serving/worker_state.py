@@ -85,7 +85,8 @@ class WorkerState:
         ticket.started, ticket.info = time.monotonic(), self.info
         self.running[ticket.uid] = ticket
         self._note_use(ticket)
-        self._send(Start(ticket.uid, ticket.job))
+        assert ticket.job is not None
+        self._send(Start(ticket.uid, ticket.job.for_worker()))
 
     def end(self, uid: int) -> Ticket:
         """Return the ticket of a job that has ended."""

@@ -1,5 +1,6 @@
 """Read a body as the request of its task."""
 
+import copyreg
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -53,6 +54,21 @@ def _with_fields_of_other_tasks(model: type[TaskRequest]) -> type[TaskRequest]:
 
 
 _TOLERANT: Final = {task: _with_fields_of_other_tasks(model) for task, model in MODELS.items()}
+
+
+def _reduce(request: TaskRequest) -> tuple[Any, ...]:
+    """Return how another process makes a request again, whose model is nowhere to be found by its name."""
+    return _restore, (request.task, request.__getstate__())
+
+
+def _restore(task: Task, state: Any) -> TaskRequest:
+    request = _TOLERANT[task].__new__(_TOLERANT[task])
+    request.__setstate__(state)
+    return request
+
+
+for _model in _TOLERANT.values():
+    copyreg.pickle(_model, _reduce)
 
 
 class _TaskOf(BaseModel):

@@ -1,8 +1,9 @@
 """Define what the API process asks of the worker, and what it gets back: plain data that can be pickled, no torch."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from amt.arranging.plan import EditPlan
 from amt.decoding.degenerate import Flaw
@@ -72,9 +73,12 @@ class GenerateJob:
     plans: tuple[EditPlan, ...] = ()
     controlled: str | None = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return what is pickled: a piece of many thousand notes stays behind."""
-        return {name: value for name, value in self.__dict__.items() if name not in _OF_THE_ANSWER}
+    def for_worker(self) -> Self:
+        """Return it without the fields that only its answer needs: a piece of many thousand notes stays behind."""
+        job = copy(self)
+        for name in _OF_THE_ANSWER:
+            del job.__dict__[name]
+        return job
 
 
 class GeneratedVariation(NamedTuple):
@@ -130,6 +134,10 @@ class EmbedJob:
     notices: tuple[list[str], ...]
     layer: int
     pooling: Pooling
+
+    def for_worker(self) -> Self:
+        """Return it: the worker needs it all."""
+        return self
 
     @property
     def windows(self) -> list[Window]:

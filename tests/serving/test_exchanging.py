@@ -29,6 +29,9 @@ class SomeJob(NamedTuple):
     group: str
     headers: Mapping[str, str]
 
+    def for_worker(self) -> "SomeJob":
+        return self
+
 
 class PlayedWorker:
     """Do what a worker does, one small thing at a time."""

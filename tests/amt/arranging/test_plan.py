@@ -264,7 +264,7 @@ def test_infilling_any_span_keeps_notes_of_the_piece_in_order() -> None:
 def test_the_plan_is_not_sent_to_the_worker() -> None:
     plan = continue_from_end(CASTLE, 500, 100)
     job = GenerateJob("tiny", {}, streams=False, redraws=False, plan=plan, sequences=(plan.request(),))
-    received = pickle.loads(pickle.dumps(job))
+    received = pickle.loads(pickle.dumps(job.for_worker()))
     assert not hasattr(received, "plan")
     assert (received.sequences[0].prompt == job.sequences[0].prompt).all()
 

@@ -1,0 +1,118 @@
+"""The processes that encode: what they make is what the service itself would make, and one that dies is replaced."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+
+from amt.tokens.vocab import DURATION, NOTE, ONSET
+from api import AnticipatoryAPI
+from serving.batching import Report
+from serving.encoders import Encoders
+from tasks.body import read_body
+from tasks.responses import PredictResponse
+from tests.conftest import Service, descendants, still_running
+from worker.jobs import GeneratedVariation
+
+
+class TellingAPI(AnticipatoryAPI):
+    """Say in which process a result was encoded, as the span of its trace."""
+
+    def encode_response(self, request: Any, job: Any, result: Any, info: Any, report: Report) -> PredictResponse:
+        return super().encode_response(request, job, result, info, replace(report, span_id=str(os.getpid())))
+
+
+API = TellingAPI({"tiny": "weights/tiny"}, "tiny", "cpu", 1, "auto")
+INFO = {"device": "cpu", "default_size": "tiny", "sizes": {"tiny": {"checkpoint": "weights/tiny", "controls": True}}}
+EVENTS = np.array([[ONSET.offset + 10 * i, DURATION.offset + 8, NOTE.offset + 60 + i] for i in range(20)])
+
+
+def result_of(seed: int, **body: Any) -> tuple[Any, ...]:
+    """Return what there is to encode: the request of a body, its job, and what a worker might have decoded."""
+    request = read_body({"seed": seed, **body})
+    job = API.decode_request(request, INFO, {}, streams=False)  # type: ignore[arg-type]
+    return request, job, [GeneratedVariation(EVENTS, seed, 1, None)], INFO, Report("0" * 32, "0" * 16, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture
+def encoders() -> Iterator[Callable[[int], Encoders]]:
+    started = []
+
+    def start(count: int) -> Encoders:
+        started.append(Encoders(API, count))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+    assert not pids()
+
+
+def encoded(encoders: Encoders, *result: Any) -> tuple[dict[str, Any], int]:
+    """Return the response, and which process made it."""
+    response = json.loads(encoders.encode(*result))
+    return response, int(response["metadata"].pop("span_id"))
+
+
+def pids() -> set[int]:
+    return {each.pid for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())}
+
+
+def test_other_processes_encode_what_this_one_would(encoders: Callable[[int], Encoders]) -> None:
+    here, there = encoders(0), encoders(1)
+    (child,) = pids()
+    notes = [{"onset": 0, "duration": 1, "pitch": 60}]
+    bodies: list[dict[str, Any]] = [
+        {"length_seconds": 5},
+        {"task": "continue", "notes": notes, "start_seconds": 3, "include": ["notes", "midi"]},
+    ]
+    for seed, body in enumerate(bodies):
+        result = result_of(seed, **body)
+        expected, own = encoded(here, *result)
+        assert encoded(there, *result) == (expected, child)
+        assert own == os.getpid()
+
+
+def test_a_process_that_has_died_is_replaced_and_nothing_is_lost(encoders: Callable[[int], Encoders]) -> None:
+    there, result = encoders(1), result_of(3)
+    expected, first = encoded(there, *result)
+    os.kill(first, signal.SIGKILL)
+    assert encoded(there, *result) == (expected, os.getpid())
+    (second,) = pids()
+    assert encoded(there, *result) == (expected, second)
+
+
+def test_an_error_is_met_here_and_costs_no_process(encoders: Callable[[int], Encoders]) -> None:
+    there, (request, job, *rest) = encoders(1), result_of(1)
+    before = pids()
+    with pytest.raises(TypeError):
+        there.encode(request, job, None, *rest[1:])
+    there.encode(request, job, *rest)
+    assert pids() == before
+
+
+@pytest.mark.slow
+def test_a_service_answers_the_same_when_what_encodes_has_died() -> None:
+    service = Service("--default-model", "tiny", "--encoders", "1")
+    service.wait_until_ready()
+
+    def variations() -> Any:
+        body = {"length_seconds": 5, "seed": 4}
+        return httpx.post(f"{service.url}/predict", json=body, timeout=60).raise_for_status().json()["variations"]
+
+    expected = variations()
+    os.kill(service.worker, signal.SIGKILL)  # the process that was started first: not yet one that decodes
+    assert variations() == expected
+    assert variations() == expected
+    processes = descendants(service.process.pid)
+    assert service.stop() == 0
+    assert "a process that encodes has died (exit status -9)" in service.output()
+    assert not still_running(processes)
