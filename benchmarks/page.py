@@ -54,8 +54,9 @@ def of_throughput(figures: throughput.Figures, load: throughput.Load) -> str:
     return f"""## Many requests at once
 
 `benchmarks.throughput`: the same {load.rounds * load.at_a_time} generates of {load.seconds:g} s, first one after
-another, then {load.at_a_time} at a time. Then a generate of 2 s alone, and while five generates of {load.long_seconds:g} s run:
-sequences join and leave the batch between events, so a short request does not wait for a long one.
+another, then {load.at_a_time} at a time. Then a generate of 2 s alone, and while five generates of
+{load.long_seconds:g} s run: sequences join and leave the batch between events, so a short request does not wait for a
+long one.
 
 {throughput.markdown(figures)}"""
 
