@@ -89,7 +89,8 @@ def precisions(device: torch.device) -> list[torch.dtype]:
 def measure_rows(model: GPT2, dtype: torch.dtype, n_rows: int, bandwidth: float, n_events: int) -> dict[str, float]:
     """Measure `n_rows` of a piece from nothing, and past a full window."""
     begin = Begun.of(model, n_rows, 0)
-    whole = milliseconds(partial(begin.decode, n_events), model.device)
+    begin.decode(1)  # a step of so many rows may have to be recorded, and its kernels compiled
+    whole = milliseconds(partial(begin.decode, n_events - 1), model.device) * n_events / (n_events - 1)
     del begin  # whose cache may take a third of a device's memory
     past = Begun.of(model, n_rows, MAX_HISTORY_EVENTS)
     past.decode(1)
@@ -205,6 +206,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="small", help="of random weights")
     parser.add_argument("--events", type=int, default=PIECE_EVENTS, help="of the piece that is timed")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", action="append", help="one of those the device has, by its name; repeat it")
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     parser.add_argument("--corpus", type=Path, help="for the perplexities: see training")
     parser.add_argument("--windows", type=int, default=24, help="of each collection, for the perplexities")
@@ -212,7 +214,7 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="measure llama.cpp and CTranslate2, too")
     args = parser.parse_args()
     device = find_device(args.device)
-    dtypes = precisions(device)
+    dtypes = [each for each in precisions(device) if not args.precision or name_of(each) in args.precision]
     found = perplexities(held_out(args.corpus), args.windows, dtypes, device) if args.corpus else {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = args.model or random_checkpoint(Path(temporary), SHAPES[args.shape])

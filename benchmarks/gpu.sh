@@ -41,8 +41,9 @@ python3 -c "import torch; print(torch.__version__, torch.cuda.get_device_name() 
 part tests 100 python3 -m pytest -q -p no:cacheprovider -m "$marker" "${tests[@]}"
 part graphs 80 python3 -m benchmarks.graphs --device "$device" --rows "$graph_rows" --json "$out/graphs.json"
 for shape in "${shapes[@]}"; do
+    [ "$shape" = small ] && precision=() || precision=(--precision bfloat16)
     part "decode-$shape" 80 python3 -m benchmarks.decode --device "$device" --shape "$shape" --rows "${rows[@]}" \
-        --events "$events" --json "$out/decode-$shape.json"
+        --events "$events" "${precision[@]}" --json "$out/decode-$shape.json"
 done
 # The first shape once more, by PyTorch's own kernels.
 part decode-unfused 60 python3 -c "import runpy, sys; sys.modules['triton'] = None; runpy.run_module('benchmarks.decode', run_name='__main__')" \

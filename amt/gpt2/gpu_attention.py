@@ -15,10 +15,11 @@ PART_TOKENS: Final = 128
 _PART_WARPS: Final = 8
 """Of such a program: enough that all these tokens are under way together."""
 
-_TOKENS: Final = 64
-"""Tokens that a program reads at once where it reads all of them, the next ones while it computes."""
+_TOKENS, _WARPS = 64, 4
+"""Where a program reads all tokens: how many at once, the next ones while it computes, and by how many warps."""
 
-_WARPS: Final = 4
+_MANY_PROGRAMS: Final = 512
+"""From so many rows times heads on, both are half of that: others are there to go on meanwhile."""
 
 _LEAST: Final = tl.constexpr(-1e30)
 """Below any score, and yet a number: the difference of two infinities is none."""
@@ -39,14 +40,15 @@ def attend(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: float) -> 
     n_rows = len(qkv)
     _, max_rows, n_heads, context_tokens, head_width = cached.shape
     attended = qkv.new_empty(n_rows, n_heads * head_width)
+    share = 2 if n_rows * n_heads >= _MANY_PROGRAMS else 1
     _attend[n_rows, n_heads](
         qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
-        triton.next_power_of_2(head_width), _TOKENS, num_warps=_WARPS, **overlap(qkv.device),
+        triton.next_power_of_2(head_width), _TOKENS // share, num_warps=_WARPS // share, **overlap(qkv.device),
     )  # fmt: skip
     return attended
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["max_rows"])  # which would compile it again and again
 def _attend(
     qkv, cached, cache_lengths, attended, scale, max_rows, context_tokens, head_width,
     size: tl.constexpr, together: tl.constexpr, is_overlapped: tl.constexpr,
@@ -55,7 +57,7 @@ def _attend(
     width, at = n_heads * head_width, tl.arange(0, size)
     inside, length = at < head_width, tl.load(cache_lengths + row).to(tl.int32)
     keys = cached + (row * n_heads + head) * context_tokens * head_width + at
-    values = keys + max_rows * n_heads * context_tokens * head_width
+    values = keys + max_rows.to(tl.int64) * n_heads * context_tokens * head_width
     next_keys, next_values = _some(keys, values, tl.arange(0, together), length, inside, head_width)
     wait(is_overlapped)
     query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)
@@ -101,7 +103,7 @@ def attend_in_parts(qkv: Tensor, cached: Tensor, cache_lengths: Tensor, scale: f
     return parts, sums
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["max_rows"])
 def _attend_to_part(
     qkv, cached, cache_lengths, parts, sums, scale, max_rows, context_tokens, head_width,
     size: tl.constexpr, together: tl.constexpr, is_overlapped: tl.constexpr,
@@ -114,7 +116,7 @@ def _attend_to_part(
     width, at, tokens = n_heads * head_width, tl.arange(0, size), part * together + tl.arange(0, together)
     inside = at < head_width
     keys = cached + (row * n_heads + head) * context_tokens * head_width + at
-    values = keys + max_rows * n_heads * context_tokens * head_width
+    values = keys + max_rows.to(tl.int64) * n_heads * context_tokens * head_width
     some_keys, some_values = _some(keys, values, tokens, length, inside, head_width)
     wait(is_overlapped)
     query, key, value = _own(qkv + row * 3 * width + head * head_width + at, inside, width, scale)

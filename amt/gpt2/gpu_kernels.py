@@ -69,7 +69,7 @@ def _launch_add_norm(hidden: Tensor, parts: Tensor, n_parts: int, norm: Norm, ep
     return normalised
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])  # which would compile it again and again
 def _add_norm(
     hidden, parts, scale, shift, normalised, n_rows, width, epsilon, n_parts: tl.constexpr, size: tl.constexpr,
     is_overlapped: tl.constexpr,

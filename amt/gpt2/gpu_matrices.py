@@ -74,7 +74,7 @@ def _launch(x: Tensor, layer: PlainLinear, parts: Tensor, *, is_activated: bool)
     )  # fmt: skip
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["n_rows"])  # which would compile it again and again
 def _multiply(
     x, matrix, bias, parts, n_rows, n_in, n_out, in_stride, out_stride,
     rows: tl.constexpr, chunk: tl.constexpr, n_chunks: tl.constexpr, size_out: tl.constexpr, stages: tl.constexpr,
