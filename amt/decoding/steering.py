@@ -52,6 +52,7 @@ class Steering:
         self._n_notes = 0
         self._ends: list[int] = []
         self._tail: deque[tuple[int, int]] = deque()
+        self._n_of_key: dict[int, int] = {}
         overdue_ticks = round(constraints.overdue_seconds * TICKS_PER_SECOND)
         self._last_onsets = [start_ticks - overdue_ticks] * len(constraints.groups)
         self.silent_groups = set(range(len(constraints.groups)))
@@ -71,12 +72,16 @@ class Steering:
                 self.silent_groups.discard(index)
 
     def _remember(self, onset: int, key: int) -> None:
-        tail = self._tail
+        tail, n_of_key = self._tail, self._n_of_key
         tail.append((onset, key))
-        while len({key for _, key in tail}) > 2 or (
+        n_of_key[key] = n_of_key.get(key, 0) + 1
+        while len(n_of_key) > 2 or (
             len(tail) > REPETITION_NOTES and onset - tail[1][0] >= BEAT_SECONDS * TICKS_PER_SECOND
         ):
-            tail.popleft()
+            _, oldest = tail.popleft()
+            n_of_key[oldest] -= 1
+            if not n_of_key[oldest]:
+                del n_of_key[oldest]
 
     @property
     def repeated_notes(self) -> frozenset[int]:
@@ -123,10 +128,11 @@ class Steering:
 
     def biases(self, now: int) -> NDArray[np.float32] | None:
         """Return nats to add for each instrument and, last, for rests; shape = (130,), or None if all are zero."""
-        if not self._constraints.balance and self._constraints.density is None:
+        groups, density = self._constraints.groups, self._constraints.density
+        if not (groups and self._constraints.balance) and density is None:
             return None
         biases = np.zeros(N_INSTRUMENTS + 1, dtype=np.float32)
-        for group, last_onset in zip(self._constraints.groups, self._last_onsets, strict=True):
+        for group, last_onset in zip(groups, self._last_onsets, strict=True):
             silence = max(now - last_onset, 0) / TICKS_PER_SECOND
             nats = min(self._constraints.balance * silence, MAX_BIAS)
             biases[list(group)] = np.maximum(biases[list(group)], nats)

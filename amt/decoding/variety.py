@@ -44,6 +44,7 @@ class Variety:
         self._strength = 0.0
         self._recent: deque[tuple[int, int]] = deque()
         self._counts: NDArray[np.float32] = np.zeros(MAX_KEYS, dtype=np.float32)
+        self._n_with_count = [MAX_KEYS]  # how many places have each count, from 0 to the greatest
         self._places: dict[int, int] = {}
         self._free = list(range(MAX_KEYS))
         self._last: deque[int] = deque(maxlen=PHRASE_NOTES)
@@ -66,30 +67,44 @@ class Variety:
         if place is None:
             return False
         own = self._counts[place]
-        n_before = np.count_nonzero(self._counts > own) + np.count_nonzero(self._counts[:place] == own)
-        return bool(n_before < N_COMMONEST)
+        n_before = sum(self._n_with_count[int(own) + 1 :])
+        if n_before < N_COMMONEST <= n_before + self._n_with_count[int(own)]:
+            n_before += int(np.count_nonzero(self._counts[:place] == own))
+        return n_before < N_COMMONEST
 
     def _count(self, key: int) -> None:
-        if key not in self._places and self._free:
+        place = self._places.get(key)
+        if place is None and self._free:
             place = self._places[key] = self._free.pop(0)
             self.keys[place] = key
-        if key in self._places:
-            self._counts[self._places[key]] += 1
+        if place is not None:
+            self._change(place, 1)
 
     def _forget(self, key: int) -> None:
         place = self._places.get(key)
         if place is not None and self._counts[place]:
-            self._counts[place] -= 1
+            self._change(place, -1)
             if not self._counts[place]:
                 del self._places[key]
                 self._free.append(place)
+
+    def _change(self, place: int, by: int) -> None:
+        count, numbers = int(self._counts[place]), self._n_with_count
+        self._counts[place] = count + by
+        numbers[count] -= 1
+        if count + by == len(numbers):
+            numbers.append(0)
+        numbers[count + by] += 1
+        if not numbers[-1]:
+            numbers.pop()
 
     @property
     def biases(self) -> NDArray[np.float32] | None:
         """Nats to add to `keys`, none of them positive, shape = (256,); None if nothing is held back."""
         if not self._strength or len(self._recent) < MIN_NOTES:
             return None
-        biases = self._counts * np.float32(-self._strength / self._counts.max())
+        greatest = np.float32(len(self._n_with_count) - 1)
+        biases = self._counts * np.float32(-self._strength / greatest)
         now = self._recent[-1][0]
         for key, onset in self._followers.get(tuple(self._last), {}).items():
             if key in self._places and now - onset >= MIN_PHRASE_TICKS:
