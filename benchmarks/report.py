@@ -24,7 +24,7 @@ import torch
 
 from amt.decoding.model import load_model
 from amt.gpt2.cache import Cache
-from amt.gpt2.cpu_cache import RoundedCache
+from amt.gpt2.cpu.cache import RoundedCache
 from amt.gpt2.device import find_device, find_dtype
 from amt.gpt2.linear import arithmetic_dtype, is_reproducible
 from amt.gpt2.network import GPT2

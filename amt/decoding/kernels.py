@@ -1,6 +1,6 @@
 """Compute on CPUs, compiled by numba, what `legality` and `biases` do in PyTorch, which takes ten times as long.
 
-Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.kernels`.
+Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.cpu.kernels`.
 """
 
 from typing import Any, Final
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from amt.decoding.chord_tones import EARLY_TICKS, N_PITCH_CLASSES
 from amt.decoding.onset_grid import MAX_KEPT_NATS, MAX_LEVEL, NATS_PER_LEVEL
-from amt.gpt2.compiling import compiled, share
-from amt.gpt2.kernels import REORDERED, exponential
+from amt.gpt2.cpu.compiling import compiled, share
+from amt.gpt2.cpu.kernels import REORDERED, exponential
 from amt.midi.notes import DRUMS, N_INSTRUMENTS, N_PITCHES
 
 _NEGLIGIBLE: Final = np.float32(30)

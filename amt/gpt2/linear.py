@@ -54,7 +54,7 @@ def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torc
     if is_reproducible(dtype, device):
         return PackedLinear(matrix.float(), bias, dtype)
     matrix = matrix.to(device, dtype).to(arithmetic)
-    if device.type == "cuda":  # a program of `gpu_products` reads the weights of an output
+    if device.type == "cuda":  # a program of `gpu.few_rows` reads the weights of an output
         return PlainLinear(matrix.T.contiguous().T, bias)
     # A CPU multiplies a single row by (in, out) with all threads, and by its transpose with one.
     return PlainLinear(matrix.contiguous(), bias)
@@ -120,7 +120,7 @@ class PackedLinear(Linear):
     """
 
     def __init__(self, matrix: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        from amt.gpt2 import packing  # which is for CPUs alone
+        from amt.gpt2.cpu import packing
 
         if dtype is torch.bfloat16:  # what that keeps, float16 keeps too, unless it is very large or small
             matrix = matrix.bfloat16()
@@ -131,8 +131,8 @@ class PackedLinear(Linear):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Multiply rows of any magnitude."""
-        from amt.gpt2 import kernels  # which is for CPUs alone
-        from amt.gpt2.compiling import share
+        from amt.gpt2.cpu import kernels
+        from amt.gpt2.cpu.compiling import share
 
         x = x.contiguous()
         normalised, absmax = torch.empty_like(x), torch.empty(len(x))
@@ -142,7 +142,7 @@ class PackedLinear(Linear):
 
     def multiply(self, x: Tensor) -> Tensor:
         """Multiply rows whose absolute maximum is 1."""
-        from amt.gpt2 import many_rows  # which is for CPUs alone
+        from amt.gpt2.cpu import many_rows
 
         x = x.contiguous()
         if many_rows.suits(len(x), self.matrix):

@@ -18,12 +18,12 @@ from amt.errors import CheckpointError
 from amt.gpt2 import attention
 from amt.gpt2.cache import Cache
 from amt.gpt2.config import Config
-from amt.gpt2.gpu import GpuDecoder, has_triton
+from amt.gpt2.gpu.decoder import GpuDecoder, has_triton
 from amt.gpt2.linear import WHOLE, OutputRange, arithmetic_dtype, is_reproducible
 from amt.gpt2.weights import BlockWeights, Norm, Source
 
 if TYPE_CHECKING:
-    from amt.gpt2.cpu import CpuDecoder
+    from amt.gpt2.cpu.decoder import CpuDecoder
 
 LENGTH_MULTIPLE: Final = 64
 """Lengths are rounded up to this, so that the arithmetic of a row is the same beside longer ones."""
@@ -117,7 +117,7 @@ class GPT2:
         self.blocks = [each.block(f"h.{index}", width) for index, each in enumerate(sources)]
 
     def _compile(self) -> "CpuDecoder":
-        from amt.gpt2.cpu import CpuDecoder  # which is for CPUs alone
+        from amt.gpt2.cpu.decoder import CpuDecoder  # which is for CPUs alone
 
         return CpuDecoder(
             self.blocks, self._final_norm, self.n_heads, self._scales, self._epsilon, self._other_activation
@@ -161,7 +161,7 @@ class GPT2:
         """Return a cache without rows, see `Cache`."""
         row_shape = self.n_heads, self.context_tokens, self.head_width
         if self._is_compiled:
-            from amt.gpt2.cpu_cache import RoundedCache  # which is for CPUs alone
+            from amt.gpt2.cpu.cache import RoundedCache  # which is for CPUs alone
 
             return RoundedCache(len(self.blocks), row_shape, max_rows)
         return Cache(len(self.blocks), row_shape, self.dtype, self.device, max_rows)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from amt.gpt2.gpu import has_triton
+from amt.gpt2.gpu.decoder import has_triton
 
 
 class SamplingTensors(NamedTuple):
@@ -26,11 +26,11 @@ def sample(logits: Tensor, params: SamplingTensors, uniform: Tensor) -> Tensor:
         uniform: from [0, 1), shape = (n_rows,).
     """
     if has_triton(logits.device):
-        from amt.gpt2 import gpu_choice
+        from amt.gpt2.gpu import choice
 
-        return gpu_choice.choose(logits, params, uniform)
+        return choice.choose(logits, params, uniform)
     if logits.device.type == "cpu":
-        from amt.gpt2 import truncation  # which is for CPUs alone, and five times as fast
+        from amt.gpt2.cpu import truncation  # which is for CPUs alone, and five times as fast
 
         return truncation.sample(logits, torch.stack(params, dim=1), uniform)
     return draw(truncated_by_sorting(logits, params), uniform)

@@ -11,13 +11,13 @@ from amt.decoding import kernels
 from amt.decoding.model import load_model, warm_up
 from amt.decoding.engine import Engine
 from amt.decoding.request import DecodeRequest
-from amt.gpt2 import block, cpu_attention, many_rows, products, truncation
-from amt.gpt2 import kernels as between
+from amt.gpt2.cpu import attention, block, many_rows, products, truncation
+from amt.gpt2.cpu import kernels as between
 from benchmarks.control import KINDS, TINY, Stepper
 from benchmarks.yardsticks import history
 
 def compiled():
-    modules = kernels, block, cpu_attention, many_rows, products, truncation, between
+    modules = kernels, block, attention, many_rows, products, truncation, between
     functions = [each for module in modules for each in vars(module).values() if hasattr(each, "signatures")]
     return sum(len(each.signatures) for each in functions)
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from amt.gpt2.cache import Cache
-from amt.gpt2.cpu_attention import BLOCK_TOKENS
-from amt.gpt2.cpu_cache import RoundedCache
+from amt.gpt2.cpu.attention import BLOCK_TOKENS
+from amt.gpt2.cpu.cache import RoundedCache
 
 ROW_SHAPE = (2, 8, 4)
 

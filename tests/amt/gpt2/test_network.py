@@ -6,9 +6,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from amt.decoding.model import build_model, load_config, load_model
 from amt.errors import CheckpointError
-from amt.gpt2 import many_rows
 from amt.gpt2.checkpoint import read_weights
 from amt.gpt2.config import Config
+from amt.gpt2.cpu import many_rows
 from amt.gpt2.linear import INT4
 from amt.gpt2.network import GPT2, rounded_length
 from amt.tokens.vocab import AUTOREGRESS, CONTEXT_TOKENS, ONSET, SLOTS, VOCAB_SIZE

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from amt.gpt2 import sampling, truncation
+from amt.gpt2 import sampling
+from amt.gpt2.cpu import truncation
 from amt.gpt2.sampling_params import MIN_TEMPERATURE, SamplingParams
 
 Keep = Callable[[Tensor, sampling.SamplingTensors], Tensor]

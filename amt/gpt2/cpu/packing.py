@@ -1,4 +1,4 @@
-"""Round weights to float16, or to eight or four bits, and pack them as `amt.gpt2.products` reads them."""
+"""Round weights to float16, or to eight or four bits, and pack them as `cpu.products` reads them."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812
 
-from amt.gpt2 import products
-from amt.gpt2.compiling import share
-from amt.gpt2.products import GROUP, INPUTS, OFFSET, OUTPUTS, ROUNDED, STEPS, TOGETHER
+from amt.gpt2.cpu import products
+from amt.gpt2.cpu.compiling import share
+from amt.gpt2.cpu.products import GROUP, INPUTS, OFFSET, OUTPUTS, ROUNDED, STEPS, TOGETHER
 
 MAX_NIBBLE: Final = 15
 

@@ -12,8 +12,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from amt.gpt2.gpu_kernels import gelu
-from amt.gpt2.gpu_overlap import overlap, wait
+from amt.gpt2.gpu.kernels import gelu
+from amt.gpt2.gpu.overlap import overlap, wait
 from amt.gpt2.linear import PlainLinear
 
 _OUTPUTS: Final = 32

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from amt.gpt2 import kernels
-from tests.amt.gpt2.rows import as_product, scaled
+from amt.gpt2.cpu import kernels
+from tests.amt.gpt2.cpu.rows import as_product, scaled
 from tests.conftest import PROJECT
 
 
@@ -84,7 +84,7 @@ def test_rows_are_divided_by_their_absolute_maximum() -> None:
 
 
 def test_starting_numba_leaves_pytorch_the_number_of_threads_that_it_was_given() -> None:
-    code = "import torch, amt.gpt2.kernels; print(torch.get_num_threads())"
+    code = "import torch, amt.gpt2.cpu.kernels; print(torch.get_num_threads())"
     found = subprocess.run(
         [sys.executable, "-c", code],
         cwd=PROJECT,

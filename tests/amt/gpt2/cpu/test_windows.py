@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from amt.gpt2 import cpu_windows
-from amt.gpt2.cpu_attention import BLOCK_TOKENS
+from amt.gpt2.cpu import windows
+from amt.gpt2.cpu.attention import BLOCK_TOKENS
 
 N_HEADS, HEAD_WIDTH = 3, 37
 LENGTHS = [1, 11, BLOCK_TOKENS, 2 * BLOCK_TOKENS + 13]
@@ -17,7 +17,7 @@ def random_qkv(n_tokens: int) -> torch.Tensor:
 
 def attend(qkv: torch.Tensor, n_tokens: int) -> torch.Tensor:
     attended = np.empty((len(qkv), N_HEADS * HEAD_WIDTH), dtype=np.float32)
-    cpu_windows.attend(qkv.numpy(), n_tokens, N_HEADS, np.float32(0.3), attended)
+    windows.attend(qkv.numpy(), n_tokens, N_HEADS, np.float32(0.3), attended)
     return torch.from_numpy(attended)
 
 

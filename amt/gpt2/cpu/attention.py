@@ -1,13 +1,13 @@
 """Attend on CPUs to keys and values of eight bits, compiled by numba.
 
 They are rounded to whole numbers, times a scale for each token and head, and are multiplied as the weights of
-`amt.gpt2.products` are: queries, and the weights of values, are rounded to whole numbers too, of 15 bits. Sums of whole
+`cpu.products` are: queries, and the weights of values, are rounded to whole numbers too, of 15 bits. Sums of whole
 numbers are exact, and what a row gets depends on nothing but itself, to the bit.
 
 A head's tokens are kept in blocks of `BLOCK_TOKENS`: first their scales, float32, then their numbers, to which `OFFSET`
 is added; of keys shape = (head_width / together, BLOCK_TOKENS, together), so that the scores of many tokens are
 computed side by side, and of values (BLOCK_TOKENS / together, head_width, together), for sums over tokens. `together`
-is `TOGETHER` of `amt.gpt2.products`, and head_width is rounded up to a multiple of 16.
+is `TOGETHER` of `cpu.products`, and head_width is rounded up to a multiple of 16.
 """
 
 from typing import Any, Final
@@ -19,10 +19,10 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from amt.gpt2 import kernels, products
-from amt.gpt2.compiling import compiled, digest
-from amt.gpt2.kernels import REORDERED
-from amt.gpt2.products import BYTE, LONG, OFFSET, OUTPUTS, STEPS, TOGETHER, WORD, ZEROS
+from amt.gpt2.cpu import kernels, products
+from amt.gpt2.cpu.compiling import compiled, digest
+from amt.gpt2.cpu.kernels import REORDERED
+from amt.gpt2.cpu.products import BYTE, LONG, OFFSET, OUTPUTS, STEPS, TOGETHER, WORD, ZEROS
 
 BLOCK_TOKENS: Final = 64
 
@@ -315,7 +315,7 @@ def _compile_attend(sources: str) -> Any:
         """Put a token's keys and values into the cache, and attend to them and to all before them.
 
         Args:
-            product: with absmax and bias, see `amt.gpt2.cpu`, queries, keys and values; shape = (n_rows, 3 * width).
+            product: with absmax and bias, see `cpu.decoder`, queries, keys and values; shape = (n_rows, 3 * width).
             absmax: shape = (n_rows,); gets those of the result.
             bias: shape = (3 * width,).
             cached: blocks of keys and of values; shape = (2, at least n_rows, n_heads, n_blocks, block_bytes).

@@ -9,7 +9,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from amt.gpt2.compiling import compiled
+from amt.gpt2.cpu.compiling import compiled
 
 _SMALLEST: Final = np.finfo(np.float32).tiny.view(np.uint32)
 """The bits of the smallest normal number, by which one may divide."""

@@ -1,6 +1,6 @@
 """Truncate distributions, and draw, on CPUs, compiled by numba: PyTorch would sort thousands of probabilities.
 
-Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.kernels`.
+Compiled code is kept until this file changes, whatever becomes of `cpu.kernels`.
 """
 
 from typing import Final
@@ -11,8 +11,8 @@ from numba import prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2.compiling import compiled, share
-from amt.gpt2.kernels import REORDERED, exponential
+from amt.gpt2.cpu.compiling import compiled, share
+from amt.gpt2.cpu.kernels import REORDERED, exponential
 
 _DIGIT: Final = 8
 """Bits of a float32 that a radix selection counts at a time."""

@@ -21,7 +21,7 @@ from numba.core.registry import cpu_target
 from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
 
-from amt.gpt2.compiling import compiled
+from amt.gpt2.cpu.compiling import compiled
 
 STEPS: Final = 127
 """To how many steps, to either side of zero, activations are rounded."""

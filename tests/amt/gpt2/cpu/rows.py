@@ -1,4 +1,4 @@
-"""Put rows into the parts that compiled code on CPUs takes, see `amt.gpt2.cpu`, and together again."""
+"""Put rows into the parts that compiled code on CPUs takes, see `cpu.decoder`, and together again."""
 
 import numpy as np
 import torch

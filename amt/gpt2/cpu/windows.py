@@ -1,6 +1,6 @@
 """Attend within whole windows on CPUs, compiled by numba: to each key and value with several queries at once.
 
-The numbers are those of `amt.gpt2.cpu_attention`, of which this takes what is the same for one query and for several.
+The numbers are those of `cpu.attention`, of which this takes what is the same for one query and for several.
 """
 
 from typing import Any, Final
@@ -12,11 +12,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from amt.gpt2 import cpu_attention, kernels, products
-from amt.gpt2.compiling import compiled, digest
-from amt.gpt2.cpu_attention import BLOCK_TOKENS, KIND, LEVELS, PARTS, SCALE_BYTES, VECTORS, joined, sums_of
-from amt.gpt2.kernels import REORDERED
-from amt.gpt2.products import BYTE, HAS_VNNI, HAS_WIDE_VNNI, LONG, OFFSET, OUTPUTS, TOGETHER, WORD, ZEROS
+from amt.gpt2.cpu import attention, kernels, products
+from amt.gpt2.cpu.attention import BLOCK_TOKENS, KIND, LEVELS, PARTS, SCALE_BYTES, VECTORS, joined, sums_of
+from amt.gpt2.cpu.compiling import compiled, digest
+from amt.gpt2.cpu.kernels import REORDERED
+from amt.gpt2.cpu.products import BYTE, HAS_VNNI, HAS_WIDE_VNNI, LONG, OFFSET, OUTPUTS, TOGETHER, WORD, ZEROS
 
 QUERIES: Final = 8 if HAS_WIDE_VNNI else 2 if HAS_VNNI else 4
 """Queries at once: their sums have to stay in registers."""
@@ -24,7 +24,7 @@ QUERIES: Final = 8 if HAS_WIDE_VNNI else 2 if HAS_VNNI else 4
 _WORDS: Final = BLOCK_TOKENS // TOGETHER
 
 _exponentials, _divide_by_absmax = kernels.exponentials, kernels.divide_by_absmax
-_keep, _place, _weigh = cpu_attention.keep, cpu_attention.place, cpu_attention.weigh
+_keep, _place, _weigh = attention.keep, attention.place, attention.weigh
 
 
 def _add_to_all(
@@ -205,4 +205,4 @@ def _compile_attend(sources: str) -> Any:
     return attend
 
 
-attend: Final = _compile_attend(digest(cpu_attention, kernels, products))
+attend: Final = _compile_attend(digest(attention, kernels, products))

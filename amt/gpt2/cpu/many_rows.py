@@ -1,6 +1,6 @@
 """Multiply whole windows by int8 weights on CPUs with VNNI, by oneDNN, which also knows how to use AMX.
 
-Sums of whole numbers are exact, so the results are to the bit those of `amt.gpt2.products`. The weights stay as they
+Sums of whole numbers are exact, so the results are to the bit those of `cpu.products`. The weights stay as they
 lie there, for the few rows of a step; to many rows the time that a copy in plain order takes is little.
 
 Compiled code is kept until this file changes.
@@ -14,9 +14,9 @@ from numba import prange
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2.compiling import compiled, share
-from amt.gpt2.packing import Matrix
-from amt.gpt2.products import HAS_WIDE_VNNI, STEPS
+from amt.gpt2.cpu.compiling import compiled, share
+from amt.gpt2.cpu.packing import Matrix
+from amt.gpt2.cpu.products import HAS_WIDE_VNNI, STEPS
 
 MIN_ROWS: Final = 256
 """With fewer rows the copy takes longer than is gained."""

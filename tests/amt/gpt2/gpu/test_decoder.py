@@ -1,6 +1,6 @@
 """The kernels of GPUs, interpreted on a CPU, as Triton is told before it starts; `-m gpu` tests them on a GPU.
 
-TRITON_INTERPRET=1 uv run pytest tests/amt/gpt2/test_gpu.py
+TRITON_INTERPRET=1 uv run pytest tests/amt/gpt2/gpu/test_decoder.py
 """
 
 import os
@@ -59,15 +59,15 @@ def test_rows_of_different_lengths_do_not_affect_each_other(n_events: tuple[int,
 
 @pytest.mark.parametrize(("n_rows", "n_in", "n_out"), [(5, 40, 24), (70, 600, 48)], ids=["one program", "in parts"])
 def test_products_are_those_of_pytorch(n_rows: int, n_in: int, n_out: int) -> None:
-    from amt.gpt2 import gpu_matrices
+    from amt.gpt2.gpu import many_rows
 
     torch.manual_seed(0)
     x, layer = torch.randn(n_rows, n_in) / n_in**0.5, PlainLinear(torch.randn(n_out, n_in).T, torch.randn(n_out))
-    parts = gpu_matrices.multiply_in_parts(x, layer)
+    parts = many_rows.multiply_in_parts(x, layer)
     assert (len(parts) > 1) == (n_in > 40)
     torch.testing.assert_close(parts.sum(0), layer(x), atol=1e-5, rtol=1e-5)
     activated = torch.nn.functional.gelu(layer(x), approximate="tanh")
-    torch.testing.assert_close(gpu_matrices.multiply(x, layer, is_activated=True), activated, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(many_rows.multiply(x, layer, is_activated=True), activated, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("spread", [5, 0.1, 0])

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
-from amt.gpt2 import cpu_attention
-from amt.gpt2.cpu_attention import BLOCK_TOKENS, block_bytes
-from amt.gpt2.cpu_cache import RoundedCache
-from amt.gpt2.products import OFFSET, OUTPUTS, STEPS, TOGETHER
+from amt.gpt2.cpu import attention
+from amt.gpt2.cpu.attention import BLOCK_TOKENS, block_bytes
+from amt.gpt2.cpu.cache import RoundedCache
+from amt.gpt2.cpu.products import OFFSET, OUTPUTS, STEPS, TOGETHER
 from tests.amt.gpt2 import test_network
-from tests.amt.gpt2.rows import as_product, scaled
+from tests.amt.gpt2.cpu.rows import as_product, scaled
 from tests.conftest import PROJECT
 
 N_ROWS, N_HEADS, HEAD_WIDTH, CONTEXT = 3, 4, 37, 3 * BLOCK_TOKENS
@@ -61,7 +61,7 @@ def attend(qkv: torch.Tensor, data: torch.Tensor, ends: list[int], scale: float 
     """Attend, and write the rows' keys and values to a layer of a cache."""
     product, absmax, bias = as_product(qkv.flatten(1))
     attended = np.empty((len(qkv), N_HEADS * HEAD_WIDTH), dtype=np.float32)
-    cpu_attention.attend(product, absmax, bias, data.numpy(), np.array(ends), np.float32(scale), attended)
+    attention.attend(product, absmax, bias, data.numpy(), np.array(ends), np.float32(scale), attended)
     return scaled(attended, absmax).view(-1, N_HEADS, HEAD_WIDTH)
 
 
@@ -114,7 +114,7 @@ def test_a_row_is_equal_to_the_bit_beside_others_and_alone(qkv: torch.Tensor, ca
         alone = np.empty((1, N_HEADS * HEAD_WIDTH), dtype=np.float32)
         own = absmax[row : row + 1].copy()
         data = cache.data[0, :, row : row + 1].clone().numpy()
-        cpu_attention.attend(product[row : row + 1], own, bias, data, np.array([end]), np.float32(0.3), alone)
+        attention.attend(product[row : row + 1], own, bias, data, np.array([end]), np.float32(0.3), alone)
         assert torch.equal(scaled(alone, own).view(N_HEADS, HEAD_WIDTH), found[row])
 
 
@@ -145,7 +145,7 @@ def test_zeros_stay_finite_and_nan_stays_with_its_head(which: int, nan: float, c
     product = qkv.flatten(1).numpy()
     absmax, bias = np.ones(N_ROWS, np.float32), np.zeros(product.shape[1], np.float32)
     attended = np.empty((N_ROWS, N_HEADS * HEAD_WIDTH), dtype=np.float32)
-    cpu_attention.attend(product, absmax, bias, cache.data[0].numpy(), np.array(ENDS), np.float32(0.3), attended)
+    attention.attend(product, absmax, bias, cache.data[0].numpy(), np.array(ENDS), np.float32(0.3), attended)
     assert np.isnan(attended[0]).any()
     assert (attended[1] == 0).all()
     assert np.isfinite(attended[2]).all()
@@ -183,11 +183,11 @@ def test_rows_keep_what_they_have_when_there_are_more(cache: RoundedCache) -> No
 @pytest.mark.skipif(TOGETHER == 2, reason="this CPU does it anyway")
 def test_cpus_that_multiply_numbers_of_16_bits_find_the_same() -> None:
     environment = os.environ | {"NUMBA_CPU_NAME": "generic"}
-    code = "from amt.gpt2.products import TOGETHER; print(TOGETHER)"
+    code = "from amt.gpt2.cpu.products import TOGETHER; print(TOGETHER)"
     found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, env=environment, capture_output=True, check=True)
     assert found.stdout.split() == [b"2"]
     here, prefilled = Path(__file__).parent, test_network.test_what_is_prefilled_is_to_the_bit_what_is_decoded
-    files = [__file__, here / "test_cpu_windows.py", f"{here}/test_network.py::{prefilled.__name__}"]
+    files = [__file__, here / "test_windows.py", f"{here.parent}/test_network.py::{prefilled.__name__}"]
     command = [sys.executable, "-m", "pytest", "-q", *files, "-p", "no:cacheprovider"]
     run = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout

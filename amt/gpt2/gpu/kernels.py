@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from amt.gpt2.gpu_overlap import overlap, wait
+from amt.gpt2.gpu.overlap import overlap, wait
 from amt.gpt2.weights import Norm
 
 

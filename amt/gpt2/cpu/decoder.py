@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2 import block, cpu_attention, cpu_windows, kernels
-from amt.gpt2.compiling import share
+from amt.gpt2.cpu import attention, block, kernels, windows
+from amt.gpt2.cpu.compiling import share
 from amt.gpt2.linear import Linear, PackedLinear
 from amt.gpt2.weights import BlockWeights, Norm
 
@@ -56,7 +56,7 @@ class CpuDecoder:
         Args:
             embedded: the tokens, shape = (n_rows, width).
             cache_lengths: where each belongs, shape = (n_rows,).
-            cached: of each layer as `cpu_attention.attend` has it; written.
+            cached: of each layer as `attention.attend` has it; written.
 
         Returns:
             final hidden states, shape = (n_rows, width).
@@ -66,7 +66,7 @@ class CpuDecoder:
 
         def attend(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
             bias, scale = self._biases[layer][0], self._scales[layer]
-            share(cpu_attention.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
+            share(attention.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
 
         _, x, absmax = self._run(embedded, len(self._blocks), attend, kernels.add)
         return torch.from_numpy(x).mul_(torch.from_numpy(absmax)[:, None])
@@ -118,7 +118,7 @@ class CpuDecoder:
     def attend(self, layer: int, qkv: Tensor, n_tokens: int) -> Tensor:
         """Attend within windows of so many tokens; shape = (n, 3 * width) -> (n, width)."""
         attended = qkv.new_empty(len(qkv), qkv.shape[1] // 3)
-        share(cpu_windows.attend, qkv.numpy(), n_tokens, self._n_heads, self._scales[layer], attended.numpy())
+        share(windows.attend, qkv.numpy(), n_tokens, self._n_heads, self._scales[layer], attended.numpy())
         return attended
 
     def _run(

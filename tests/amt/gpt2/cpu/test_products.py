@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from amt.gpt2.packing import Matrix
-from amt.gpt2.products import GROUP, HAS_VNNI, MAX_ROWS, STEPS
+from amt.gpt2.cpu.packing import Matrix
+from amt.gpt2.cpu.products import GROUP, HAS_VNNI, MAX_ROWS, STEPS
 
 KERNELS = [
     pytest.param(4, marks=pytest.mark.skipif(not HAS_VNNI, reason="the CPU lacks it"), id="vnni"),

@@ -44,10 +44,10 @@ class GpuDecoder:
             epsilon: of the norms.
             activation: None for the approximate GELU.
         """
-        from amt.gpt2 import gpu_attention, gpu_kernels, gpu_matrices, gpu_products  # which are for GPUs alone
+        from amt.gpt2.gpu import attention, few_rows, kernels, many_rows  # which need Triton
 
-        self._attention, self._kernels, self._products = gpu_attention, gpu_kernels, gpu_products
-        self._matrices = gpu_matrices
+        self._attention, self._kernels = attention, kernels
+        self._few_rows, self._many_rows = few_rows, many_rows
         self._embeddings, self._blocks, self._scales, self._epsilon = embeddings, blocks, scales, epsilon
         self._activation = activation
         self._final_norm = final_norm
@@ -69,20 +69,20 @@ class GpuDecoder:
         return (self._run_few if is_few else self._run_many)(hidden, cache_lengths, cached)
 
     def _run_many(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
-        kernels, matrices, epsilon, activation = self._kernels, self._matrices, self._epsilon, self._activation
+        kernels, products, epsilon, activation = self._kernels, self._many_rows, self._epsilon, self._activation
         x: Tensor = kernels.normalise(hidden, self._blocks[0].norm1, epsilon)
         layers = zip(self._blocks, self._scales, self._next_norms, strict=True)
         for index, (block, scale, next_norm) in enumerate(layers):
             qkv, attention_out, mlp_in, mlp_out = (cast(PlainLinear, layer) for layer in block.layers)
-            attended = self._attention.attend(matrices.multiply(x, qkv), cached[index], cache_lengths, scale)
-            x = kernels.add_norm(hidden, matrices.multiply_in_parts(attended, attention_out), block.norm2, epsilon)
-            inner = matrices.multiply(x, mlp_in, is_activated=activation is None)
+            attended = self._attention.attend(products.multiply(x, qkv), cached[index], cache_lengths, scale)
+            x = kernels.add_norm(hidden, products.multiply_in_parts(attended, attention_out), block.norm2, epsilon)
+            inner = products.multiply(x, mlp_in, is_activated=activation is None)
             inner = activation(inner) if activation else inner
-            x = kernels.add_norm(hidden, matrices.multiply_in_parts(inner, mlp_out), next_norm, epsilon)
+            x = kernels.add_norm(hidden, products.multiply_in_parts(inner, mlp_out), next_norm, epsilon)
         return x
 
     def _run_few(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
-        products, epsilon, activation = self._products, self._epsilon, self._activation
+        products, epsilon, activation = self._few_rows, self._epsilon, self._activation
         for index, (block, scale) in enumerate(zip(self._blocks, self._scales, strict=True)):
             qkv, attention_out, mlp_in, mlp_out = (cast(PlainLinear, layer) for layer in block.layers)
             projected = products.project(hidden, block.norm1, epsilon, qkv, is_activated=False)
@@ -105,13 +105,13 @@ def has_triton(device: torch.device) -> bool:
 def _can_compile(device: torch.device) -> bool:
     """Try it, which needs a C compiler; if it cannot, say why, once."""
     try:
-        from amt.gpt2 import gpu_choice, gpu_matrices
+        from amt.gpt2.gpu import choice, many_rows
 
         logits = torch.tensor([[0.0, 30.0]], device=device)
         one, many = logits.new_ones(1), torch.ones((64, 64), dtype=torch.float16, device=device)
         with torch.cuda.device(device):
-            gpu_matrices.multiply(many, PlainLinear(many, many[0]))  # as many as one program takes, begun early
-            return int(gpu_choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
+            many_rows.multiply(many, PlainLinear(many, many[0]))  # as many as one program takes, begun early
+            return int(choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
     except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
         raise
     except Exception as error:  # whatever an import, a compiler or a driver may come up with

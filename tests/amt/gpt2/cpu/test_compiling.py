@@ -8,7 +8,7 @@ from tests.conftest import PROJECT
 
 CALLER = """
 import callee
-from amt.gpt2.compiling import compiled, digest
+from amt.gpt2.cpu.compiling import compiled, digest
 
 _number = callee.number
 
@@ -30,7 +30,7 @@ def test_code_that_calls_other_files_is_compiled_again_when_they_change(tmp_path
     found = []
     for number in (1, 1, 4):
         (tmp_path / "callee.py").write_text(
-            f"from amt.gpt2.compiling import compiled\n\n@compiled()\ndef number():\n    return {number}\n"
+            f"from amt.gpt2.cpu.compiling import compiled\n\n@compiled()\ndef number():\n    return {number}\n"
         )
         run = subprocess.run(
             [sys.executable, "caller.py"],

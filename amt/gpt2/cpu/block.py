@@ -8,8 +8,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from amt.gpt2 import cpu_attention, kernels, products
-from amt.gpt2.compiling import compiled, digest
+from amt.gpt2.cpu import attention, kernels, products
+from amt.gpt2.cpu.compiling import compiled, digest
 
 Layer = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float32]]
 """What `products.product` takes as kind, weights and scales; and a bias."""
@@ -17,7 +17,7 @@ Layer = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[np.float32]]
 Norm = tuple[NDArray[np.float32], NDArray[np.float32]]
 """Scale and shift, shape = (width,) each."""
 
-_product, _attend, _activate, _add = products.product, cpu_attention.attend, kernels.activate, kernels.add
+_product, _attend, _activate, _add = products.product, attention.attend, kernels.activate, kernels.add
 
 
 def _compile(sources: str) -> Any:
@@ -35,7 +35,7 @@ def _compile(sources: str) -> Any:
         scale: np.float32,
         epsilon: np.float32,
     ) -> None:
-        """Feed one token to each row; what is not explained here is in `kernels` and `cpu_attention`.
+        """Feed one token to each row; what is not explained here is in `kernels` and `attention`.
 
         Args:
             hidden: shape = (n_rows, width); written.
@@ -62,4 +62,4 @@ def _compile(sources: str) -> Any:
     return decode
 
 
-decode: Final = _compile(digest(cpu_attention, kernels, products))
+decode: Final = _compile(digest(attention, kernels, products))

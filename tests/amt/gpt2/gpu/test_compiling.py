@@ -10,7 +10,7 @@ from triton import compile as compile_kernel
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from amt.gpt2 import gpu_attention, gpu_choice, gpu_kernels, gpu_matrices, gpu_products
+from amt.gpt2.gpu import attention, choice, few_rows, kernels, many_rows
 
 TARGETS = [GPUTarget("cuda", 90, 32), GPUTarget("hip", "gfx942", 64)]
 BFLOAT16 = "qkv cached attended matrix bias scale shift product normalised embeddings positions inner x"
@@ -21,21 +21,21 @@ KINDS |= dict.fromkeys(INT64.split(), "*i64")
 FEW = {"n_rows": 2, "size_in": 1_024, "size_out": 8}
 MANY = {"rows": 64, "chunk": 128, "n_chunks": 6, "size_out": 32, "stages": 2}
 KERNELS: list[tuple[Any, dict[str, int]]] = [
-    (gpu_kernels._embed, {"size": 1_024}),
-    (gpu_kernels._add_norm, {"size": 1_024, "n_parts": 3}),
-    (gpu_attention._attend, {"size": 64, "together": 64}),
-    (gpu_attention._attend_to_part, {"size": 64, "together": 128}),
-    (gpu_products._project, FEW | {"is_activated": True}),
-    (gpu_products._add_product, FEW),
-    (gpu_products._add_attended, FEW | {"n_parts": 8, "part_tokens": 128, "head_width": 64}),
-    (gpu_matrices._multiply, MANY | {"is_activated": True}),
-    (gpu_choice._choose, {"most": 8_192, "rest": 2_048, "n_index_bits": 14, "n_bits": 30}),
+    (kernels._embed, {"size": 1_024}),
+    (kernels._add_norm, {"size": 1_024, "n_parts": 3}),
+    (attention._attend, {"size": 64, "together": 64}),
+    (attention._attend_to_part, {"size": 64, "together": 128}),
+    (few_rows._project, FEW | {"is_activated": True}),
+    (few_rows._add_product, FEW),
+    (few_rows._add_attended, FEW | {"n_parts": 8, "part_tokens": 128, "head_width": 64}),
+    (many_rows._multiply, MANY | {"is_activated": True}),
+    (choice._choose, {"most": 8_192, "rest": 2_048, "n_index_bits": 14, "n_bits": 30}),
 ]
 """With what is known when they are compiled."""
 
 
 def kind_of(kernel: Any, name: str) -> str:
-    is_of_scores = name == "scale" and kernel in (gpu_attention._attend, gpu_attention._attend_to_part)
+    is_of_scores = name == "scale" and kernel in (attention._attend, attention._attend_to_part)
     return "fp32" if is_of_scores else KINDS.get(name, "i32")
 
 

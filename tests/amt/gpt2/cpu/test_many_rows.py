@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from amt.gpt2 import many_rows
-from amt.gpt2.packing import Matrix
-from amt.gpt2.products import HAS_WIDE_VNNI, STEPS
+from amt.gpt2.cpu import many_rows
+from amt.gpt2.cpu.packing import Matrix
+from amt.gpt2.cpu.products import HAS_WIDE_VNNI, STEPS
 
 pytestmark = pytest.mark.skipif(not HAS_WIDE_VNNI, reason="only x86 with VNNI of AVX-512 multiplies many rows so")
 

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from amt.gpt2.gpu_overlap import overlap, wait
+from amt.gpt2.gpu.overlap import overlap, wait
 
 PART_TOKENS: Final = 128
 """Tokens that a program reads where a row is attended to in parts."""

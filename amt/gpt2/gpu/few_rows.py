@@ -11,9 +11,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from amt.gpt2.gpu_attention import PART_TOKENS
-from amt.gpt2.gpu_kernels import gelu, normalised_row
-from amt.gpt2.gpu_overlap import overlap, wait
+from amt.gpt2.gpu.attention import PART_TOKENS
+from amt.gpt2.gpu.kernels import gelu, normalised_row
+from amt.gpt2.gpu.overlap import overlap, wait
 from amt.gpt2.linear import PlainLinear
 from amt.gpt2.weights import Norm
 

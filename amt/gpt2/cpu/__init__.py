@@ -1,0 +1,1 @@
+"""Decode on a CPU, compiled by numba."""

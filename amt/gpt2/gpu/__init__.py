@@ -1,0 +1,1 @@
+"""Decode on a GPU, compiled by Triton."""
