@@ -88,6 +88,10 @@ class AnticipatoryAPI(BatchingAPI):
             return embed.encode_response(request, job, result, metadata)
         return music.encode_response(request, job, result, metadata)
 
+    def is_long_to_encode(self, job: Any, result: Any) -> bool:
+        """Tell whether encoding a result takes longer than to tell another process of it, and of its job."""
+        return isinstance(job, EmbedJob) or music.is_long_to_encode(job, result)
+
     def describe(self, workers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Return what all workers offer together: as the first one describes itself, and what others have loaded."""
         sizes = {name: _describe_model([each["sizes"][name] for each in workers]) for name in workers[0]["sizes"]}

@@ -206,13 +206,16 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="small", help="of random weights")
     parser.add_argument("--events", type=int, default=PIECE_EVENTS, help="of the piece that is timed")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", action="append", help="one of those the device has, by its name; repeat it")
+    names = [name_of(each) for each in precisions(torch.device("cpu"))]
+    parser.add_argument("--precision", action="append", choices=names, help="of those the device has; repeat it")
     parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
     parser.add_argument("--corpus", type=Path, help="for the perplexities: see training")
     parser.add_argument("--windows", type=int, default=24, help="of each collection, for the perplexities")
     parser.add_argument("--json", type=Path, help="write all figures there")
     parser.add_argument("--peers", action="store_true", help="measure llama.cpp and CTranslate2, too")
     args = parser.parse_args()
+    if args.events < 2:
+        parser.error("the first event is not timed: ask for two or more")
     device = find_device(args.device)
     dtypes = [each for each in precisions(device) if not args.precision or name_of(each) in args.precision]
     found = perplexities(held_out(args.corpus), args.windows, dtypes, device) if args.corpus else {}

@@ -119,7 +119,8 @@ def smallest_cosine(files: Sequence[bytes], device_name: str) -> float:
 def parts(files: Sequence[bytes], device_name: str, at_once: int) -> dict[str, float]:
     """Return the milliseconds a file of what the service does, each part alone.
 
-    The model takes the first files only on a CPU, one after another, and elsewhere all, `at_once` together.
+    The model takes the first files only on a CPU, one after another, and elsewhere all, `at_once` of about one length
+    together.
     """
     device = find_device(device_name)
     gpt2 = load_model(TINY, find_dtype("auto", device), device)

@@ -1,16 +1,24 @@
 """Encode results in processes of their own: Python runs the code of one process on one core."""
 
 import logging
+import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Any
+from threading import Lock
+from typing import Any, Final
 
 from serving.batching import BatchingAPI
 from serving.child import start_child
 from serving.process import LOG_FORMAT
 
 logger = logging.getLogger("anticipatory")
+
+ENCODE_SECONDS: Final = 60.0
+"""A process that takes longer for a result is taken for dead."""
+
+RESTART_SECONDS: Final = 3.0
+"""Between two starts of a process in one place, or one that dies at its start would be started for each request."""
 
 
 def encode(api: BatchingAPI, *result: Any) -> str:
@@ -19,63 +27,104 @@ def encode(api: BatchingAPI, *result: Any) -> str:
 
 
 class Encoders:
-    """Encode in whichever process is idle, called from any thread; in this one if there is no other."""
+    """Encode in another process where there is one that is ready, else in this one; from as many threads as those."""
 
     def __init__(self, api: BatchingAPI, count: int) -> None:
         """Take how many processes there are to be besides this one; `start` starts them."""
         self._api, self.count = api, count
-        self._children: list[_Child] = []
-        self._idle: SimpleQueue[_Child] = SimpleQueue()
-        self._is_closed = False
+        self._places = [_Place(api) for _ in range(count)]
+        self._idle: SimpleQueue[_Place] = SimpleQueue()
+        for place in self._places:
+            self._idle.put(place)
 
     def start(self) -> None:
-        """Start the processes. They take a second or two to be ready, and what comes before waits for that."""
-        for _ in range(self.count):
-            self._idle.put(self._new_child())
+        """Start the processes. They are ready after a second or two; what comes before is encoded here."""
+        for place in self._places:
+            place.start()
 
-    def encode(self, *result: Any) -> str:
-        """Return the response that a result makes, see `encode`, when a process is idle."""
-        if not self.count:
-            return encode(self._api, *result)
-        child, encoded = self._idle.get(), None
-        try:
-            encoded = child.encode(result)
-        except (EOFError, OSError):
-            child = self._bury(child)
-        finally:
-            self._idle.put(child)
-        return encode(self._api, *result) if encoded is None else encoded
+    def encode(self, request: Any, job: Any, result: Any, *others: Any) -> str:
+        """Return the response that a result makes, see `encode`."""
+        everything, encoded = (request, job, result, *others), None
+        if self.count and self._api.is_long_to_encode(job, result):
+            place = self._idle.get()
+            try:
+                encoded = place.encode(everything)
+            finally:
+                self._idle.put(place)
+        return encode(self._api, *everything) if encoded is None else encoded
 
     def close(self) -> None:
-        """End the processes."""
-        self._is_closed = True
-        for child in self._children:
-            child.end()
+        """End the processes; from now on everything is encoded here."""
+        for place in self._places:
+            place.close()
 
-    def _bury(self, child: "_Child") -> "_Child":
-        """Return one that takes the place of a dead child, but when all end."""
-        status = child.end()
-        if self._is_closed:
-            return child
-        logger.error("a process that encodes has died (exit status %s): another one takes its place", status)
-        self._children.remove(child)
-        return self._new_child()
 
-    def _new_child(self) -> "_Child":
-        child = _Child(self._api)
-        self._children.append(child)
-        return child
+class _Place:
+    """Hold a process that encodes, and start another one when it has died."""
+
+    def __init__(self, api: BatchingAPI) -> None:
+        self._api = api
+        self._child: _Child | None = None
+        self._not_before = 0.0
+        self._is_closed = False
+        self._lock = Lock()  # the place is closed while others may start a process in it
+
+    def start(self) -> None:
+        """Start a process if there is none, unless one has been started just before."""
+        with self._lock:
+            if self._child or self._is_closed or time.monotonic() < self._not_before:
+                return
+            self._not_before = time.monotonic() + RESTART_SECONDS
+            try:
+                self._child = _Child(self._api)
+            except OSError as error:
+                logger.error("there is no room for a process that encodes (%s)", error)
+
+    def encode(self, result: tuple[Any, ...]) -> str | None:
+        """Return what a result makes; None if it must be encoded here."""
+        self.start()
+        child = self._child
+        try:
+            return child.encode(result) if child and child.is_ready() else None
+        except (EOFError, OSError):
+            self._bury(child)
+            return None
+
+    def close(self) -> None:
+        """End the process, and start no other."""
+        with self._lock:
+            self._is_closed = True
+            if self._child:
+                self._child.end()
+
+    def _bury(self, child: "_Child | None") -> None:
+        """End a process that does not answer, if it lives, and start another one."""
+        with self._lock:
+            if not child or self._is_closed:
+                return
+            logger.error("a process that encodes has died (exit status %s)", child.end())
+            self._child = None
+        self.start()
 
 
 class _Child:
-    """Hold a process that encodes."""
+    """Hold one process."""
 
     def __init__(self, api: BatchingAPI) -> None:
         self._process, self._connection = start_child(_run, api, name="encoder")
+        self._is_ready = False
+
+    def is_ready(self) -> bool:
+        """Tell whether it has started. Raise EOFError or OSError if it has died."""
+        if not self._is_ready and self._connection.poll():
+            self._is_ready = self._connection.recv()
+        return self._is_ready
 
     def encode(self, result: tuple[Any, ...]) -> str | None:
-        """Return what a result makes; None if that raised an error. Raise one if the process ends."""
+        """Return what a result makes; None if that raised an error. Raise EOFError or OSError if the process dies."""
         self._connection.send(result)
+        if not self._connection.poll(ENCODE_SECONDS):
+            raise TimeoutError
         encoded: str | None = self._connection.recv()
         return encoded
 
@@ -90,10 +139,14 @@ def _run(api: BatchingAPI, connection: Connection) -> None:
     """Encode what comes until the service at the other end of the pipe has gone."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     with suppress(EOFError, OSError):
+        connection.send(True)
         while True:
-            result = connection.recv()
-            try:
-                encoded = encode(api, *result)
-            except Exception:  # which the service meets, and explains, when it tries for itself
-                encoded = None
-            connection.send(encoded)
+            connection.send(_encoded(api, connection.recv()))
+
+
+def _encoded(api: BatchingAPI, result: tuple[Any, ...]) -> str | None:
+    """Return what a result makes; None for an error, which the service meets, and explains, when it tries itself."""
+    try:
+        return encode(api, *result)
+    except Exception:
+        return None

@@ -34,7 +34,9 @@ class Handler:
         self._api, self._scheduler, self._timeout = api, scheduler, timeout_seconds
         self._recorder, self._encoders = recorder, encoders
         # Few, for they share the interpreter with the event loop; of their own, for a large file takes seconds.
-        self._threads = ThreadPoolExecutor(2 + encoders.count, "codec")
+        self._threads = ThreadPoolExecutor(2, "codec")
+        # Those that wait for other processes must not keep requests from being decoded.
+        self._encoding = ThreadPoolExecutor(encoders.count, "encode") if encoders.count else self._threads
 
     async def predict(self, request: Request, body: RequestBody) -> Response:
         """Answer when everything is done."""
@@ -90,7 +92,7 @@ class Handler:
         report = self._report(record, ticket)
         with self._span("encode", record):
             result = body, ticket.job, message.result, ticket.info, report
-            response = await self._in_thread(self._encoders.encode, *result)
+            response = await asyncio.get_running_loop().run_in_executor(self._encoding, self._encoders.encode, *result)
         yield "result", response
 
     def _report(self, record: RequestRecord, ticket: Ticket) -> Report:

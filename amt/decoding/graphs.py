@@ -116,9 +116,9 @@ class Graphs:
         reserved = torch.cuda.memory_reserved(self._model.device)
         try:
             replay = self._capture(run)
-        except torch.OutOfMemoryError:
+        except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
-        except RuntimeError as error:  # if the device were lost, what follows would say so
+        except Exception as error:  # also what no error of PyTorch is: nothing but a request may raise it
             self.has_failed = True
             logger.warning("steps run without CUDA graphs, and slower: %s", error)
             return Recording(run)

@@ -123,11 +123,13 @@ class GPT2:
             self.blocks, self._final_norm, self.n_heads, self._scales, self._epsilon, self._other_activation
         )
 
-    def _fuse(self) -> GpuDecoder:
+    def _fuse(self) -> GpuDecoder | None:
         embeddings = self._tokens, self._positions
-        return GpuDecoder(
+        decoder = GpuDecoder(
             embeddings, self.blocks, self._final_norm, self._scales, self._epsilon, self._other_activation
         )
+        is_sure = self.device.type == "cpu" or decoder.can_decode(self.n_heads, self.head_width)
+        return decoder if is_sure else None
 
     @property
     def _other_activation(self) -> Callable[[Tensor], Tensor] | None:

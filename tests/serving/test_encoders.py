@@ -1,8 +1,10 @@
 """The processes that encode: what they make is what the service itself would make, and one that dies is replaced."""
 
+import base64
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -18,7 +20,7 @@ from serving.batching import Report
 from serving.encoders import Encoders
 from tasks.body import read_body
 from tasks.responses import PredictResponse
-from tests.conftest import Service, descendants, still_running
+from tests.conftest import GOLDEN, Service, descendants, still_running
 from worker.jobs import GeneratedVariation
 
 
@@ -31,6 +33,9 @@ class TellingAPI(AnticipatoryAPI):
 
 API = TellingAPI({"tiny": "weights/tiny"}, "tiny", "cpu", 1, "auto")
 INFO = {"device": "cpu", "default_size": "tiny", "sizes": {"tiny": {"checkpoint": "weights/tiny", "controls": True}}}
+REPORT = Report("0" * 32, "0" * 16, 0.0, 0.0, 0.0)
+NOTES = [{"onset": 0, "duration": 1, "pitch": 60}]
+CHORALE = base64.b64encode((GOLDEN / "midi/chorale_001.mid").read_bytes()).decode()
 EVENTS = np.array([[ONSET.offset + 10 * i, DURATION.offset + 8, NOTE.offset + 60 + i] for i in range(20)])
 
 
@@ -38,7 +43,7 @@ def result_of(seed: int, **body: Any) -> tuple[Any, ...]:
     """Return what there is to encode: the request of a body, its job, and what a worker might have decoded."""
     request = read_body({"seed": seed, **body})
     job = API.decode_request(request, INFO, {}, streams=False)  # type: ignore[arg-type]
-    return request, job, [GeneratedVariation(EVENTS, seed, 1, None)], INFO, Report("0" * 32, "0" * 16, 0.0, 0.0, 0.0)
+    return request, job, [GeneratedVariation(EVENTS, seed, 1, None)] * len(job.sequences), INFO, REPORT
 
 
 @pytest.fixture
@@ -56,6 +61,15 @@ def encoders() -> Iterator[Callable[[int], Encoders]]:
     assert not pids()
 
 
+def by_another(encoders: Encoders, *result: Any) -> tuple[dict[str, Any], int]:
+    """Return the response that another process makes, once there is one that is ready, and its id."""
+    deadline = time.monotonic() + 30
+    while (answer := encoded(encoders, *result))[1] == os.getpid():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return answer
+
+
 def encoded(encoders: Encoders, *result: Any) -> tuple[dict[str, Any], int]:
     """Return the response, and which process made it."""
     response = json.loads(encoders.encode(*result))
@@ -66,37 +80,68 @@ def pids() -> set[int]:
     return {each.pid for each in psutil.Process().children() if "spawn_main" in " ".join(each.cmdline())}
 
 
+BODIES: list[dict[str, Any]] = [
+    {"length_seconds": 5, "chords": "C F", "bpm": 100},
+    {"task": "continue", "notes": NOTES, "start_seconds": 3, "include": ["notes", "midi"], "time_unit": "beats"},
+    {"task": "infill", "midi_input": CHORALE, "start_seconds": 2, "end_seconds": 4},
+    {"task": "variation", "midi_input": CHORALE, "num_variations": 2, "include": ["notes"]},
+]
+
+
 def test_other_processes_encode_what_this_one_would(encoders: Callable[[int], Encoders]) -> None:
     here, there = encoders(0), encoders(1)
-    (child,) = pids()
-    notes = [{"onset": 0, "duration": 1, "pitch": 60}]
-    bodies: list[dict[str, Any]] = [
-        {"length_seconds": 5},
-        {"task": "continue", "notes": notes, "start_seconds": 3, "include": ["notes", "midi"]},
-    ]
-    for seed, body in enumerate(bodies):
+    _, child = by_another(there, *result_of(0))
+    for seed, body in enumerate(BODIES):
         result = result_of(seed, **body)
         expected, own = encoded(here, *result)
         assert encoded(there, *result) == (expected, child)
         assert own == os.getpid()
+    request = read_body({"task": "embed", "midi_input": CHORALE, "pooling": "none"})
+    job = API.decode_request(request, INFO, {}, streams=False)  # type: ignore[arg-type]
+    result = request, job, [np.ones((window.num_tokens, 4)) for window in job.windows], INFO, REPORT
+    assert encoded(there, *result) == (encoded(here, *result)[0], child)
 
 
 def test_a_process_that_has_died_is_replaced_and_nothing_is_lost(encoders: Callable[[int], Encoders]) -> None:
     there, result = encoders(1), result_of(3)
-    expected, first = encoded(there, *result)
+    expected, first = by_another(there, *result)
     os.kill(first, signal.SIGKILL)
     assert encoded(there, *result) == (expected, os.getpid())
-    (second,) = pids()
-    assert encoded(there, *result) == (expected, second)
+    again, second = by_another(there, *result)
+    assert again == expected
+    assert pids() == {second} != {first}
 
 
 def test_an_error_is_met_here_and_costs_no_process(encoders: Callable[[int], Encoders]) -> None:
-    there, (request, job, *rest) = encoders(1), result_of(1)
+    there, (request, job, result, *others) = encoders(1), result_of(1)
+    by_another(there, request, job, result, *others)
     before = pids()
-    with pytest.raises(TypeError):
-        there.encode(request, job, None, *rest[1:])
-    there.encode(request, job, *rest)
+    with pytest.raises(AttributeError):
+        there.encode(request, job, [GeneratedVariation(EVENTS, 1, 1, None), EVENTS], *others)
+    there.encode(request, job, result, *others)
     assert pids() == before
+
+
+def test_what_takes_longer_to_tell_than_to_do_is_done_here(encoders: Callable[[int], Encoders]) -> None:
+    there = encoders(1)
+    by_another(there, *result_of(1))
+    notes = [{"onset": index / 4, "duration": 0.2, "pitch": 60} for index in range(300)]
+    start = result_of(1, task="continue", notes=notes, prime_from="start", prime_seconds=2, length_seconds=5)
+    end = result_of(1, task="continue", notes=notes, prime_from="end", length_seconds=5)
+    assert [encoded(there, *each)[1] == os.getpid() for each in (start, end)] == [True, False]
+
+
+def test_where_no_process_can_be_started_all_is_done_here(
+    encoders: Callable[[int], Encoders], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class WithoutRoom(TellingAPI):
+        def __getstate__(self) -> Any:
+            raise OSError("no room")  # as `Process.start` does
+
+    monkeypatch.setitem(globals(), "API", WithoutRoom({"tiny": "weights/tiny"}, "tiny", "cpu", 1, "auto"))
+    there = encoders(2)
+    for seed in range(3):
+        assert encoded(there, *result_of(seed))[1] == os.getpid()
 
 
 @pytest.mark.slow

@@ -1,12 +1,13 @@
 """Decode one token a row on a GPU, in few kernels: a step of few rows has nothing else to wait for.
 
-Hidden states stay float32 between blocks. Many rows are multiplied by tensor cores, and what lies between matrices is
-one kernel each; few rows are multiplied by kernels that do all of that, too.
+Hidden states stay float32 between blocks. Many rows are multiplied by tensor cores where there are some, and what lies
+between matrices is one kernel each; few rows are multiplied by kernels that do all of that, too.
 """
 
 import logging
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Final, cast
 
@@ -20,6 +21,9 @@ logger = logging.getLogger("anticipatory")
 
 FEW_ROWS: Final = 2
 """One takes half of the time that as many rows as tensor cores want would take, four take more."""
+
+_TRIED_ROWS: Final = 1, 64
+_TRIED_TOKENS: Final = 16
 
 
 class GpuDecoder:
@@ -68,6 +72,26 @@ class GpuDecoder:
         is_few = len(tokens) <= FEW_ROWS and cached.shape[-1].bit_count() == 1  # few rows' heads must fit a tile
         return (self._run_few if is_few else self._run_many)(hidden, cache_lengths, cached)
 
+    def can_decode(self, n_heads: int, head_width: int) -> bool:
+        """Try it with one row, and with as many as a program takes; if that is impossible, say why.
+
+        A kernel that cannot be compiled, or wants more of a GPU than there is, would be met by a request otherwise.
+        """
+        embeddings, _ = self._embeddings
+        device = embeddings.device
+        try:
+            for n_rows in _TRIED_ROWS:
+                shape = len(self._blocks), 2, n_rows, n_heads, _TRIED_TOKENS, head_width
+                zeros = torch.zeros(n_rows, dtype=torch.int64, device=device)
+                with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
+                    self.decode(zeros, zeros, torch.zeros(shape, dtype=embeddings.dtype, device=device))
+        except (torch.OutOfMemoryError, torch.AcceleratorError):  # which say nothing of the kernels
+            raise
+        except Exception as error:  # whatever a compiler or a driver may come up with
+            logger.warning("steps run without kernels of our own, and slower: %s", error)
+            return False
+        return True
+
     def _run_many(self, hidden: Tensor, cache_lengths: Tensor, cached: Tensor) -> Tensor:
         kernels, products, epsilon, activation = self._kernels, self._many_rows, self._epsilon, self._activation
         x: Tensor = kernels.normalise(hidden, self._blocks[0].norm1, epsilon)
@@ -103,14 +127,13 @@ def has_triton(device: torch.device) -> bool:
 
 @cache
 def _can_compile(device: torch.device) -> bool:
-    """Try it, which needs a C compiler; if it cannot, say why, once."""
+    """Try it with the draw of a token, which needs a C compiler; if it cannot, say why, once."""
     try:
-        from amt.gpt2.gpu import choice, many_rows
+        from amt.gpt2.gpu import choice
 
         logits = torch.tensor([[0.0, 30.0]], device=device)
-        one, many = logits.new_ones(1), torch.ones((64, 64), dtype=torch.float16, device=device)
+        one = logits.new_ones(1)
         with torch.cuda.device(device):
-            many_rows.multiply(many, PlainLinear(many, many[0]))  # as many as one program takes, begun early
             return int(choice.choose(logits, (one, one, 0 * one, 0 * one), one / 2)) == 1
     except torch.OutOfMemoryError:  # says nothing of the compiler, and may be over the next time
         raise

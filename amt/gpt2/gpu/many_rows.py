@@ -1,7 +1,8 @@
 """Multiply many rows by matrices on GPUs, compiled by Triton, together with the activation function behind.
 
 A program multiplies up to 64 rows by the weights of 32 outputs. Where these are too few for all of a GPU, each program
-takes a part of the inputs, and who reads the product adds the parts up. Sums are of float32.
+takes a part of the inputs, and who reads the product adds the parts up. Sums are of float32. Without tensor cores for
+the weights' precision PyTorch multiplies.
 """
 
 from functools import cache
@@ -11,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812
 
 from amt.gpt2.gpu.kernels import gelu
 from amt.gpt2.gpu.overlap import overlap, wait
@@ -31,6 +33,11 @@ _PART_INPUTS: Final = 256
 
 _WARPS: Final = 4
 
+_SPARE_BYTES: Final = 2_048
+"""Of shared memory, for what a kernel takes beside its chunks."""
+
+_AMPERE: Final = 8, 0
+
 
 def multiply(x: Tensor, layer: PlainLinear, *, is_activated: bool = False) -> Tensor:
     """Return a product with its bias, behind the approximate GELU if asked for.
@@ -43,6 +50,8 @@ def multiply(x: Tensor, layer: PlainLinear, *, is_activated: bool = False) -> Te
     Returns:
         in the weights' precision, shape = (n_rows, n_out).
     """
+    if not _has_tensor_cores(x.device, x.dtype):
+        return F.gelu(layer(x), approximate="tanh") if is_activated else layer(x)
     product = torch.empty((1, len(x), layer.matrix.shape[1]), dtype=x.dtype, device=x.device)
     _launch(x, layer, product, is_activated=is_activated)
     return product[0]
@@ -55,6 +64,8 @@ def multiply_in_parts(x: Tensor, layer: PlainLinear) -> Tensor:
         x: shape = (n_rows, n_in), in the weights' precision.
         layer: n_in to n_out.
     """
+    if not _has_tensor_cores(x.device, x.dtype):
+        return layer(x).float()[None]
     n_in, n_out = layer.matrix.shape
     n_parts = max(1, min(_PROGRAMS // triton.cdiv(n_out, _OUTPUTS), n_in // _PART_INPUTS))
     parts = torch.empty((n_parts, len(x), n_out), dtype=torch.float32, device=x.device)
@@ -91,12 +102,21 @@ def _multiply(
         some = tl.load(x + row[:, None] * n_in + at[None, :], there[:, None] & inside[None, :], 0.0)
         place = output[None, :].to(tl.int64) * out_stride + at[:, None] * in_stride
         weights = tl.load(matrix + place, wanted[None, :] & inside[:, None], 0.0)
-        total = tl.dot(some, weights, total, input_precision="ieee")
+        total = tl.dot(some, weights, total, input_precision="ieee")  # of float32 that is interpreted
     total += biases[None, :]
     if is_activated:
         total = gelu(total)
     place = (part * n_rows + row[:, None]) * n_out + output[None, :]
     tl.store(parts + place, total.to(parts.dtype.element_ty), there[:, None] & wanted[None, :])
+
+
+@cache
+def _has_tensor_cores(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tell whether Triton multiplies by tensor cores, as it does from Ampere on; on a CPU it is interpreted."""
+    if device.type == "cpu":
+        return True
+    is_ampere = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= _AMPERE
+    return is_ampere and dtype is not torch.float32
 
 
 @cache
@@ -106,4 +126,4 @@ def _stages(device: torch.device) -> int:
         return 1
     properties = torch.cuda.get_device_properties(device)
     there = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
-    return 4 if there >= 4 * _CHUNK_BYTES * (_MOST_ROWS + _OUTPUTS) else 2
+    return 4 if there >= 4 * _CHUNK_BYTES * (_MOST_ROWS + _OUTPUTS) + _SPARE_BYTES else 2

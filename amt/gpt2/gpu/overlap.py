@@ -2,7 +2,8 @@
 
 From Hopper on a kernel may be launched when all programs of the one before it have called `wait`, or ended; there it
 waits until the one before it is done. That one has waited too, so before it calls `wait` a kernel may read what is
-older than the kernel before it. A program may end without a call if another one of its kernel makes it.
+older than the kernel before it, if that is one of these, or of a kind that lets no other begin early. A program may end
+without a call if another one of its kernel makes it.
 Source: CUDA C++ Programming Guide, "Programmatic Dependent Launch and Synchronization".
 """
 

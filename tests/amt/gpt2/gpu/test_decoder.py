@@ -12,6 +12,7 @@ import torch
 
 from amt.decoding.engine import Engine
 from amt.gpt2 import sampling
+from amt.gpt2.gpu.decoder import GpuDecoder
 from amt.gpt2.linear import PlainLinear
 from amt.gpt2.network import rounded_length
 from amt.tokens.events import Triple
@@ -55,6 +56,23 @@ def test_rows_of_different_lengths_do_not_affect_each_other(n_events: tuple[int,
     together = model.decode(torch.tensor([row[-1] for row in rows]), lengths, rounded_length(151), cache)
     alone = torch.cat([decode_all(model, row, prefilled=len(row) - 1)[0] for row in rows])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
+
+
+def test_a_decoder_can_be_tried_without_a_cache_of_its_own() -> None:
+    model = our_model(random_model(n_inner=52))  # whose rows do not fill a chunk
+    decoder = model._gpu_decoder
+    assert decoder
+    assert decoder.can_decode(model.n_heads, model.head_width)
+
+
+def test_a_decoder_that_fails_when_it_is_tried_says_why(caplog: pytest.LogCaptureFixture) -> None:
+    def fail(inner: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("out of resources")
+
+    model = our_model(random_model())
+    weights = (model._tokens, model._positions), model.blocks, model._final_norm, model._scales, 1e-5
+    assert not GpuDecoder(*weights, fail).can_decode(model.n_heads, model.head_width)
+    assert "steps run without kernels of our own, and slower: out of resources" in caplog.text
 
 
 @pytest.mark.parametrize(("n_rows", "n_in", "n_out"), [(5, 40, 24), (70, 600, 48)], ids=["one program", "in parts"])
