@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -46,18 +46,14 @@ def result_of(seed: int, **body: Any) -> tuple[Any, ...]:
     return request, job, [GeneratedVariation(EVENTS, seed, 1, None)] * len(job.sequences), INFO, REPORT
 
 
-@pytest.fixture
-def encoders() -> Iterator[Callable[[int], Encoders]]:
-    started = []
-
-    def start(count: int) -> Encoders:
-        started.append(Encoders(API, count))
-        started[-1].start()
-        return started[-1]
-
-    yield start
-    for each in started:
-        each.close()
+@pytest.fixture(scope="module")
+def there() -> Iterator[Encoders]:
+    """Return encoders with one process, which is ready."""
+    encoders = Encoders(API, 1)
+    encoders.start()
+    by_another(encoders, *result_of(0))
+    yield encoders
+    encoders.close()
     assert not pids()
 
 
@@ -88,9 +84,8 @@ BODIES: list[dict[str, Any]] = [
 ]
 
 
-def test_other_processes_encode_what_this_one_would(encoders: Callable[[int], Encoders]) -> None:
-    here, there = encoders(0), encoders(1)
-    _, child = by_another(there, *result_of(0))
+def test_other_processes_encode_what_this_one_would(there: Encoders) -> None:
+    here, (child,) = Encoders(API, 0), pids()
     for seed, body in enumerate(BODIES):
         result = result_of(seed, **body)
         expected, own = encoded(here, *result)
@@ -102,46 +97,40 @@ def test_other_processes_encode_what_this_one_would(encoders: Callable[[int], En
     assert encoded(there, *result) == (encoded(here, *result)[0], child)
 
 
-def test_a_process_that_has_died_is_replaced_and_nothing_is_lost(encoders: Callable[[int], Encoders]) -> None:
-    there, result = encoders(1), result_of(3)
-    expected, first = by_another(there, *result)
-    os.kill(first, signal.SIGKILL)
-    assert encoded(there, *result) == (expected, os.getpid())
-    again, second = by_another(there, *result)
-    assert again == expected
-    assert pids() == {second} != {first}
+def test_an_error_is_met_here_and_costs_no_process(there: Encoders) -> None:
+    (request, job, result, *_), (child,) = result_of(1), pids()
+    with pytest.raises(KeyError):
+        there.encode(request, job, result, {}, REPORT)
+    assert encoded(there, request, job, result, INFO, REPORT)[1] == child
 
 
-def test_an_error_is_met_here_and_costs_no_process(encoders: Callable[[int], Encoders]) -> None:
-    there, (request, job, result, *others) = encoders(1), result_of(1)
-    by_another(there, request, job, result, *others)
-    before = pids()
-    with pytest.raises(AttributeError):
-        there.encode(request, job, [GeneratedVariation(EVENTS, 1, 1, None), EVENTS], *others)
-    there.encode(request, job, result, *others)
-    assert pids() == before
-
-
-def test_what_takes_longer_to_tell_than_to_do_is_done_here(encoders: Callable[[int], Encoders]) -> None:
-    there = encoders(1)
-    by_another(there, *result_of(1))
+def test_what_takes_longer_to_tell_than_to_do_is_done_here(there: Encoders) -> None:
     notes = [{"onset": index / 4, "duration": 0.2, "pitch": 60} for index in range(300)]
     start = result_of(1, task="continue", notes=notes, prime_from="start", prime_seconds=2, length_seconds=5)
     end = result_of(1, task="continue", notes=notes, prime_from="end", length_seconds=5)
     assert [encoded(there, *each)[1] == os.getpid() for each in (start, end)] == [True, False]
 
 
-def test_where_no_process_can_be_started_all_is_done_here(
-    encoders: Callable[[int], Encoders], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_process_can_be_started_all_is_done_here() -> None:
     class WithoutRoom(TellingAPI):
         def __getstate__(self) -> Any:
-            raise OSError("no room")  # as `Process.start` does
+            raise OSError("no room")  # as the system does when there are too many processes
 
-    monkeypatch.setitem(globals(), "API", WithoutRoom({"tiny": "weights/tiny"}, "tiny", "cpu", 1, "auto"))
-    there = encoders(2)
+    encoders = Encoders(WithoutRoom({"tiny": "weights/tiny"}, "tiny", "cpu", 1, "auto"), 2)
+    encoders.start()
     for seed in range(3):
-        assert encoded(there, *result_of(seed))[1] == os.getpid()
+        assert encoded(encoders, *result_of(seed))[1] == os.getpid()
+    encoders.close()
+
+
+def test_a_process_that_has_died_is_replaced_and_nothing_is_lost(there: Encoders) -> None:
+    result = result_of(3)
+    expected, first = encoded(there, *result)
+    os.kill(first, signal.SIGKILL)
+    assert encoded(there, *result) == (expected, os.getpid())
+    again, second = by_another(there, *result)
+    assert again == expected
+    assert pids() == {second} != {first}
 
 
 @pytest.mark.slow
