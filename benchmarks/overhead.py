@@ -157,7 +157,7 @@ def send(port: int, n_requests: int, n_clients: int) -> list[bytes]:
     return answers
 
 
-def measure(n_requests: int, n_clients: int, n_encoders: int) -> Figures:
+def measure(n_requests: int, n_clients: int, n_encoders: int = 0) -> Figures:
     """Measure a service of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
