@@ -129,9 +129,9 @@ class BatchingAPI(LitAPI):  # type: ignore[misc]
     ) -> BaseModel:
         """Return the response that carries the job's result; `info` describes the worker that it comes from."""
 
+    @abstractmethod
     def is_long_to_encode(self, job: Any, result: Any) -> bool:
         """Tell whether encoding a result takes longer than to tell another process of it, and of its job."""
-        return True
 
     @abstractmethod
     def describe(self, workers: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

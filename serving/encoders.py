@@ -31,11 +31,16 @@ class Encoders:
 
     def __init__(self, api: BatchingAPI, count: int) -> None:
         """Take how many processes there are to be besides this one; `start` starts them."""
-        self._api, self.count = api, count
+        self._api = api
         self._places = [_Place(api) for _ in range(count)]
         self._idle: SimpleQueue[_Place] = SimpleQueue()
         for place in self._places:
             self._idle.put(place)
+
+    @property
+    def count(self) -> int:
+        """How many processes there are to be."""
+        return len(self._places)
 
     def start(self) -> None:
         """Start the processes. They are ready after a second or two; what comes before is encoded here."""
@@ -84,8 +89,10 @@ class _Place:
         """Return what a result makes; None if it must be encoded here."""
         self.start()
         child = self._child
+        if not child:
+            return None
         try:
-            return child.encode(result) if child and child.is_ready() else None
+            return child.encode(result) if child.is_ready() else None
         except (EOFError, OSError):
             self._bury(child)
             return None
@@ -97,10 +104,10 @@ class _Place:
             if self._child:
                 self._child.end()
 
-    def _bury(self, child: "_Child | None") -> None:
+    def _bury(self, child: "_Child") -> None:
         """End a process that does not answer, if it lives, and start another one."""
         with self._lock:
-            if not child or self._is_closed:
+            if self._is_closed:
                 return
             logger.error("a process that encodes has died (exit status %s)", child.end())
             self._child = None

@@ -118,7 +118,7 @@ class Graphs:
             replay = self._capture(run)
         except (torch.OutOfMemoryError, torch.AcceleratorError):
             raise
-        except Exception as error:  # also what no error of PyTorch is: nothing but a request may raise it
+        except Exception as error:  # of Triton, too: what is recorded while nothing waits must not end the worker
             self.has_failed = True
             logger.warning("steps run without CUDA graphs, and slower: %s", error)
             return Recording(run)

@@ -66,9 +66,9 @@ class Variety:
         place = self._places.get(key)
         if place is None:
             return False
-        own = self._counts[place]
-        n_before = sum(self._n_with_count[int(own) + 1 :])
-        if n_before < N_COMMONEST <= n_before + self._n_with_count[int(own)]:
+        own = int(self._counts[place])
+        n_before = sum(self._n_with_count[own + 1 :])
+        if n_before < N_COMMONEST <= n_before + self._n_with_count[own]:
             n_before += int(np.count_nonzero(self._counts[:place] == own))
         return n_before < N_COMMONEST
 

@@ -22,7 +22,6 @@ logger = logging.getLogger("anticipatory")
 FEW_ROWS: Final = 2
 """One takes half of the time that as many rows as tensor cores want would take, four take more."""
 
-_TRIED_ROWS: Final = 1, 64
 _TRIED_TOKENS: Final = 16
 
 
@@ -80,7 +79,7 @@ class GpuDecoder:
         embeddings, _ = self._embeddings
         device = embeddings.device
         try:
-            for n_rows in _TRIED_ROWS:
+            for n_rows in (1, self._many_rows.MOST_ROWS):
                 shape = len(self._blocks), 2, n_rows, n_heads, _TRIED_TOKENS, head_width
                 zeros = torch.zeros(n_rows, dtype=torch.int64, device=device)
                 with torch.cuda.device(device) if device.type == "cuda" else nullcontext():

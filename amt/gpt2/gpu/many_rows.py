@@ -20,7 +20,9 @@ from amt.gpt2.linear import PlainLinear
 
 _OUTPUTS: Final = 32
 _LEAST_ROWS: Final = 16  # that tensor cores multiply
-_MOST_ROWS: Final = 64
+
+MOST_ROWS: Final = 64
+"""That one program multiplies."""
 
 _CHUNK_BYTES: Final = 256
 """Of a row, and of an output's weights, that are multiplied at once."""
@@ -76,7 +78,7 @@ def multiply_in_parts(x: Tensor, layer: PlainLinear) -> Tensor:
 def _launch(x: Tensor, layer: PlainLinear, parts: Tensor, *, is_activated: bool) -> None:
     n_in, n_out = layer.matrix.shape
     n_parts, n_rows, _ = parts.shape
-    rows = min(_MOST_ROWS, max(_LEAST_ROWS, triton.next_power_of_2(n_rows)))
+    rows = min(MOST_ROWS, max(_LEAST_ROWS, triton.next_power_of_2(n_rows)))
     chunk = _CHUNK_BYTES // x.itemsize
     n_chunks = triton.cdiv(triton.cdiv(n_in, chunk), n_parts)
     _multiply[triton.cdiv(n_out, _OUTPUTS), n_parts, triton.cdiv(n_rows, rows)](
@@ -126,4 +128,4 @@ def _stages(device: torch.device) -> int:
         return 1
     properties = torch.cuda.get_device_properties(device)
     there = getattr(properties, "shared_memory_per_block_optin", properties.shared_memory_per_block)
-    return 4 if there >= 4 * _CHUNK_BYTES * (_MOST_ROWS + _OUTPUTS) + _SPARE_BYTES else 2
+    return 4 if there >= 4 * _CHUNK_BYTES * (MOST_ROWS + _OUTPUTS) + _SPARE_BYTES else 2

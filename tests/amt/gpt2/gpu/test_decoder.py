@@ -75,14 +75,18 @@ def test_a_decoder_that_fails_when_it_is_tried_says_why(caplog: pytest.LogCaptur
     assert "steps run without kernels of our own, and slower: out of resources" in caplog.text
 
 
+@pytest.mark.parametrize("has_tensor_cores", [True, False])
 @pytest.mark.parametrize(("n_rows", "n_in", "n_out"), [(5, 40, 24), (70, 600, 48)], ids=["one program", "in parts"])
-def test_products_are_those_of_pytorch(n_rows: int, n_in: int, n_out: int) -> None:
+def test_products_are_those_of_pytorch(
+    n_rows: int, n_in: int, n_out: int, has_tensor_cores: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from amt.gpt2.gpu import many_rows
 
+    monkeypatch.setattr(many_rows, "_has_tensor_cores", lambda device, dtype: has_tensor_cores)
     torch.manual_seed(0)
     x, layer = torch.randn(n_rows, n_in) / n_in**0.5, PlainLinear(torch.randn(n_out, n_in).T, torch.randn(n_out))
     parts = many_rows.multiply_in_parts(x, layer)
-    assert (len(parts) > 1) == (n_in > 40)
+    assert (len(parts) > 1) == (has_tensor_cores and n_in > 40)
     torch.testing.assert_close(parts.sum(0), layer(x), atol=1e-5, rtol=1e-5)
     activated = torch.nn.functional.gelu(layer(x), approximate="tanh")
     torch.testing.assert_close(many_rows.multiply(x, layer, is_activated=True), activated, atol=1e-5, rtol=1e-5)
