@@ -183,10 +183,11 @@ by token through the decoder.
 {precision.markdown_of_precisions(found)}
 
 On a CPU weights are int8 by default, rounded by output; activations are rounded to 255 steps a row before they are
-multiplied. Unless weights are float32, keys and values are rounded to 255 steps a token and head, and queries and what
-values are weighted by to 15 bits. Everything else is float32. A sequence is then the same to the bit whatever else is
-in the batch and however many threads there are. With float32 weights, and on GPUs, its last digits may differ, and
-sometimes a choice with them. `--dtype float32` is exact. What int8 and int4 cost Stanford's models is not measured.
+multiplied. Unless weights are float32, queries, keys and values are rounded to 255 steps a token and head, and what
+values are weighted by to 255 for each 64 tokens. Everything else is float32. A sequence is then the same to the bit
+whatever else is in the batch and however many threads there are. With float32 weights, and on GPUs, its last digits
+may differ, and sometimes a choice with them. `--dtype float32` is exact. What int8 and int4 cost Stanford's models is
+not measured.
 
 The same events past a full window, with a window that hops by a quarter, as the service decodes, and with one that
 moves by one event, which has to be computed again for each:

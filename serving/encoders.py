@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from serving.batching import BatchingAPI
 from serving.child import start_child
-from serving.process import LOG_FORMAT
+from serving.process import LOG_FORMAT, collect_seldom
 
 logger = logging.getLogger("anticipatory")
 
@@ -145,6 +145,7 @@ class _Child:
 def _run(api: BatchingAPI, connection: Connection) -> None:
     """Encode what comes until the service at the other end of the pipe has gone."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
+    collect_seldom()
     with suppress(EOFError, OSError):
         connection.send(True)
         while True:

@@ -35,6 +35,7 @@ from serving.json_body import JSONBodyRoute, explain_invalid_requests
 from serving.limits import Limits
 from serving.middleware import KeyRequired, RefusalCounter, allow_origins
 from serving.playground import add_playground
+from serving.process import collect_seldom
 from serving.record import Recorder
 from serving.scheduler import Scheduler
 from serving.sse import EventStream
@@ -148,6 +149,7 @@ class Server(LitServer):  # type: ignore[misc]
     @contextlib.asynccontextmanager
     async def lifespan(self, app: FastAPI) -> AsyncIterator[None]:
         """Keep the workers alive as long as the app, and what encodes."""
+        collect_seldom()
         self._encoders.start()
         supervision = asyncio.create_task(self._supervise())
         try:

@@ -1,11 +1,12 @@
 """Attend on CPUs to keys and values of eight bits, compiled by numba.
 
 They are rounded to whole numbers, times a scale for each token and head, and are multiplied as the weights of
-`cpu.products` are: queries, and the weights of values, are rounded to whole numbers too, of 15 bits. Sums of whole
-numbers are exact, and what a row gets depends on nothing but itself, to the bit.
+`cpu.products` are: queries are rounded to whole numbers too, and so is what values are weighted by, for each block of
+tokens times a scale of its own. Sums of whole numbers are exact, what is not is added up block by block, and what a row
+gets depends on nothing but itself, to the bit.
 
-A head's tokens are kept in blocks of `BLOCK_TOKENS`: first their scales, float32, then their numbers, to which `OFFSET`
-is added; of keys shape = (head_width / together, BLOCK_TOKENS, together), so that the scores of many tokens are
+A head's tokens are kept in blocks of `BLOCK_TOKENS`: first their scales, float32, then their numbers; of keys, to which
+`OFFSET` is added, shape = (head_width / together, BLOCK_TOKENS, together), so that the scores of many tokens are
 computed side by side, and of values (BLOCK_TOKENS / together, head_width, together), for sums over tokens. `together`
 is `TOGETHER` of `cpu.products`, and head_width is rounded up to a multiple of 16.
 """
@@ -22,32 +23,27 @@ from numpy.typing import NDArray
 from amt.gpt2.cpu import kernels, products
 from amt.gpt2.cpu.compiling import compiled, digest
 from amt.gpt2.cpu.kernels import REORDERED
-from amt.gpt2.cpu.products import BYTE, LONG, OFFSET, OUTPUTS, STEPS, TOGETHER, WORD, ZEROS
+from amt.gpt2.cpu.products import BYTE, FLOATS, LONG, OFFSET, OUTPUTS, STEPS, TOGETHER, WORD, ZEROS
 
 BLOCK_TOKENS: Final = 64
 
 SCALE_BYTES: Final = 4
 """Of a token's scale."""
 
-PARTS: Final = 2 if TOGETHER == 4 else 1
-"""How many numbers hold a level: two bytes, the first of which counts 256 times the second, or one of 16 bits."""
-
 KIND: Final = np.int8 if TOGETHER == 4 else np.int16
+"""Of the levels of queries; `TOGETHER` of them are a word."""
 
-LEVELS: Final = 127 * 256
-"""To how many levels, to either side of zero, queries and weights are rounded: two signed bytes hold them.
-
-Sums of 32 bits hold the products of a query and a key, even if all are as large as they can be, up to a width of 520.
-"""
-
-_MAX_SUM: Final = 1 << 23
-"""Of the levels of weights: then sums of 32 bits hold their products with 255 steps, however long a row is."""
-
-_SMALLEST: Final = np.float32(1e-30)
-"""What counts as the smallest absmax, so that numbers over it, and levels over weights, stay finite."""
+LEVELS: Final = 255
+"""To how many levels what values are weighted by is rounded: it is not negative."""
 
 VECTORS: Final = BLOCK_TOKENS // OUTPUTS
 """Of scores that are computed side by side."""
+
+_SMALLEST: Final = np.float32(1e-30)
+"""What counts as the smallest absmax, so that numbers over it stay finite."""
+
+FACTOR: Final = np.float32(1.44269504 / STEPS)
+"""Of scores of a query's levels: weights are powers of two."""
 
 _UNROLLED: Final = 4
 """Vectors of sums of values under way at once: each has to wait for its last addition, for four cycles or so."""
@@ -55,7 +51,8 @@ _UNROLLED: Final = 4
 _LINE: Final = 64
 """Bytes that a cache fetches at once."""
 
-_exponentials, _divide_by_absmax, _from_bits = kernels.exponentials, kernels.divide_by_absmax, kernels.from_bits
+_divide_by_absmax, _from_bits = kernels.divide_by_absmax, kernels.from_bits
+_powers_of_two: Any = kernels.powers_of_two
 
 
 def block_bytes(head_width: int) -> int:
@@ -63,102 +60,100 @@ def block_bytes(head_width: int) -> int:
     return BLOCK_TOKENS * (-(-head_width // OUTPUTS) * OUTPUTS + SCALE_BYTES)
 
 
-def _words(builder: ir.IRBuilder, address: ir.Value, index: ir.Value, n: ir.Value) -> list[ir.Value]:
-    """Emit words of `TOGETHER` levels: those at an index, one of each part; a part has `n` words."""
-    words = builder.bitcast(address, WORD.as_pointer())
-    places = [builder.add(index, builder.mul(LONG(part), n)) for part in range(PARTS)]
-    return [builder.load(builder.gep(words, [place])) for place in places]
-
-
-def _add_products(
-    builder: ir.IRBuilder, totals: list[ir.Value], numbers: ir.Value, index: ir.Value, words: list[ir.Value]
-) -> None:
-    """Emit the addition to sums, one vector a part, of 16 times `TOGETHER` numbers times that part of levels."""
+def load_numbers(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value) -> ir.Value:
+    """Emit `TOGETHER` numbers for each of 16 sums; the index is of bytes."""
     kind = ir.VectorType(BYTE, OUTPUTS * TOGETHER)
-    vector = builder.load(builder.bitcast(builder.gep(numbers, [index]), kind.as_pointer()), align=1)
-    for total, word in zip(totals, words, strict=True):
-        builder.store(products.add_products(builder, builder.load(total), vector, word), total)
+    return builder.load(builder.bitcast(builder.gep(numbers, [index]), kind.as_pointer()), align=1)
 
 
-def sums_of(builder: ir.IRBuilder, n: int) -> list[list[ir.Value]]:
-    """Emit sums to begin with, `n` times one for each part."""
-    return [[cgutils.alloca_once_value(builder, ZEROS) for _ in range(PARTS)] for _ in range(n)]  # type: ignore[no-untyped-call]
+def add_products(
+    builder: ir.IRBuilder, total: ir.Value, numbers: ir.Value, words: ir.Value, index: ir.Value, *, is_signed: bool
+) -> None:
+    """Emit the addition to sums of numbers, which are signed or have an offset, times the word at an index."""
+    word = builder.load(builder.gep(words, [index]))
+    added = products.add_products(builder, builder.load(total), numbers, word, is_signed=is_signed)
+    builder.store(added, total)
 
 
-def joined(builder: ir.IRBuilder, totals: list[ir.Value]) -> ir.Value:
-    """Emit the sum of the parts, the first of which counts 256 times the second."""
-    high, *low = (builder.load(total) for total in totals)
-    if not low:
-        return high
-    return builder.add(builder.shl(high, ir.Constant(high.type, [8] * OUTPUTS)), low[0])
+def store_scores(builder: ir.IRBuilder, total: ir.Value, scales: ir.Value, scores: ir.Value, index: ir.Value) -> None:
+    """Emit 16 scores: sums times what comes next of scales, written to an index."""
+    scale = builder.load(builder.bitcast(scales, FLOATS.as_pointer()), align=4)
+    scaled = builder.fmul(builder.sitofp(builder.load(total), FLOATS), scale)
+    builder.store(scaled, builder.bitcast(builder.gep(scores, [index]), FLOATS.as_pointer()), align=4)
+
+
+def add_scaled(builder: ir.IRBuilder, whole: ir.Value, scale: ir.Value, sums: ir.Value, index: ir.Value) -> None:
+    """Emit the addition of whole numbers times a scale to 16 sums from an index on."""
+    place = builder.bitcast(builder.gep(sums, [index]), FLOATS.as_pointer())
+    numbers, factors = builder.sitofp(whole, FLOATS), products.splat(builder, scale)
+    builder.store(products.fuse(builder, numbers, factors, builder.load(place, align=4)), place, align=4)
+
+
+def begin(builder: ir.IRBuilder, n: int, start: ir.Value = ZEROS) -> list[ir.Value]:
+    """Emit sums to begin with, `n` times 16."""
+    return [cgutils.alloca_once_value(builder, start) for _ in range(n)]  # type: ignore[no-untyped-call]
 
 
 def _score_intrinsic(
-    _: Any, levels: Any, n_steps: Any, offset: Any, factor: Any, bits: Any, keys: Any, ahead: Any, scales: Any,
-    scale: Any, scores: Any, first: Any,
+    _: Any, levels: Any, n_steps: Any, offset: Any, bits: Any, keys: Any, ahead: Any, scales: Any, scale: Any,
+    scores: Any, first: Any,
 ) -> Any:  # fmt: skip
     """Write a query's scores of a block of keys, from `bits[keys]` on, to `scores[first]` and on.
 
-    They are the sums of products, plus `offset`, times `factor` and the keys' scales, from `scales[scale]` on.
-    Meanwhile the block at `bits[ahead]` is fetched.
+    They are `offset` plus the sums of products, times the keys' scales, from `scales[scale]` on. Meanwhile the block at
+    `bits[ahead]` is fetched.
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _, n_steps, offset, factor, *_ = arguments
+        _, n_steps, offset, *_ = arguments
         levels, numbers, ahead, scales, scores = (
             products.address(context, builder, signature.args[array], arguments[array], index)
             for array, index in (
-                (0, LONG(0)), (4, arguments[5]), (4, arguments[6]), (7, arguments[8]), (9, arguments[10])
+                (0, LONG(0)), (3, arguments[4]), (3, arguments[5]), (6, arguments[7]), (8, arguments[9])
             )
         )  # fmt: skip
         for at in range(0, BLOCK_TOKENS * SCALE_BYTES, _LINE):
             products.prefetch(builder, ahead, LONG(at))
         ahead = builder.gep(ahead, [LONG(BLOCK_TOKENS * SCALE_BYTES)])
-        totals, size = sums_of(builder, VECTORS), OUTPUTS * TOGETHER
+        words, size = builder.bitcast(levels, WORD.as_pointer()), OUTPUTS * TOGETHER
+        totals = begin(builder, VECTORS, products.splat(builder, offset))
         with cgutils.for_range(builder, n_steps) as loop:
-            words, start = _words(builder, levels, loop.index, n_steps), builder.mul(loop.index, LONG(VECTORS * size))
+            start = builder.mul(loop.index, LONG(VECTORS * size))
             for vector, total in enumerate(totals):
                 at = builder.add(start, LONG(vector * size))
                 if vector * size % _LINE == 0:
                     products.prefetch(builder, ahead, at)
-                _add_products(builder, total, numbers, at, words)
-        begin, factors = products.splat(builder, offset), products.splat(builder, factor)
+                add_products(builder, total, load_numbers(builder, numbers, at), words, loop.index, is_signed=False)
         for vector, total in enumerate(totals):
-            whole = builder.sitofp(builder.add(joined(builder, total), begin), factors.type)
-            places = [builder.bitcast(each, factors.type.as_pointer()) for each in (scales, scores)]
-            source, target = (builder.gep(place, [LONG(vector)]) for place in places)
-            scaled = builder.fmul(whole, builder.fmul(builder.load(source, align=4), factors))
-            builder.store(scaled, target, align=4)
+            index = LONG(vector * OUTPUTS)
+            store_scores(builder, total, builder.gep(scales, [index]), scores, index)
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(
-        levels, number, types.int32, types.float32, bits, number, number, scales, number, scores, number
-    ), emit
+    return types.void(levels, number, types.int32, bits, number, number, scales, number, scores, number), emit
 
 
 def _add_values_intrinsic(
-    _: Any, levels: Any, first: Any, n_steps: Any, n: Any, bits: Any, values: Any, stride: Any, ahead: Any, sums: Any,
-    to: Any,
+    _: Any, levels: Any, n_steps: Any, scale: Any, bits: Any, values: Any, stride: Any, ahead: Any, sums: Any, to: Any,
 ) -> Any:  # fmt: skip
-    """Add to 16 sums, from `sums[to]` on, the products of values and their weights.
+    """Add to 16 sums, from `sums[to]` on, what a block of values gives: the sums of products times `scale`.
 
-    The levels of weights are steps of `TOGETHER` tokens; those from `first` on, `n_steps` of them, the parts `n` apart,
-    belong to the values from `bits[values]` on, `stride` apart. Meanwhile as much is fetched from `bits[ahead]` on.
+    The levels of `TOGETHER` tokens make a step; `n_steps` of them belong to the values from `bits[values]` on, `stride`
+    apart. Meanwhile as much is fetched from `bits[ahead]` on.
     """
 
     def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        _, first, n_steps, n, _, _, stride, *_ = arguments
+        _, n_steps, scale, _, _, stride, *_ = arguments
         levels, numbers, ahead, sums = (
             products.address(context, builder, signature.args[array], arguments[array], index)
-            for array, index in ((0, LONG(0)), (4, arguments[5]), (4, arguments[7]), (8, arguments[9]))
+            for array, index in ((0, LONG(0)), (3, arguments[4]), (3, arguments[6]), (7, arguments[8]))
         )
-        totals = sums_of(builder, _UNROLLED)
+        words, totals = builder.bitcast(levels, WORD.as_pointer()), begin(builder, _UNROLLED)
 
-        def add(total: list[ir.Value], step: ir.Value) -> None:
+        def add(total: ir.Value, step: ir.Value) -> None:
             at = builder.mul(step, stride)
             products.prefetch(builder, ahead, at)
-            _add_products(builder, total, numbers, at, _words(builder, levels, builder.add(first, step), n))
+            add_products(builder, total, load_numbers(builder, numbers, at), words, step, is_signed=True)
 
         unrolled = builder.and_(n_steps, LONG(-_UNROLLED))
         with cgutils.for_range_slice(builder, LONG(0), unrolled, LONG(_UNROLLED), inc=True) as (step, _):
@@ -166,29 +161,85 @@ def _add_values_intrinsic(
                 add(total, builder.add(step, LONG(each)))
         with cgutils.for_range_slice(builder, unrolled, n_steps, LONG(1), inc=True) as (step, _):
             add(totals[0], step)
-        address = builder.bitcast(sums, ZEROS.type.as_pointer())
-        result = builder.load(address, align=4)
-        for total in totals:
-            result = builder.add(result, joined(builder, total))
-        builder.store(result, address, align=4)
+        whole, *others = (builder.load(total) for total in totals)
+        for other in others:
+            whole = builder.add(whole, other)
+        add_scaled(builder, whole, scale, sums, LONG(0))
         return context.get_dummy_value()
 
     number = types.int64
-    return types.void(levels, number, number, number, bits, number, number, number, sums, number), emit
+    return types.void(levels, number, types.float32, bits, number, number, number, sums, number), emit
+
+
+def _weigh_intrinsic(
+    _: Any, weights: Any, first: Any, scales: Any, scale: Any, levels: Any, to: Any
+) -> Any:  # fmt: skip
+    """Write the levels of what a block of values is weighted by to `levels[to]` and on; return what a level counts.
+
+    It is weighted by numbers from `weights[first]` on times the values' scales, from `scales[scale]` on. A weight of
+    zero is that of a token that does not count, whose scale may be anything.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        weights, scales, levels = (
+            products.address(context, builder, signature.args[array], arguments[array], arguments[array + 1])
+            for array in (0, 2, 4)
+        )
+        zeros = ir.Constant(FLOATS, [0.0] * OUTPUTS)
+        scaled = []
+        for vector in range(VECTORS):
+            weight, scale = (
+                builder.load(builder.bitcast(builder.gep(each, [LONG(vector * OUTPUTS)]), FLOATS.as_pointer()), align=4)
+                for each in (weights, scales)
+            )
+            counts = builder.fcmp_unordered("!=", weight, zeros)
+            scaled.append(builder.select(counts, builder.fmul(weight, scale), zeros))
+        # None is negative, so their bits have the same order, with NaN behind all.
+        most = ZEROS
+        for each in scaled:
+            bits = builder.bitcast(each, most.type)
+            most = builder.select(builder.icmp_signed(">", bits, most), bits, most)
+        largest = products.reduce_max(builder, most)
+        smallest = WORD(int(_SMALLEST.view(np.int32)))
+        largest = builder.select(builder.icmp_signed(">", largest, smallest), largest, smallest)
+        step = builder.fdiv(builder.bitcast(largest, ir.FloatType()), ir.FloatType()(float(LEVELS)))
+        steps = products.splat(builder, builder.fdiv(ir.FloatType()(1.0), step))
+        half, number = ir.Constant(FLOATS, [0.5] * OUTPUTS), ir.IntType(32 // TOGETHER)
+        for vector, each in enumerate(scaled):
+            whole = builder.fptosi(products.fuse(builder, each, steps, half), most.type)
+            place = builder.gep(levels, [LONG(vector * OUTPUTS)])
+            kind = ir.VectorType(number, OUTPUTS)
+            builder.store(builder.trunc(whole, kind), builder.bitcast(place, kind.as_pointer()), align=1)
+        return step
+
+    number = types.int64
+    return types.float32(weights, number, scales, number, levels, number), emit
 
 
 _score: Any = intrinsic(_score_intrinsic)
 _add_values: Any = intrinsic(_add_values_intrinsic)
+weigh: Any = intrinsic(_weigh_intrinsic)
 
 
 @compiled(is_part=True)
-def place(levels: NDArray[Any], at: int, apart: int, level: int) -> None:
-    """Write a level as its parts, so far apart."""
-    if PARTS == 1:
-        levels[at] = level
-    else:
-        high = (level + np.int32(128)) >> np.int32(8)
-        levels[at], levels[at + apart] = high, level - (high << np.int32(8))
+def round_query(numbers: NDArray[np.float32], levels: NDArray[Any], query: int, n_queries: int) -> np.int32:
+    """Write the levels of a query, which is over its absmax; return what takes off the offset of the keys.
+
+    Levels are of shape = (head_width / together, n_queries, together).
+    """
+    whole = np.int32(0)
+    for i in range(len(numbers)):
+        level = np.int32(np.rint(numbers[i] * np.float32(STEPS)))
+        whole += level
+        levels[(i // TOGETHER * n_queries + query) * TOGETHER + i % TOGETHER] = level
+    return np.int32(whole * -OFFSET)
+
+
+@compiled(is_part=True)
+def scale_of(absmax: np.float32) -> np.float32:
+    """Return what a level counts of numbers with an absolute maximum."""
+    result: np.float32 = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
+    return result
 
 
 @compiled(is_part=True)
@@ -197,106 +248,50 @@ def keep(
     lane: int, is_key: bool,
 ) -> None:  # fmt: skip
     """Write a token's key or value, which is over its absmax, to its place in a block."""
-    scales[block // SCALE_BYTES + lane] = (_SMALLEST if absmax < _SMALLEST else absmax) / np.float32(STEPS)
-    first, step, stride = block + BLOCK_TOKENS * SCALE_BYTES, BLOCK_TOKENS * TOGETHER, 1
+    scales[block // SCALE_BYTES + lane] = scale_of(absmax)
+    first, step, stride, offset = block + BLOCK_TOKENS * SCALE_BYTES, BLOCK_TOKENS * TOGETHER, 1, OFFSET
     if is_key:
         first += lane * TOGETHER
     else:
         first += lane // TOGETHER * (len(numbers) * TOGETHER) + lane % TOGETHER
-        step, stride = TOGETHER * TOGETHER, TOGETHER
+        step, stride, offset = TOGETHER * TOGETHER, TOGETHER, 0
     for i in range(len(numbers)):
         at = first + i // TOGETHER * step + i % TOGETHER * stride
-        bits[at] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + OFFSET
-
-
-@compiled(REORDERED, is_part=True)
-def _scores(
-    query: NDArray[np.float32], scale: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], keys: int,
-    values: int, n_blocks: int, n_bytes: int,
-) -> NDArray[np.float32]:  # fmt: skip
-    """Return the scores of blocks of keys for a query, which is over its absmax; `scale` is that too.
-
-    Meanwhile the values are fetched.
-    """
-    levels, whole = np.empty(PARTS * len(query), dtype=KIND), np.int32(0)
-    for i in range(len(query)):
-        level = np.int32(np.rint(query[i] * np.float32(LEVELS)))
-        whole += level
-        place(levels, i, len(query), level)
-    offset, factor = np.int32(whole * -OFFSET), scale / np.float32(LEVELS)
-    scores = np.empty(n_blocks * BLOCK_TOKENS, dtype=np.float32)
-    for block in range(n_blocks):
-        at = keys + block * n_bytes
-        _score(
-            levels, len(query) // TOGETHER, offset, factor, bits, at + BLOCK_TOKENS * SCALE_BYTES,
-            values + block * n_bytes, scales, at // SCALE_BYTES, scores, block * BLOCK_TOKENS,
-        )  # fmt: skip
-    return scores
-
-
-@compiled(REORDERED, is_part=True)
-def weigh(
-    weights: NDArray[np.float32], n_tokens: int, scales: NDArray[np.float32], first: int, stride: int,
-    levels: NDArray[Any], query: int, n_queries: int,
-) -> tuple[np.float32, np.int32]:  # fmt: skip
-    """Write the levels of weights times their values' scales; return how many levels make 1, and the sum of all.
-
-    The weights are those of whole blocks; behind `n_tokens` they count nothing. Levels are of shape = (n_blocks,
-    n_queries, parts, BLOCK_TOKENS), all in one.
-    """
-    for block in range(len(weights) // BLOCK_TOKENS):
-        ours = weights[block * BLOCK_TOKENS : (block + 1) * BLOCK_TOKENS]
-        theirs = scales[first + block * stride : first + block * stride + BLOCK_TOKENS]
-        for token in range(BLOCK_TOKENS):
-            ours[token] *= theirs[token]
-    weights[n_tokens:] = 0
-    bits, largest, total = weights.view(np.int32), np.int32(0), np.float32(0)
-    for token in range(len(weights)):
-        largest = max(largest, bits[token])  # none is negative, so their bits have the same order
-        total += weights[token]
-    most = _from_bits(np.int32(largest).view(np.uint32))
-    factor, whole = min(np.float32(LEVELS) / most, np.float32(_MAX_SUM) / total), np.int32(0)
-    for block in range(len(weights) // BLOCK_TOKENS):
-        ours, at = weights[block * BLOCK_TOKENS : (block + 1) * BLOCK_TOKENS], (block * n_queries + query) * PARTS
-        theirs = levels[at * BLOCK_TOKENS : (at + PARTS) * BLOCK_TOKENS]
-        for token in range(BLOCK_TOKENS):
-            level = np.int32(ours[token] * factor + np.float32(0.5))
-            whole += level
-            place(theirs, token, BLOCK_TOKENS, level)
-    return factor, whole
-
-
-@compiled(is_part=True)
-def _add_up(
-    levels: NDArray[Any], n_tokens: int, bits: NDArray[np.uint8], values: int, ahead: int, n_bytes: int,
-    sums: NDArray[np.int32],
-) -> None:  # fmt: skip
-    """Add the products of values and the levels of their weights to sums, shape = (head_width,), rounded up.
-
-    Meanwhile as many blocks are fetched from `ahead` on.
-    """
-    stride, words = len(sums) * TOGETHER, BLOCK_TOKENS // TOGETHER
-    for block in range(len(levels) // (PARTS * BLOCK_TOKENS)):
-        at, first = block * n_bytes + BLOCK_TOKENS * SCALE_BYTES, block * PARTS * words
-        n = min(BLOCK_TOKENS, n_tokens - block * BLOCK_TOKENS + TOGETHER - 1) // TOGETHER
-        for to in range(0, len(sums), OUTPUTS):
-            there = at + to * TOGETHER
-            _add_values(levels, first, n, words, bits, values + there, stride, ahead + there, sums, to)
+        bits[at] = np.int32(np.rint(numbers[i] * np.float32(STEPS))) + offset
 
 
 @compiled(REORDERED, is_part=True)
 def _attend(
-    query: NDArray[np.float32], scale: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], keys: int,
+    query: NDArray[np.float32], factor: np.float32, bits: NDArray[np.uint8], scales: NDArray[np.float32], keys: int,
     values: int, n_tokens: int, n_bytes: int, ahead: int,
 ) -> None:  # fmt: skip
-    """Write what a query, which is over its absmax, gets of a head's first tokens, in its place."""
-    weights = _scores(query, scale, bits, scales, keys, values, -(-n_tokens // BLOCK_TOKENS), n_bytes)
-    total, levels = _exponentials(weights[:n_tokens]), np.empty(PARTS * len(weights), dtype=KIND)
-    factor, whole = weigh(weights, n_tokens, scales, values // SCALE_BYTES, n_bytes // SCALE_BYTES, levels, 0, 1)
-    sums = np.full(len(query), whole * -OFFSET, dtype=np.int32)
-    _add_up(levels, n_tokens, bits, values, ahead, n_bytes, sums)
-    for i in range(len(query)):
-        query[i] = np.float32(sums[i]) / (factor * total)
+    """Write what a query, which is over its absmax, gets of a head's first tokens, in its place.
+
+    `factor`: of scores. Meanwhile as many blocks are fetched from `ahead` on.
+    """
+    width, n_blocks = len(query), -(-n_tokens // BLOCK_TOKENS)
+    levels, weights = np.empty(width, KIND), np.empty(n_blocks * BLOCK_TOKENS, np.float32)
+    offset = round_query(query, levels, 0, 1)
+    for block in range(n_blocks):
+        at = keys + block * n_bytes
+        _score(
+            levels, width // TOGETHER, offset, bits, at + BLOCK_TOKENS * SCALE_BYTES, values + block * n_bytes, scales,
+            at // SCALE_BYTES, weights, block * BLOCK_TOKENS,
+        )  # fmt: skip
+    total = _powers_of_two(weights[:n_tokens], factor)
+    weights[n_tokens:] = 0
+    levels, query[:] = np.empty(BLOCK_TOKENS, KIND), 0
+    for block in range(n_blocks):
+        first, at = block * BLOCK_TOKENS, values + block * n_bytes
+        step = weigh(weights, first, scales, at // SCALE_BYTES, levels, 0)
+        n_steps = (min(BLOCK_TOKENS, n_tokens - first) + TOGETHER - 1) // TOGETHER
+        for to in range(0, width, OUTPUTS):
+            there = BLOCK_TOKENS * SCALE_BYTES + to * TOGETHER
+            _add_values(
+                levels, n_steps, step, bits, at + there, width * TOGETHER, ahead + block * n_bytes + there, query, to
+            )
+    for i in range(width):
+        query[i] /= total
 
 
 def _compile_attend(sources: str) -> Any:
@@ -347,7 +342,17 @@ def _compile_attend(sources: str) -> Any:
                     keep(numbers, largest, bits, scales, block, last % BLOCK_TOKENS, which == 1)
             next_head, next_row = (index + 1) // n_rows, (index + 1) % n_rows
             ahead = (next_row * n_heads + next_head) * head_bytes
-            _attend(numbers, largest * scale, bits, scales, keys, values, last + 1, n_bytes, ahead)
+            _attend(
+                numbers,
+                largest * scale * FACTOR,
+                bits,
+                scales,
+                keys,
+                values,
+                last + 1,
+                n_bytes,
+                ahead,
+            )
             attended[row, first : first + head_width] = numbers[:head_width]
         for row in range(n_rows):
             absmax[row] = _divide_by_absmax(attended[row])

@@ -9,22 +9,20 @@ it.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2.cpu import attention, block, kernels, windows
+from amt.gpt2.cpu import attention, block, kernels, products, windows
 from amt.gpt2.cpu.compiling import share
+from amt.gpt2.cpu.packing import Matrix
 from amt.gpt2.linear import Linear, PackedLinear
 from amt.gpt2.weights import BlockWeights, Norm
 
 Floats = NDArray[np.float32]
-
-_Attend = Callable[[int, Floats, Floats, Floats], None]
-"""Takes a layer's index, a product that is queries to values, its absmax, and what gets the result over its own."""
 
 
 class CpuDecoder:
@@ -49,6 +47,7 @@ class CpuDecoder:
         norms = [norm for each in blocks for norm in (each.norm1, each.norm2)]
         self._norms = [(_numbers(scale), _numbers(shift)) for scale, shift in (*norms, final_norm)]
         self._layers = [tuple(_arrays(layer) for layer in each.layers) for each in blocks]
+        self._in_tiles = activation is None and not (products.HAS_AMX and _matrix(blocks[0].qkv).is_of_bytes)
 
     def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint8]) -> Tensor:
         """Feed one token to each of the first rows of a cache.
@@ -63,12 +62,11 @@ class CpuDecoder:
         """
         if self._activation is None:
             return self._decode_by_block(embedded, cache_lengths, cached)
-
-        def attend(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
-            bias, scale = self._biases[layer][0], self._scales[layer]
-            share(attention.attend, product, absmax, bias, cached[layer], cache_lengths, scale, attended)
-
-        _, x, absmax = self._run(embedded, len(self._blocks), attend, kernels.add)
+        hidden, x, absmax = self._begin(embedded, kernels.add)
+        for layer, (weights, biases) in enumerate(zip(self._blocks, self._biases, strict=True)):
+            product, scale = weights.qkv.multiply(torch.from_numpy(x)).numpy(), self._scales[layer]
+            share(attention.attend, product, absmax, biases[0], cached[layer], cache_lengths, scale, x)
+            self._finish_by_matrix(layer, hidden, x, absmax, kernels.add)
         return torch.from_numpy(x).mul_(torch.from_numpy(absmax)[:, None])
 
     def _decode_by_block(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint8]) -> Tensor:
@@ -94,7 +92,7 @@ class CpuDecoder:
         Returns:
             hidden states, shape = (n, width).
         """
-        hidden, _, _ = self._run(embedded, n_blocks, self._in_windows(attend), partial(share, kernels.add_many))
+        hidden, _, _ = self._encode(embedded, n_blocks, attend)
         return torch.from_numpy(hidden)
 
     def encode_to_last(self, embedded: Tensor, attend: Callable[[int, Tensor], Tensor]) -> Tensor:
@@ -103,17 +101,8 @@ class CpuDecoder:
         The arguments are those of `encode`; shape = (n, 3 * width). They are what `decode` finds, to the bit.
         """
         last = len(self._blocks) - 1
-        _, x, absmax = self._run(embedded, last, self._in_windows(attend), partial(share, kernels.add_many))
-        product = self._blocks[last].qkv.multiply(torch.from_numpy(x))
-        share(kernels.complete, product.numpy(), absmax, self._biases[last][0])
-        return product
-
-    def _in_windows(self, attend: Callable[[int, Tensor], Tensor]) -> _Attend:
-        def attend_in_windows(layer: int, product: Floats, absmax: Floats, attended: Floats) -> None:
-            share(kernels.complete, product, absmax, self._biases[layer][0])
-            share(kernels.divide, attend(layer, torch.from_numpy(product)).numpy(), absmax, attended)
-
-        return attend_in_windows
+        _, x, absmax = self._encode(embedded, last, attend)
+        return self._project(last, x, absmax)
 
     def attend(self, layer: int, qkv: Tensor, n_tokens: int) -> Tensor:
         """Attend within windows of so many tokens; shape = (n, 3 * width) -> (n, width)."""
@@ -121,23 +110,39 @@ class CpuDecoder:
         share(windows.attend, qkv.numpy(), n_tokens, self._n_heads, self._scales[layer], attended.numpy())
         return attended
 
-    def _run(
-        self, embedded: Tensor, n_blocks: int, attend: _Attend, add_rows: Callable[..., None]
+    def _encode(
+        self, embedded: Tensor, n_blocks: int, attend: Callable[[int, Tensor], Tensor]
     ) -> tuple[Floats, Floats, Floats]:
         """Return hidden states after the first blocks, the same normalised and over their absmax, and that."""
-        hidden, numbers, absmax = self._begin(embedded, add_rows)
-        x, norms = torch.from_numpy(numbers), iter(self._norms[1:])
+        hidden, x, absmax = self._begin(embedded, _add_many)
+        for layer in range(n_blocks):
+            x = attend(layer, self._project(layer, x, absmax)).numpy()
+            if self._in_tiles:
+                norms = self._norms[2 * layer + 1], self._norms[2 * layer + 2]
+                share(block.finish, hidden, x, absmax, *self._layers[layer][1:], *norms, self._epsilon)
+            else:
+                share(kernels.divide, x, absmax, x)
+                self._finish_by_matrix(layer, hidden, x, absmax, _add_many)
+        return hidden, x, absmax
 
-        def add(product: Tensor, bias: Floats) -> None:
-            add_rows(hidden, product.numpy(), absmax, bias, next(norms), self._epsilon, numbers)
+    def _project(self, layer: int, x: Floats, absmax: Floats) -> Tensor:
+        """Return queries, keys and values of whole windows; shape = (n, 3 * width)."""
+        product = self._blocks[layer].qkv.multiply(torch.from_numpy(x))
+        share(kernels.complete, product.numpy(), absmax, self._biases[layer][0])
+        return product
 
-        for layer, (weights, biases) in enumerate(zip(self._blocks[:n_blocks], self._biases, strict=False)):
-            attend(layer, weights.qkv.multiply(x).numpy(), absmax, numbers)
-            add(weights.attention_out.multiply(x), biases[1])
-            inner = weights.mlp_in.multiply(x)
-            self._activate(inner, absmax, biases[2])
-            add(weights.mlp_out.multiply(inner), biases[3])
-        return hidden, numbers, absmax
+    def _finish_by_matrix(
+        self, layer: int, hidden: Floats, x: Floats, absmax: Floats, add_rows: Callable[..., None]
+    ) -> None:
+        """Do what follows attention, one matrix after another; `x` is what attention gives, over its absmax."""
+        weights, biases, rows = self._blocks[layer], self._biases[layer], torch.from_numpy(x)
+        norm, next_norm = self._norms[2 * layer + 1], self._norms[2 * layer + 2]
+        product = weights.attention_out.multiply(rows).numpy()
+        add_rows(hidden, product, absmax, biases[1], norm, self._epsilon, x)
+        inner = weights.mlp_in.multiply(rows)
+        self._activate(inner, absmax, biases[2])
+        product = weights.mlp_out.multiply(inner).numpy()
+        add_rows(hidden, product, absmax, biases[3], next_norm, self._epsilon, x)
 
     def _begin(self, embedded: Tensor, add_rows: Callable[..., None]) -> tuple[Floats, Floats, Floats]:
         """Return the first hidden states, normalised ones over their absmax, and that."""
@@ -158,6 +163,11 @@ class CpuDecoder:
         torch.div(activated, factors, out=inner)
 
 
+def _add_many(*arguments: Any) -> None:
+    """Do what `kernels.add` does for the rows of whole windows."""
+    share(kernels.add_many, *arguments)
+
+
 def _numbers(tensor: Tensor | None) -> Floats:
     assert tensor is not None, "of a block every layer has a bias"
     return tensor.numpy()
@@ -165,5 +175,9 @@ def _numbers(tensor: Tensor | None) -> Floats:
 
 def _arrays(layer: Linear) -> block.Layer:
     """Return a layer as `block.decode` takes it."""
+    return *_matrix(layer).arrays, _numbers(layer.bias)
+
+
+def _matrix(layer: Linear) -> Matrix:
     assert isinstance(layer, PackedLinear), "on a CPU all but float32 are"
-    return *layer.matrix.arrays, _numbers(layer.bias)
+    return layer.matrix

@@ -15,38 +15,56 @@ _SMALLEST: Final = np.finfo(np.float32).tiny.view(np.uint32)
 """The bits of the smallest normal number, by which one may divide."""
 
 _TWO_TO: Final = tuple(
-    np.polynomial.Chebyshev.interpolate(np.exp2, 6, (0, 1)).convert(kind=np.polynomial.Polynomial).coef[::-1].tolist()
+    np.polynomial.Chebyshev.interpolate(np.exp2, 5, (-0.5, 0.5))
+    .convert(kind=np.polynomial.Polynomial)
+    .coef[::-1]
+    .tolist()
 )
-"""A polynomial that is 2**x from 0 to 1, highest power first."""
+"""A polynomial that is 2**x from -0.5 to 0.5, highest power first."""
 
-REORDERED: Final = frozenset({"reassoc", "contract"})
-"""Sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
+_MAGIC: Final = np.float32(3 << 22)
+"""Added to a small number it leaves that, rounded to the nearest whole one, in the last bits."""
+
+FUSED: Final = frozenset({"contract"})
+"""A product and a sum may be rounded once."""
+
+REORDERED: Final = FUSED | {"reassoc"}
+"""And sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
+
+
+@compiled(FUSED)
+def power_of_two(x: np.float32) -> np.float32:
+    """Return 2**x of a number that is not positive, to 2e-7 of the result; unlike NumPy's it can be vectorised.
+
+    It is two to the whole part, by its bits, times two to the rest, by a polynomial; at least 2**-126.
+    """
+    power = max(np.float32(x), np.float32(-126))
+    shifted = power + _MAGIC
+    rest = power - (shifted - _MAGIC)
+    two = np.float32(_TWO_TO[0])
+    for coefficient in _TWO_TO[1:]:
+        two = two * rest + np.float32(coefficient)
+    return np.int32((np.float32(shifted).view(np.int32) << np.int32(23)) + np.float32(two).view(np.int32)).view(
+        np.float32
+    )
 
 
 @compiled()
 def exponential(x: np.float32) -> np.float32:
-    """Return e**x of a number that is not positive, to 4e-6 of the result; unlike NumPy's it can be vectorised.
-
-    It is 2**(x * log2 e): two to the whole part, by its bits, times two to the rest, by a polynomial; at least 2**-126.
-    """
-    power = max(np.float32(x) * np.float32(1.44269504), np.float32(-126))
-    whole = np.floor(power)
-    rest = power - whole
-    two = np.float32(_TWO_TO[0])
-    for coefficient in _TWO_TO[1:]:
-        two = two * rest + np.float32(coefficient)
-    return np.int32((np.int32(whole) + np.int32(127)) << np.int32(23)).view(np.float32) * two
+    """Return e**x of a number that is not positive, to 4e-6 of the result, likewise."""
+    result: np.float32 = power_of_two(np.float32(x) * np.float32(1.44269504))
+    return result
 
 
 @compiled(REORDERED)
-def exponentials(scores: NDArray[np.float32]) -> np.float32:
-    """Write e to the power of scores less the largest one, in their place, and return the sum."""
+def powers_of_two(scores: NDArray[np.float32], factor: np.float32) -> np.float32:
+    """Write two to the power of what scores, less the largest one, are times a factor; return the sum."""
     bits, most, total = scores.view(np.int32), np.int32(-(1 << 31)), np.float32(0)
     for i in range(len(scores)):  # whole numbers are compared side by side, floats are not: one might be NaN
         most = max(most, _ordered(bits[i]))
     largest = from_bits(np.int32(_ordered(most)).view(np.uint32))
     for i in range(len(scores)):
-        scores[i] = exponential(scores[i] - largest)
+        scores[i] = power_of_two((scores[i] - largest) * factor)
         total += scores[i]
     return total
 
@@ -58,8 +76,9 @@ def divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
     for i in range(len(bits)):  # those of magnitudes have the same order, with NaN behind all
         largest = max(largest, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
     absmax: np.float32 = from_bits(largest)
+    factor = np.float32(1) / absmax  # one division takes as long as ten products
     for i in range(len(numbers)):
-        numbers[i] /= absmax
+        numbers[i] *= factor
     return absmax
 
 

@@ -1,7 +1,8 @@
-"""Multiply whole windows by int8 weights on CPUs with VNNI, by oneDNN, which also knows how to use AMX.
+"""Multiply whole windows by int8 weights on CPUs with AMX, by oneDNN.
 
-Sums of whole numbers are exact, so the results are to the bit those of `cpu.products`. The weights stay as they
-lie there, for the few rows of a step; to many rows the time that a copy in plain order takes is little.
+Sums of whole numbers are exact, so the results are to the bit those of `cpu.products`, which is faster where there is
+no AMX. The weights stay as they lie there, for the few rows of a step; to many rows the time that a copy in plain order
+takes is little.
 
 Compiled code is kept until this file changes.
 """
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from amt.gpt2.cpu.compiling import compiled, share
 from amt.gpt2.cpu.packing import Matrix
-from amt.gpt2.cpu.products import HAS_WIDE_VNNI, STEPS
+from amt.gpt2.cpu.products import HAS_AMX, STEPS
 
 MIN_ROWS: Final = 256
 """With fewer rows the copy takes longer than is gained."""
@@ -27,7 +28,7 @@ _TO_WHOLE: Final = np.float32(3 << 22)
 
 def suits(n_rows: int, matrix: Matrix) -> bool:
     """Tell whether `multiply` is faster than `matrix.multiply`; it has no way to read weights of four bits."""
-    return HAS_WIDE_VNNI and n_rows >= MIN_ROWS and matrix.is_of_bytes
+    return HAS_AMX and n_rows >= MIN_ROWS and matrix.is_of_bytes
 
 
 def multiply(x: Tensor, matrix: Matrix) -> Tensor:

@@ -71,6 +71,9 @@ HAS_VNNI: Final = not _FEATURES.isdisjoint({"avx512vnni", "avxvnni"})
 HAS_WIDE_VNNI: Final = "avx512vnni" in _FEATURES
 """Whether it does so for 16 outputs, not 8."""
 
+HAS_AMX: Final = "amx-int8" in _FEATURES
+"""Whether it multiplies tiles of bytes."""
+
 MAX_ROWS: Final = 16 if HAS_WIDE_VNNI else 6
 """Rows that are computed together: their sums have to stay in registers."""
 
@@ -100,6 +103,13 @@ def splat(builder: ir.IRBuilder, number: ir.Value) -> ir.Value:
     return builder.shuffle_vector(builder.insert_element(empty, number, WORD(0)), empty, _vector(WORD, [0] * OUTPUTS))
 
 
+def reduce_max(builder: ir.IRBuilder, numbers: ir.Value) -> ir.Value:
+    """Emit the largest of 16 whole numbers."""
+    name = f"llvm.vector.reduce.smax.v{OUTPUTS}i32"
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(WORD, [WORDS]), name)  # type: ignore[no-untyped-call]
+    return builder.call(function, [numbers])
+
+
 def prefetch(builder: ir.IRBuilder, address: ir.Value, index: ir.Value) -> None:
     """Emit that a line of memory is fetched, for reading; the index is of bytes.
 
@@ -108,6 +118,50 @@ def prefetch(builder: ir.IRBuilder, address: ir.Value, index: ir.Value) -> None:
     kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer(), WORD, WORD, WORD])
     function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")  # type: ignore[no-untyped-call]
     builder.call(function, [builder.gep(address, [index]), WORD(0), WORD(2), WORD(1)])
+
+
+def _transposed(builder: ir.IRBuilder, rows: list[ir.Value]) -> list[ir.Value]:
+    """Emit 16 vectors of 16 words, of which the first has the first words of 16 such vectors, and so on."""
+    distance = OUTPUTS // 2
+    while distance:
+        is_far = [lane & distance > 0 for lane in range(OUTPUTS)]
+        low = [OUTPUTS + lane - distance if far else lane for lane, far in enumerate(is_far)]
+        high = [OUTPUTS + lane if far else lane + distance for lane, far in enumerate(is_far)]
+        rows = [
+            builder.shuffle_vector(rows[i & ~distance], rows[i | distance], _vector(WORD, high if far else low))
+            for i, far in enumerate(is_far)
+        ]
+        distance //= 2
+    return rows
+
+
+def _interleave_intrinsic(_: Any, numbers: Any, apart: Any, n_words: Any, target: Any, first: Any, stride: Any) -> Any:
+    """Write the first words of 16 rows of numbers side by side, then the second ones, `stride` bytes behind, and so on.
+
+    Rows begin `apart` words after another, a multiple of 16; the first word goes to `target[first]`.
+    """
+
+    def emit(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        _, apart, n_words, _, first, stride = arguments
+        source = builder.bitcast(address(context, builder, signature.args[0], arguments[0], LONG(0)), WORD.as_pointer())
+        target = address(context, builder, signature.args[3], arguments[3], first)
+        target = builder.bitcast(target, BYTE.as_pointer())
+        with cgutils.for_range_slice(builder, LONG(0), n_words, LONG(OUTPUTS), inc=True) as (begin, _):
+            starts = [builder.add(begin, builder.mul(LONG(row), apart)) for row in range(OUTPUTS)]
+            rows = [builder.bitcast(builder.gep(source, [start]), WORDS.as_pointer()) for start in starts]
+            loaded = [builder.load(row, align=1) for row in rows]
+            for index, vector in enumerate(_transposed(builder, loaded)):
+                step = builder.add(begin, LONG(index))
+                with builder.if_then(builder.icmp_signed("<", step, n_words)):
+                    place = builder.gep(target, [builder.mul(step, stride)])
+                    builder.store(vector, builder.bitcast(place, WORDS.as_pointer()), align=1)
+        return context.get_dummy_value()
+
+    number = types.int64
+    return types.void(numbers, number, number, target, number, number), emit
+
+
+interleave: Any = intrinsic(_interleave_intrinsic)
 
 
 def _read_weights(
@@ -119,15 +173,22 @@ def _read_weights(
     return builder.load(address, align=1)
 
 
-def add_products(builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word: ir.Value) -> ir.Value:
-    """Emit 16 sums plus products of weights and of the activations in a word, which are 4 in 8 bits or 2 in 16."""
+def add_products(
+    builder: ir.IRBuilder, sums: ir.Value, weights: ir.Value, word: ir.Value, *, is_signed: bool = False
+) -> ir.Value:
+    """Emit 16 sums plus products of weights and of the activations in a word, which are 4 in 8 bits or 2 in 16.
+
+    Weights have no sign and activations have, unless `is_signed`: then it is the other way round.
+    """
     halves = ir.VectorType(SHORT, 2 * OUTPUTS)
     if weights.type.count == 4 * OUTPUTS:
-        return _add_with_vnni(builder, sums, builder.bitcast(weights, sums.type), splat(builder, word))
+        vectors = builder.bitcast(weights, sums.type), splat(builder, word)
+        return _add_with_vnni(builder, sums, *(reversed(vectors) if is_signed else vectors))
     # LLVM knows this: one instruction on x86 multiplies numbers of 16 bits and adds up pairs.
     wide = ir.VectorType(WORD, 2 * OUTPUTS)
     activations = builder.sext(builder.bitcast(splat(builder, word), halves), wide)
-    products = builder.mul(builder.sext(builder.zext(weights, halves), wide), activations)
+    extended = builder.sext(weights, halves) if is_signed else builder.zext(weights, halves)
+    products = builder.mul(builder.sext(extended, wide), activations)
     even, odd = (
         builder.shuffle_vector(products, products, _vector(WORD, list(range(first, 2 * OUTPUTS, 2))))
         for first in (0, 1)
@@ -236,8 +297,8 @@ def _sum_up_groups(
         for row, (total, whole) in enumerate(zip(totals, partial, strict=True)):
             index = builder.add(builder.mul(loop.index, LONG(n_rows)), LONG(row))
             activation = builder.sitofp(splat(builder, builder.load(builder.gep(sums, [index]))), FLOATS)
-            scaled = _fuse(builder, builder.sitofp(builder.load(whole), FLOATS), factors, builder.load(total))
-            builder.store(_fuse(builder, activation, offsets, scaled), total)
+            scaled = fuse(builder, builder.sitofp(builder.load(whole), FLOATS), factors, builder.load(total))
+            builder.store(fuse(builder, activation, offsets, scaled), total)
     return [builder.load(total) for total in totals]
 
 
@@ -253,7 +314,7 @@ def _sum_up_halves(
         words = builder.gep(activations, [builder.mul(loop.index, LONG(n_rows))])
         for row, total in enumerate(totals):
             activation = splat(builder, builder.load(builder.gep(words, [LONG(row)])))
-            fused = _fuse(builder, builder.bitcast(activation, FLOATS), vector, builder.load(total))
+            fused = fuse(builder, builder.bitcast(activation, FLOATS), vector, builder.load(total))
             builder.store(fused, total)
     factors = builder.load(builder.bitcast(scales, FLOATS.as_pointer()), align=4)
     return [builder.fmul(builder.load(total), factors) for total in totals]
@@ -273,7 +334,7 @@ def _read_bfloat16(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value) ->
     return builder.bitcast(builder.shl(builder.zext(loaded, WORDS), _vector(WORD, [16] * OUTPUTS)), FLOATS)
 
 
-def _fuse(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
+def fuse(builder: ir.IRBuilder, *vectors: ir.Value) -> ir.Value:
     """Emit a product plus a third vector, rounded once where the CPU can."""
     name = f"llvm.fmuladd.v{OUTPUTS}f32"
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(FLOATS, [FLOATS] * 3), name)  # type: ignore[no-untyped-call]
@@ -308,12 +369,13 @@ def product(
     n_inputs = weights.shape[1] * weights.shape[3] if scales.ndim == 2 else n_groups * GROUP
     rounded, sums = np.empty(n_rows * n_inputs, kind.dtype), np.empty(n_rows * n_groups, np.int32)
     result = np.empty((n_rows, n_outputs), np.float32)
+    n_tiles = -(-n_rows // MAX_ROWS)
     if n_rows < _MANY_ROWS:
-        for row in range(n_rows):
-            _round(x, row, rounded, sums)
+        for tile in range(n_tiles):
+            _round(x, tile * MAX_ROWS, rounded, sums)
     else:
-        for row in prange(n_rows):
-            _round(x, row, rounded, sums)
+        for tile in prange(n_tiles):
+            _round(x, tile * MAX_ROWS, rounded, sums)
     n_whole = n_outputs // OUTPUTS
     for panel in prange(n_whole):
         _multiply_panel(rounded, sums, weights, scales, panel, result, panel * OUTPUTS)
@@ -342,27 +404,33 @@ def _place_overload(numbers: Any, i: Any, x: Any) -> Any:
 @compiled()
 def _round(
     x: NDArray[np.float32],
-    row: int,
+    first: int,
     rounded: NDArray[np.int8] | NDArray[np.int16] | NDArray[np.float32],
     sums: NDArray[np.int32],
 ) -> None:
-    """Write a row's numbers, and the sum of each group, beside those of the rows that are multiplied with it."""
+    """Write the numbers of rows that are multiplied together side by side, and the sums of their groups."""
     n_rows, n_inputs = x.shape
-    numbers, n_groups = np.zeros(len(rounded) // n_rows, rounded.dtype), len(sums) // n_rows
-    for i in range(n_inputs):
-        _place(numbers, i, x[row, i])
-    first = row - row % MAX_ROWS
-    together = min(MAX_ROWS, n_rows - first)
-    groups, words = numbers.reshape(n_groups, -1), numbers.view(np.int32)
-    sums_of_row = sums[first * n_groups + row - first :: together]
-    for group in range(n_groups):
-        total = np.int32(0)
-        for i in range(groups.shape[1]):
-            total += np.int32(groups[group, i])
-        sums_of_row[group] = total
-    words_of_row = rounded.view(np.int32)[first * len(words) + row - first :: together]
-    for i in range(len(words)):
-        words_of_row[i] = words[i]
+    together, n_groups, n_numbers = min(MAX_ROWS, n_rows - first), len(sums) // n_rows, len(rounded) // n_rows
+    n_words, in_word = n_numbers * rounded.itemsize // 4, 4 // rounded.itemsize
+    apart = -(-n_words // OUTPUTS) * OUTPUTS
+    numbers = np.zeros((together, apart * in_word), rounded.dtype)
+    for row in range(together):
+        own = numbers[row]
+        for i in range(n_inputs):
+            _place(own, i, x[first + row, i])
+        groups = own[:n_numbers].reshape(n_groups, -1)
+        for group in range(n_groups):
+            total = np.int32(0)
+            for i in range(groups.shape[1]):
+                total += np.int32(groups[group, i])
+            sums[first * n_groups + group * together + row] = total
+    if together == OUTPUTS:
+        interleave(numbers, apart, n_words, rounded, first * n_numbers, OUTPUTS * 4)
+        return
+    source, words = numbers.view(np.int32), rounded.view(np.int32)[first * n_words :]
+    for step in range(n_words):
+        for row in range(together):
+            words[step * together + row] = source[row, step]
 
 
 @compiled()

@@ -48,10 +48,20 @@ def restored(cache: RoundedCache, row: int) -> torch.Tensor:
     """Return what is kept of a row as numbers, shape = (2, n_heads, CONTEXT, HEAD_WIDTH)."""
     blocks = cache.data[0, :, row]
     scales = blocks[..., : 4 * BLOCK_TOKENS].contiguous().view(torch.float32)
-    numbers = blocks[..., 4 * BLOCK_TOKENS :].float() - OFFSET
+    numbers = blocks[..., 4 * BLOCK_TOKENS :]
     n_blocks, padded = blocks.shape[2], -(-HEAD_WIDTH // OUTPUTS) * OUTPUTS
-    keys = numbers[0].view(N_HEADS, n_blocks, padded // TOGETHER, BLOCK_TOKENS, TOGETHER).transpose(2, 3)
-    values = numbers[1].view(N_HEADS, n_blocks, BLOCK_TOKENS // TOGETHER, padded, TOGETHER).transpose(3, 4)
+    keys = (
+        (numbers[0].float() - OFFSET)
+        .view(N_HEADS, n_blocks, padded // TOGETHER, BLOCK_TOKENS, TOGETHER)
+        .transpose(2, 3)
+    )
+    values = (
+        numbers[1]
+        .view(torch.int8)
+        .float()
+        .view(N_HEADS, n_blocks, BLOCK_TOKENS // TOGETHER, padded, TOGETHER)
+        .transpose(3, 4)
+    )
     shape = (N_HEADS, CONTEXT, padded)
     whole = torch.stack([keys.reshape(shape), values.reshape(shape)])
     return (whole * scales.view(2, N_HEADS, CONTEXT, 1))[..., :HEAD_WIDTH]
@@ -67,7 +77,9 @@ def attend(qkv: torch.Tensor, data: torch.Tensor, ends: list[int], scale: float 
 
 def expected(qkv: torch.Tensor, cache: RoundedCache, row: int) -> torch.Tensor:
     keys, values = restored(cache, row)[:, :, : ENDS[row] + 1]
-    return F.scaled_dot_product_attention(qkv[row, 0, :, None], keys, values, scale=0.3)[:, 0]
+    query = qkv[row, 0, :, None]
+    step = query.abs().amax(dim=2, keepdim=True) / STEPS
+    return F.scaled_dot_product_attention((query / step).round() * step, keys, values, scale=0.3)[:, 0]
 
 
 def test_keys_and_values_are_kept_to_half_a_step_of_their_largest_number(
@@ -93,7 +105,7 @@ def test_a_row_that_joins_changes_its_own_place_in_the_cache_only(qkv: torch.Ten
 def test_each_row_attends_to_its_cached_positions_as_in_pytorch(qkv: torch.Tensor, cache: RoundedCache) -> None:
     attended = attend(qkv, cache.data[0], ENDS)
     for row in range(N_ROWS):
-        torch.testing.assert_close(attended[row], expected(qkv, cache, row), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(attended[row], expected(qkv, cache, row), rtol=0, atol=0.01)
 
 
 def test_what_lies_behind_a_row_is_not_looked_at(

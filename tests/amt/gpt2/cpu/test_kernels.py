@@ -41,15 +41,15 @@ def test_exponentials_match_numpy_down_to_the_smallest_number() -> None:
     assert 0 < kernels.exponential(np.float32(-np.inf)) < 1.2e-38
 
 
-def test_exponentials_of_scores_are_those_of_their_distances_from_the_largest_and_nan_if_any_is() -> None:
+def test_powers_of_scores_are_those_of_their_distances_from_the_largest_and_nan_if_any_is() -> None:
     scores = np.linspace(-40, 7, 100, dtype=np.float32)[::-1].copy()
     for each in (scores, scores - np.float32(50), scores[:1]):
         weights = each.copy()
-        total = kernels.exponentials(weights)
-        np.testing.assert_allclose(weights, np.exp(each - each.max()), rtol=1e-5)
+        total = kernels.powers_of_two(weights, np.float32(0.7))
+        np.testing.assert_allclose(weights, np.exp2(0.7 * (each - each.max())), rtol=1e-5)
         np.testing.assert_allclose(total, weights.sum(), rtol=1e-5)
     scores[50] = np.nan
-    assert np.isnan(kernels.exponentials(scores))
+    assert np.isnan(kernels.powers_of_two(scores, np.float32(1)))
 
 
 def test_gelu_on_normalised_rows_matches_pytorch_and_is_equal_to_the_bit_in_any_batch() -> None:
