@@ -59,12 +59,40 @@ def pair_notes(messages: Messages, channels: Column, tracks: Column) -> NotePair
     """
     is_mode = switch_all_off(messages)
     used = np.flatnonzero((messages.kind == NOTE_ON) | (messages.kind == NOTE_OFF) | is_mode)
-    keys = channels[used] << _PITCH_BITS | np.where(is_mode[used], 0, messages.data1[used])
-    begins = messages.switches_on[used]
-    notes = _Notes(used[begins], keys[begins], tracks[used[begins]])
-    columns = (used, keys, tracks[used], begins, is_mode[used])
-    notes.take(zip(*(each.tolist() for each in columns), strict=True))
+    is_mode, begins = is_mode[used], messages.switches_on[used]
+    keys = channels[used] << _PITCH_BITS | np.where(is_mode, 0, messages.data1[used])
+    numbers, ends = np.cumsum(begins) - 1, np.full(np.count_nonzero(begins), TRACK_END)
+    first, second = _plain(keys, begins, is_mode)
+    ends[numbers[first]] = used[second]
+    is_left = np.ones(len(used), np.bool_)
+    is_left[first] = is_left[second] = False
+    notes = _Notes(used[begins], keys[begins], tracks[used[begins]], ends)
+    columns = (numbers, used, keys, tracks[used], begins, is_mode)
+    notes.take(zip(*(each[is_left].tolist() for each in columns), strict=True))
     return notes.pairs(messages.tick)
+
+
+def _plain(keys: Column, begins: NDArray[np.bool_], is_mode: NDArray[np.bool_]) -> tuple[Column, Column]:
+    """Return which messages begin a note while no other of its key is open, and which end these, next of their key.
+
+    Most do, and need not be looked at one by one. Where all notes of a channel are ended together none is returned.
+
+    Args:
+        keys: of messages in order of time; shape = (n,), as the others.
+        begins: which begin a note.
+        is_mode: which end all notes of their channel; they have one of its keys.
+    """
+    order = np.argsort(keys, kind="stable")
+    own, on = keys[order], begins[order]
+    key = np.cumsum(np.diff(own, prepend=own[:1]) != 0)
+    before = np.concatenate([[0], np.cumsum(np.where(on, 1, -1))])[:-1]
+    apart = (2 * len(order) + 1) * key  # so that the lowest number so far is one of the same key
+    n_open = before - (np.minimum.accumulate(before - apart) + apart)
+    is_plain = on[:-1] & ~on[1:] & (n_open[:-1] == 0) & (key[:-1] == key[1:])
+    if is_mode.any():
+        is_plain &= ~np.isin(own[:-1] >> _PITCH_BITS, keys[is_mode] >> _PITCH_BITS)
+    places = np.flatnonzero(is_plain)
+    return order[places], order[places + 1]
 
 
 class _OpenNotes(dict[int, deque[int]]):
@@ -88,26 +116,24 @@ class _OpenNotes(dict[int, deque[int]]):
 class _Notes:
     """Find the ends of notes; a note is known by its number, in the order of beginning."""
 
-    def __init__(self, on: Column, keys: Column, tracks: Column) -> None:
-        """Begin with the index of the message that begins each note, its key and its track."""
+    def __init__(self, on: Column, keys: Column, tracks: Column, ends: Column) -> None:
+        """Begin with the index of the message that begins each note, its key, its track, and its end if it is known."""
         self._on: list[int] = on.tolist()
         self._keys: list[int] = keys.tolist()
         self._tracks: list[int] = tracks.tolist()
-        self._end = [TRACK_END] * len(self._on)
+        self._end: list[int] = ends.tolist()
         self._limits: dict[int, int] = {}
         """When a note was ended with all others of its channel."""
         self._limited: dict[int, deque[int]] = {}
         self._closed_late: set[int] = set()
 
-    def take(self, rows: Iterable[tuple[int, int, int, bool, bool]]) -> None:
-        """Take messages as (index, key, track, whether it begins a note, whether it ends all of its channel)."""
+    def take(self, rows: Iterable[tuple[int, int, int, int, bool, bool]]) -> None:
+        """Take messages: (last note, index, key, track, whether it begins that, whether it ends all of its channel)."""
         end, tracks = self._end, self._tracks
         open_notes = _OpenNotes()
-        n_begun = 0
-        for index, key, track, switches_on, switches_all_off in rows:
+        for note, index, key, track, switches_on, switches_all_off in rows:
             if switches_on:
-                open_notes[key].append(n_begun)
-                n_begun += 1
+                open_notes[key].append(note)
             elif switches_all_off:
                 for ended_key, notes in open_notes.pop_channel(key >> _PITCH_BITS):
                     self._limits.update(dict.fromkeys(notes, index))
