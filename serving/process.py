@@ -1,4 +1,7 @@
-"""Run the worker process: take the messages that have arrived, advance all jobs by one step, send what came of it."""
+"""Run the worker process: take the messages that have arrived, advance all jobs by one step, send what came of it.
+
+What other processes of the service have in common with it is here, too.
+"""
 
 import gc
 import logging
@@ -17,9 +20,8 @@ SIGN_OF_LIFE_SECONDS: Final = 0.25
 
 LOG_FORMAT: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
-
 _NEW_OBJECTS: Final = 50_000
-"""How many there are before Python looks for garbage among them; its own limit is 700."""
+"""How many there are before Python looks for garbage among them; its own limit is 700, or 2,000."""
 
 
 def collect_seldom() -> None:
@@ -27,6 +29,7 @@ def collect_seldom() -> None:
 
     A request makes thousands of notes, which are freed when it ends: what there is to be found are a few errors.
     """
+    gc.collect()
     gc.freeze()
     gc.set_threshold(_NEW_OBJECTS)
 

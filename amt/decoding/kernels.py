@@ -1,6 +1,7 @@
 """Compute on CPUs, compiled by numba, what `legality` and `biases` do in PyTorch, which takes ten times as long.
 
-Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.cpu.kernels`.
+Compiled code is kept until this file changes, whatever becomes of `amt.gpt2.cpu.kernels`: change both, if `exponential`
+changes.
 """
 
 from typing import Any, Final

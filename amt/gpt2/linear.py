@@ -33,7 +33,7 @@ class Linear(ABC):
 
     @abstractmethod
     def multiply(self, x: Tensor) -> Tensor:
-        """Multiply without the bias. Where weights are packed, the absolute maximum of each row of x must be 1."""
+        """Multiply without the bias. Where weights are packed, magnitudes of x must be up to 1."""
 
 
 def linear(matrix: Tensor, bias: Tensor | None, dtype: torch.dtype, device: torch.device) -> Linear:
@@ -141,7 +141,7 @@ class PackedLinear(Linear):
         return product.mul_(factors) if self.bias is None else torch.addcmul(self.bias, product, factors)
 
     def multiply(self, x: Tensor) -> Tensor:
-        """Multiply rows whose absolute maximum is 1."""
+        """Multiply rows of magnitudes up to 1."""
         from amt.gpt2.cpu import many_rows
 
         x = x.contiguous()

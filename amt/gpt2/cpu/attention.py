@@ -34,7 +34,13 @@ KIND: Final = np.int8 if TOGETHER == 4 else np.int16
 """Of the levels of queries; `TOGETHER` of them are a word."""
 
 LEVELS: Final = 255
-"""To how many levels what values are weighted by is rounded: it is not negative."""
+"""To how many levels what values are weighted by is rounded: it is not negative.
+
+Each token is rounded up from another place between two levels, for many that are weighted alike, and little, would all
+vanish if they were rounded to the nearest."""
+
+_UP_FROM: Final = [(0.5 + token * (5**0.5 - 1) / 2) % 1 for token in range(BLOCK_TOKENS)]
+"""What is added to a level before the fraction is dropped: spread evenly, whichever step apart the tokens are."""
 
 VECTORS: Final = BLOCK_TOKENS // OUTPUTS
 """Of scores that are computed side by side."""
@@ -51,8 +57,7 @@ _UNROLLED: Final = 4
 _LINE: Final = 64
 """Bytes that a cache fetches at once."""
 
-_divide_by_absmax, _from_bits = kernels.divide_by_absmax, kernels.from_bits
-_powers_of_two: Any = kernels.powers_of_two
+_divide_by_absmax, _powers_of_two = kernels.divide_by_absmax, kernels.powers_of_two
 
 
 def block_bytes(head_width: int) -> int:
@@ -66,7 +71,7 @@ def load_numbers(builder: ir.IRBuilder, numbers: ir.Value, index: ir.Value) -> i
     return builder.load(builder.bitcast(builder.gep(numbers, [index]), kind.as_pointer()), align=1)
 
 
-def add_products(
+def accumulate(
     builder: ir.IRBuilder, total: ir.Value, numbers: ir.Value, words: ir.Value, index: ir.Value, *, is_signed: bool
 ) -> None:
     """Emit the addition to sums of numbers, which are signed or have an offset, times the word at an index."""
@@ -89,7 +94,7 @@ def add_scaled(builder: ir.IRBuilder, whole: ir.Value, scale: ir.Value, sums: ir
     builder.store(products.fuse(builder, numbers, factors, builder.load(place, align=4)), place, align=4)
 
 
-def begin(builder: ir.IRBuilder, n: int, start: ir.Value = ZEROS) -> list[ir.Value]:
+def sums_of(builder: ir.IRBuilder, n: int, start: ir.Value = ZEROS) -> list[ir.Value]:
     """Emit sums to begin with, `n` times 16."""
     return [cgutils.alloca_once_value(builder, start) for _ in range(n)]  # type: ignore[no-untyped-call]
 
@@ -116,14 +121,14 @@ def _score_intrinsic(
             products.prefetch(builder, ahead, LONG(at))
         ahead = builder.gep(ahead, [LONG(BLOCK_TOKENS * SCALE_BYTES)])
         words, size = builder.bitcast(levels, WORD.as_pointer()), OUTPUTS * TOGETHER
-        totals = begin(builder, VECTORS, products.splat(builder, offset))
+        totals = sums_of(builder, VECTORS, products.splat(builder, offset))
         with cgutils.for_range(builder, n_steps) as loop:
             start = builder.mul(loop.index, LONG(VECTORS * size))
             for vector, total in enumerate(totals):
                 at = builder.add(start, LONG(vector * size))
                 if vector * size % _LINE == 0:
                     products.prefetch(builder, ahead, at)
-                add_products(builder, total, load_numbers(builder, numbers, at), words, loop.index, is_signed=False)
+                accumulate(builder, total, load_numbers(builder, numbers, at), words, loop.index, is_signed=False)
         for vector, total in enumerate(totals):
             index = LONG(vector * OUTPUTS)
             store_scores(builder, total, builder.gep(scales, [index]), scores, index)
@@ -148,12 +153,12 @@ def _add_values_intrinsic(
             products.address(context, builder, signature.args[array], arguments[array], index)
             for array, index in ((0, LONG(0)), (3, arguments[4]), (3, arguments[6]), (7, arguments[8]))
         )
-        words, totals = builder.bitcast(levels, WORD.as_pointer()), begin(builder, _UNROLLED)
+        words, totals = builder.bitcast(levels, WORD.as_pointer()), sums_of(builder, _UNROLLED)
 
         def add(total: ir.Value, step: ir.Value) -> None:
             at = builder.mul(step, stride)
             products.prefetch(builder, ahead, at)
-            add_products(builder, total, load_numbers(builder, numbers, at), words, step, is_signed=True)
+            accumulate(builder, total, load_numbers(builder, numbers, at), words, step, is_signed=True)
 
         unrolled = builder.and_(n_steps, LONG(-_UNROLLED))
         with cgutils.for_range_slice(builder, LONG(0), unrolled, LONG(_UNROLLED), inc=True) as (step, _):
@@ -171,9 +176,7 @@ def _add_values_intrinsic(
     return types.void(levels, number, types.float32, bits, number, number, number, sums, number), emit
 
 
-def _weigh_intrinsic(
-    _: Any, weights: Any, first: Any, scales: Any, scale: Any, levels: Any, to: Any
-) -> Any:  # fmt: skip
+def _weigh_intrinsic(_: Any, weights: Any, first: Any, scales: Any, scale: Any, levels: Any, to: Any) -> Any:
     """Write the levels of what a block of values is weighted by to `levels[to]` and on; return what a level counts.
 
     It is weighted by numbers from `weights[first]` on times the values' scales, from `scales[scale]` on. A weight of
@@ -204,9 +207,10 @@ def _weigh_intrinsic(
         largest = builder.select(builder.icmp_signed(">", largest, smallest), largest, smallest)
         step = builder.fdiv(builder.bitcast(largest, ir.FloatType()), ir.FloatType()(float(LEVELS)))
         steps = products.splat(builder, builder.fdiv(ir.FloatType()(1.0), step))
-        half, number = ir.Constant(FLOATS, [0.5] * OUTPUTS), ir.IntType(32 // TOGETHER)
+        number = ir.IntType(32 // TOGETHER)
         for vector, each in enumerate(scaled):
-            whole = builder.fptosi(products.fuse(builder, each, steps, half), most.type)
+            added = ir.Constant(FLOATS, _UP_FROM[vector * OUTPUTS : (vector + 1) * OUTPUTS])
+            whole = builder.fptosi(products.fuse(builder, each, steps, added), most.type)
             place = builder.gep(levels, [LONG(vector * OUTPUTS)])
             kind = ir.VectorType(number, OUTPUTS)
             builder.store(builder.trunc(whole, kind), builder.bitcast(place, kind.as_pointer()), align=1)

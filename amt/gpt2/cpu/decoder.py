@@ -1,7 +1,8 @@
 """Decode one token a row on a CPU, block by block, each in one compiled call.
 
-A row of a few hundred numbers takes PyTorch less time to compute than to call. Windows are computed matrix by matrix,
-with a compiled call for what lies between; so are rows if the activation function is not the approximate GELU.
+A row of a few hundred numbers takes PyTorch less time to compute than to call. Of whole windows each thread takes some
+rows through all that follows attention, in one compiled call. If the activation function is not the approximate GELU,
+or oneDNN is faster, it is done matrix by matrix.
 
 What is to be multiplied is first divided by its row's absolute maximum (`absmax`), for int8 takes rows of
 magnitudes up to 1. So a layer's result is product * absmax + bias, and what comes next puts that together as it reads
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from amt.gpt2.cpu import attention, block, kernels, products, windows
+from amt.gpt2.cpu import attention, block, kernels, many_rows, windows
 from amt.gpt2.cpu.compiling import share
 from amt.gpt2.cpu.packing import Matrix
 from amt.gpt2.linear import Linear, PackedLinear
@@ -47,7 +48,6 @@ class CpuDecoder:
         norms = [norm for each in blocks for norm in (each.norm1, each.norm2)]
         self._norms = [(_numbers(scale), _numbers(shift)) for scale, shift in (*norms, final_norm)]
         self._layers = [tuple(_arrays(layer) for layer in each.layers) for each in blocks]
-        self._in_tiles = activation is None and not (products.HAS_AMX and _matrix(blocks[0].qkv).is_of_bytes)
 
     def decode(self, embedded: Tensor, cache_lengths: NDArray[np.int64], cached: NDArray[np.uint8]) -> Tensor:
         """Feed one token to each of the first rows of a cache.
@@ -87,7 +87,7 @@ class CpuDecoder:
             embedded: their tokens, shape = (n, width).
             n_blocks: how many.
             attend: takes a layer's index, and queries, keys and values, shape = (n, 3 * width); returns shape = (n,
-                width).
+                width), which is overwritten.
 
         Returns:
             hidden states, shape = (n, width).
@@ -117,13 +117,19 @@ class CpuDecoder:
         hidden, x, absmax = self._begin(embedded, _add_many)
         for layer in range(n_blocks):
             x = attend(layer, self._project(layer, x, absmax)).numpy()
-            if self._in_tiles:
+            if self._suits_tiles(layer, len(x)):
                 norms = self._norms[2 * layer + 1], self._norms[2 * layer + 2]
                 share(block.finish, hidden, x, absmax, *self._layers[layer][1:], *norms, self._epsilon)
             else:
                 share(kernels.divide, x, absmax, x)
                 self._finish_by_matrix(layer, hidden, x, absmax, _add_many)
         return hidden, x, absmax
+
+    def _suits_tiles(self, layer: int, n_rows: int) -> bool:
+        """Tell whether threads can take rows through a block: there are some for each, and oneDNN is not faster."""
+        n_tiles = -(-n_rows // block.TILE_ROWS)
+        is_faster = many_rows.suits(n_rows, _matrix(self._blocks[layer].mlp_in))
+        return self._activation is None and not is_faster and n_tiles >= 2 * torch.get_num_threads()
 
     def _project(self, layer: int, x: Floats, absmax: Floats) -> Tensor:
         """Return queries, keys and values of whole windows; shape = (n, 3 * width)."""

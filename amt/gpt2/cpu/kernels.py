@@ -14,27 +14,24 @@ from amt.gpt2.cpu.compiling import compiled
 _SMALLEST: Final = np.finfo(np.float32).tiny.view(np.uint32)
 """The bits of the smallest normal number, by which one may divide."""
 
-_TWO_TO: Final = tuple(
-    np.polynomial.Chebyshev.interpolate(np.exp2, 5, (-0.5, 0.5))
-    .convert(kind=np.polynomial.Polynomial)
-    .coef[::-1]
-    .tolist()
-)
-"""A polynomial that is 2**x from -0.5 to 0.5, highest power first."""
+_NEAR: Final = np.polynomial.Chebyshev.interpolate(np.exp2, 5, (-0.5, 0.5)).convert(kind=np.polynomial.Polynomial)
+
+_TWO_TO: Final = (*_NEAR.coef[:0:-1].tolist(), 1.0)
+"""A polynomial that is 2**x from -0.5 to 0.5, highest power first, and 1 at 0."""
 
 _MAGIC: Final = np.float32(3 << 22)
 """Added to a small number it leaves that, rounded to the nearest whole one, in the last bits."""
 
-FUSED: Final = frozenset({"contract"})
+_FUSED: Final = frozenset({"contract"})
 """A product and a sum may be rounded once."""
 
-REORDERED: Final = FUSED | {"reassoc"}
+REORDERED: Final = _FUSED | {"reassoc"}
 """And sums may be taken in whatever order suits vectors: it depends on a row's length and nothing else."""
 
 
-@compiled(FUSED)
+@compiled(_FUSED)
 def power_of_two(x: np.float32) -> np.float32:
-    """Return 2**x of a number that is not positive, to 2e-7 of the result; unlike NumPy's it can be vectorised.
+    """Return 2**x of a number that is not positive, to 3e-7 of the result; unlike NumPy's it can be vectorised.
 
     It is two to the whole part, by its bits, times two to the rest, by a polynomial; at least 2**-126.
     """
@@ -58,11 +55,11 @@ def exponential(x: np.float32) -> np.float32:
 
 @compiled(REORDERED)
 def powers_of_two(scores: NDArray[np.float32], factor: np.float32) -> np.float32:
-    """Write two to the power of what scores, less the largest one, are times a factor; return the sum."""
+    """Write 2**(factor * (score - largest)) in the place of each score, and return the sum; the factor is positive."""
     bits, most, total = scores.view(np.int32), np.int32(-(1 << 31)), np.float32(0)
     for i in range(len(scores)):  # whole numbers are compared side by side, floats are not: one might be NaN
         most = max(most, _ordered(bits[i]))
-    largest = from_bits(np.int32(_ordered(most)).view(np.uint32))
+    largest = _from_bits(np.int32(_ordered(most)).view(np.uint32))
     for i in range(len(scores)):
         scores[i] = power_of_two((scores[i] - largest) * factor)
         total += scores[i]
@@ -75,7 +72,7 @@ def divide_by_absmax(numbers: NDArray[np.float32]) -> np.float32:
     bits, largest = numbers.view(np.uint32), _SMALLEST
     for i in range(len(bits)):  # those of magnitudes have the same order, with NaN behind all
         largest = max(largest, np.uint32(bits[i] & np.uint32(0x7FFFFFFF)))
-    absmax: np.float32 = from_bits(largest)
+    absmax: np.float32 = _from_bits(largest)
     factor = np.float32(1) / absmax  # one division takes as long as ten products
     for i in range(len(numbers)):
         numbers[i] *= factor
@@ -179,7 +176,7 @@ def _ordered(bits: np.int32) -> np.int32:
 
 
 @compiled()
-def from_bits(bits: np.uint32) -> np.float32:
+def _from_bits(bits: np.uint32) -> np.float32:
     """Return the float of these bits."""
     return np.uint32(bits).view(np.float32)
 

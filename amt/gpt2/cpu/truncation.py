@@ -1,6 +1,6 @@
 """Truncate distributions, and draw, on CPUs, compiled by numba: PyTorch would sort thousands of probabilities.
 
-Compiled code is kept until this file changes, whatever becomes of `cpu.kernels`.
+Compiled code is kept until this file changes, whatever becomes of `cpu.kernels`: change both, if `exponential` changes.
 """
 
 from typing import Final

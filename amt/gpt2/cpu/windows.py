@@ -47,13 +47,13 @@ def _score_intrinsic(
         for first in range(0, VECTORS, _AT_ONCE):
             vectors = range(first, first + _AT_ONCE)
             begun = [products.splat(builder, builder.load(builder.gep(offsets, [LONG(i)]))) for i in range(QUERIES)]
-            totals = [attention.begin(builder, _AT_ONCE, offset) for offset in begun]
+            totals = [attention.sums_of(builder, _AT_ONCE, offset) for offset in begun]
             with cgutils.for_range(builder, n_steps) as loop:
                 at, word = builder.mul(loop.index, LONG(VECTORS * size)), builder.mul(loop.index, LONG(QUERIES))
                 keys = [attention.load_numbers(builder, numbers, builder.add(at, LONG(i * size))) for i in vectors]
                 for query, of_query in enumerate(totals):
                     for total, each in zip(of_query, keys, strict=True):
-                        attention.add_products(
+                        attention.accumulate(
                             builder, total, each, words, builder.add(word, LONG(query)), is_signed=False
                         )
             for query, of_query in enumerate(totals):
@@ -78,12 +78,12 @@ def _add_values_intrinsic(
             products.address(context, builder, signature.args[array], arguments[array], index)
             for array, index in ((0, LONG(0)), (1, LONG(0)), (2, arguments[3]), (5, arguments[6]))
         )
-        words, totals = builder.bitcast(levels, WORD.as_pointer()), attention.begin(builder, QUERIES)
+        words, totals = builder.bitcast(levels, WORD.as_pointer()), attention.sums_of(builder, QUERIES)
         with cgutils.for_range(builder, LONG(n_words)) as loop:
             values = attention.load_numbers(builder, numbers, builder.mul(loop.index, stride))
             for query, total in enumerate(totals):
                 at = builder.add(loop.index, LONG(query * n_words))
-                attention.add_products(builder, total, values, words, at, is_signed=True)
+                attention.accumulate(builder, total, values, words, at, is_signed=True)
         for query, total in enumerate(totals):
             factor = builder.load(builder.gep(factors, [LONG(query)]))
             attention.add_scaled(builder, builder.load(total), factor, sums, builder.mul(LONG(query), apart))
@@ -135,7 +135,7 @@ def _attend(
 ) -> None:  # fmt: skip
     """Write what queries, each over its absmax, get of all tokens up to their own, the first of which is `first`.
 
-    They are in one block. `factors` are their absmax times the scale of attention, and overwritten.
+    They are in one block. `factors`: of their scores.
     """
     n_queries, width = queries.shape
     n_blocks = first // BLOCK_TOKENS + 1

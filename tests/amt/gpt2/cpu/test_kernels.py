@@ -3,10 +3,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 import torch
 from torch.nn import functional as F  # noqa: N812
 
 from amt.gpt2.cpu import kernels
+from amt.gpt2.cpu.products import STEPS
 from tests.amt.gpt2.cpu.rows import as_product, scaled
 from tests.conftest import PROJECT
 
@@ -81,6 +83,13 @@ def test_rows_are_divided_by_their_absolute_maximum() -> None:
     absmax, divided = np.empty(5, np.float32), np.empty((5, 12), np.float32)
     kernels.divide(x.numpy(), absmax, divided)
     torch.testing.assert_close(scaled(divided, absmax), x)
+
+
+@pytest.mark.parametrize("largest", [torch.finfo(torch.float32).max, 2.0**126, 1.0, torch.finfo(torch.float32).tiny])
+def test_numbers_over_their_absolute_maximum_are_whole_steps_at_most(largest: float) -> None:
+    numbers = np.float32(largest) * np.linspace(-1, 1, 10_001, dtype=np.float32)
+    kernels.divide_by_absmax(numbers)
+    assert np.abs(np.rint(STEPS * numbers)).max() == STEPS
 
 
 def test_starting_numba_leaves_pytorch_the_number_of_threads_that_it_was_given() -> None:

@@ -5,7 +5,7 @@ from amt.gpt2.cpu import many_rows
 from amt.gpt2.cpu.packing import Matrix
 from amt.gpt2.cpu.products import HAS_WIDE_VNNI, STEPS
 
-pytestmark = pytest.mark.skipif(not HAS_WIDE_VNNI, reason="only x86 with VNNI of AVX-512 multiplies many rows so")
+pytestmark = pytest.mark.skipif(not HAS_WIDE_VNNI, reason="oneDNN does so with VNNI of AVX-512, or AMX")
 
 
 def random_matrix(n_inputs: int, n_outputs: int, generator: torch.Generator) -> Matrix:
